@@ -1,0 +1,111 @@
+"""Elastic Load Balancing v2 records: load balancers, listeners, rules. Source: semantics elbv2 §1–§4, §6.
+
+Attributes are kept as AWS's flat string maps; only those that differ from the default are stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+LoadBalancerType = Literal["application", "network", "gateway"]
+
+
+class LoadBalancer(msgspec.Struct, frozen=True):
+    """`full_name` is the ARN's tail ("app/web/50dc6c495c0c9188"); `loopback` the 127.x.y.z address of this machine on
+    which the load balancer answers for every Host; `created_at` epoch seconds."""
+
+    arn: str
+    account: str
+    region: str
+    name: str
+    type: LoadBalancerType
+    scheme: Literal["internet-facing", "internal"]
+    dns_name: str
+    full_name: str
+    vpc_id: str
+    subnets: tuple[tuple[str, str], ...]
+    """(subnet id, availability zone)"""
+    security_groups: tuple[str, ...]
+    ip_address_type: str
+    canonical_hosted_zone_id: str
+    loopback: str
+    created_at: float
+    state: Literal["provisioning", "active", "failed"] = "provisioning"
+    state_reason: str = ""
+    attributes: Mapping[str, str] = {}
+    tags: Mapping[str, str] = {}
+
+
+class WeightedTargetGroup(msgspec.Struct, frozen=True):
+    arn: str
+    weight: int = 1
+
+
+class Forward(msgspec.Struct, frozen=True, tag="forward"):
+    target_groups: tuple[WeightedTargetGroup, ...]
+    stickiness_seconds: int | None = None
+    """None: target-group stickiness is off."""
+    order: int | None = None
+
+
+class Redirect(msgspec.Struct, frozen=True, tag="redirect"):
+    """Placeholders `#{protocol}` `#{host}` `#{port}` `#{path}` `#{query}` as written by the user."""
+
+    status_code: Literal["HTTP_301", "HTTP_302"]
+    protocol: str = "#{protocol}"
+    host: str = "#{host}"
+    port: str = "#{port}"
+    path: str = "/#{path}"
+    query: str = "#{query}"
+    order: int | None = None
+
+
+class FixedResponse(msgspec.Struct, frozen=True, tag="fixed-response"):
+    status_code: str
+    content_type: str | None = None
+    body: str | None = None
+    order: int | None = None
+
+
+Action = Forward | Redirect | FixedResponse
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """`field`: path-pattern | host-header | http-header | http-request-method | query-string | source-ip. `values` are
+    OR-ed. `header` names the header of an http-header condition. `pairs` are (key or None, value) of query-string.
+    `regex` values are OR-ed with nothing else (values is empty then). `typed` remembers whether the caller used the
+    typed `…Config` member (the answer shows it either way)."""
+
+    field: str
+    values: tuple[str, ...] = ()
+    header: str | None = None
+    pairs: tuple[tuple[str | None, str], ...] = ()
+    regex: tuple[str, ...] = ()
+
+
+class Listener(msgspec.Struct, frozen=True):
+    """`default_rule_arn`: the ARN of the default rule, whose actions are `default_actions`."""
+
+    arn: str
+    load_balancer_arn: str
+    port: int
+    protocol: str
+    default_actions: tuple[Action, ...]
+    default_rule_arn: str
+    ssl_policy: str | None = None
+    certificates: tuple[str, ...] = ()
+    alpn_policy: tuple[str, ...] = ()
+    attributes: Mapping[str, str] = {}
+    tags: Mapping[str, str] = {}
+
+
+class Rule(msgspec.Struct, frozen=True):
+    arn: str
+    listener_arn: str
+    priority: int
+    conditions: tuple[Condition, ...]
+    actions: tuple[Action, ...]
+    tags: Mapping[str, str] = {}

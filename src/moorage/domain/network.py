@@ -1,0 +1,41 @@
+"""The ground a task stands on, as far as the core needs it: subnets and security groups as values."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Subnet(msgspec.Struct, frozen=True):
+    """A subnet as EC2 describes it. `cidr` is IPv4 ("172.31.0.0/20")."""
+
+    account: str
+    region: str
+    subnet_id: str
+    vpc_id: str
+    cidr: str
+    availability_zone: str
+    map_public_ip: bool = False
+
+
+class SecurityGroup(msgspec.Struct, frozen=True):
+    account: str
+    region: str
+    group_id: str
+    vpc_id: str
+    name: str
+
+
+class NetworkInterface(msgspec.Struct, frozen=True):
+    """An elastic network interface (`eni-…`) that we made: one per awsvpc task. Holds an address of its subnet for as
+    long as the record exists; `decide/ipam` picks the address, so no two interfaces of a subnet ever share one."""
+
+    account: str
+    region: str
+    interface_id: str
+    subnet_id: str
+    ipv4: str
+    mac: str
+    security_groups: tuple[str, ...]
+    owner_arn: str
+    description: str
+    public_ipv4: str | None = None

@@ -1,0 +1,86 @@
+"""Target groups, the targets registered in them, and their health. Source: semantics elbv2 §3.4, §5.
+
+A `Target` is desired state (written by RegisterTargets and by ECS); a `TargetHealth` is observed state (written only by
+the health checker). Both are keyed by target group ARN, target id and port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+
+class HealthCheck(msgspec.Struct, frozen=True):
+    """Seconds. `port` is a number as text or "traffic-port"; `matcher` as the user wrote it ("200,202" or "200-399")."""
+
+    protocol: str = "HTTP"
+    port: str = "traffic-port"
+    path: str = "/"
+    interval: int = 30
+    timeout: int = 5
+    healthy_threshold: int = 5
+    unhealthy_threshold: int = 2
+    matcher: str = "200"
+    enabled: bool = True
+
+
+class TargetGroup(msgspec.Struct, frozen=True):
+    """`full_name` is the ARN's tail ("targetgroup/web/73e2d6bc24d8a067")."""
+
+    arn: str
+    account: str
+    region: str
+    name: str
+    full_name: str
+    target_type: Literal["instance", "ip", "lambda", "alb"]
+    protocol: str | None
+    protocol_version: str | None
+    port: int | None
+    vpc_id: str | None
+    ip_address_type: str
+    health_check: HealthCheck
+    created_at: float
+    attributes: Mapping[str, str] = {}
+    tags: Mapping[str, str] = {}
+
+
+class Target(msgspec.Struct, frozen=True):
+    """One registered target. `deregistered_at` set: it drains and the record goes `deregistration_delay` later.
+    `reaches` is the address that really answers, when it differs from `id` (instance targets)."""
+
+    target_group_arn: str
+    id: str
+    port: int
+    availability_zone: str | None
+    registered_at: float
+    deregistered_at: float | None = None
+    reaches: str | None = None
+
+    @property
+    def key(self) -> str:
+        return target_key(self.target_group_arn, self.id, self.port)
+
+
+class TargetHealth(msgspec.Struct, frozen=True):
+    """What DescribeTargetHealth shows while the target is not draining. `successes`/`failures` are the consecutive
+    counts of the checker. `since`: when `state` was entered."""
+
+    target_group_arn: str
+    id: str
+    port: int
+    state: Literal["initial", "healthy", "unhealthy", "unused", "unavailable"]
+    since: float
+    reason: str | None = None
+    description: str | None = None
+    successes: int = 0
+    failures: int = 0
+
+    @property
+    def key(self) -> str:
+        return target_key(self.target_group_arn, self.id, self.port)
+
+
+def target_key(target_group_arn: str, id: str, port: int) -> str:
+    return f"{target_group_arn}|{id}|{port}"

@@ -1,0 +1,283 @@
+"""The seam to a container engine: a few verbs over plain values. One driver instance serves one host.
+
+The control plane knows nothing of Docker; a driver knows nothing of ECS beyond the labels it is told to attach. Every
+container that a driver makes carries the installation's label, and a driver touches nothing without it.
+
+Failures are raised with the names that ECS users see in `stoppedReason` (semantics: ecs-tasks §3): their `why` is the
+text after the name. `EngineUnavailable` is Retryable: the engine does not answer; nothing is known about what runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+from moorage.domain.errors import Permanent, Retryable
+
+
+class EngineUnavailable(Retryable):
+    """The engine does not answer (stopped, restarting, socket gone)."""
+
+
+class EngineError(Permanent):
+    """The engine answered and refused. `name` is the ECS error name; `why` the engine's text."""
+
+    name = "EngineError"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(self.name, why)
+
+    def reason(self) -> str:
+        return f"{self.name}: {self.why}"
+
+
+class CannotPullContainerError(EngineError):
+    name = "CannotPullContainerError"
+
+
+class CannotCreateContainerError(EngineError):
+    name = "CannotCreateContainerError"
+
+
+class CannotStartContainerError(EngineError):
+    name = "CannotStartContainerError"
+
+
+class CannotStopContainerError(EngineError):
+    name = "CannotStopContainerError"
+
+
+class NetworkError(EngineError):
+    """The task's network could not be made (overlapping subnet, address taken, host port taken)."""
+
+    name = "ResourceInitializationError"
+
+
+NetworkMode = Literal["awsvpc", "bridge", "host", "none"]
+
+
+class SubnetNetwork(msgspec.Struct, frozen=True):
+    """The network behind a subnet; made on first use, removed by `remove_networks`. `name` is unique on the host."""
+
+    name: str
+    cidr: str
+    subnet_id: str
+
+
+class PortBinding(msgspec.Struct, frozen=True):
+    """bridge mode: `host_port` 0 asks for a free one."""
+
+    container_port: int
+    host_port: int = 0
+    protocol: str = "tcp"
+
+
+class SandboxSpec(msgspec.Struct, frozen=True):
+    """What a task's containers share: one network namespace, held by a pause container.
+
+    awsvpc: `network`, `ipv4` and `mac` are given. bridge: `ports` are published. host/none: neither.
+    `labels` go on the pause container and are returned by `list`."""
+
+    task_arn: str
+    mode: NetworkMode
+    labels: Mapping[str, str]
+    network: SubnetNetwork | None = None
+    ipv4: str | None = None
+    mac: str | None = None
+    hostname: str | None = None
+    ports: tuple[PortBinding, ...] = ()
+    sysctls: Mapping[str, str] = {}
+
+
+class Sandbox(msgspec.Struct, frozen=True):
+    """`id`: the engine's id of the pause container. `ports`: bridge bindings with real host ports."""
+
+    id: str
+    ports: tuple[PortBinding, ...] = ()
+
+
+class HealthCheckSpec(msgspec.Struct, frozen=True):
+    """Seconds. `command` is ECS's: its first element is CMD or CMD-SHELL."""
+
+    command: tuple[str, ...]
+    interval: float = 30
+    timeout: float = 5
+    retries: int = 3
+    start_period: float = 0
+
+
+class Mount(msgspec.Struct, frozen=True):
+    """`source`: a host path or a named volume; None: an anonymous volume that is removed with the container."""
+
+    target: str
+    source: str | None = None
+    read_only: bool = False
+
+
+class Ulimit(msgspec.Struct, frozen=True):
+    name: str
+    soft: int
+    hard: int
+
+
+class Tmpfs(msgspec.Struct, frozen=True):
+    target: str
+    size_mib: int
+    options: tuple[str, ...] = ()
+
+
+class ContainerSpec(msgspec.Struct, frozen=True):
+    """One container, joined to its sandbox. None means: as the image says. Memory in MiB, `cpu_shares` as Docker's,
+    `cpus` a hard ceiling in vCPU. Nothing is granted that is not named here. `image` is what `pull` returned."""
+
+    name: str
+    docker_name: str
+    task_arn: str
+    image: str
+    labels: Mapping[str, str]
+    command: tuple[str, ...] | None = None
+    entry_point: tuple[str, ...] | None = None
+    environment: Mapping[str, str] = {}
+    user: str | None = None
+    working_directory: str | None = None
+    cpu_shares: int = 2
+    cpus: float | None = None
+    memory: int | None = None
+    memory_reservation: int | None = None
+    memory_swap: int | None = None
+    swappiness: int | None = None
+    health_check: HealthCheckSpec | None = None
+    mounts: tuple[Mount, ...] = ()
+    volumes_from: tuple[str, ...] = ()
+    tmpfs: tuple[Tmpfs, ...] = ()
+    ulimits: tuple[Ulimit, ...] = ()
+    capabilities_add: tuple[str, ...] = ()
+    capabilities_drop: tuple[str, ...] = ()
+    devices: tuple[tuple[str, str, str], ...] = ()
+    privileged: bool = False
+    readonly_root_filesystem: bool = False
+    init: bool = False
+    shared_memory_mib: int | None = None
+    interactive: bool = False
+    pseudo_terminal: bool = False
+    dns_servers: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    extra_hosts: tuple[tuple[str, str], ...] = ()
+    system_controls: Mapping[str, str] = {}
+    stop_signal: str | None = None
+
+
+class RegistryAuth(msgspec.Struct, frozen=True):
+    username: str
+    password: str
+
+
+class PulledImage(msgspec.Struct, frozen=True):
+    """`reference`: what to create containers from. `digest`: "sha256:…" of the manifest, None for local images."""
+
+    reference: str
+    digest: str | None = None
+
+
+class ObservedContainer(msgspec.Struct, frozen=True):
+    """What the engine says of one of our containers (pause containers included: `sandbox` is True)."""
+
+    id: str
+    labels: Mapping[str, str]
+    state: Literal["created", "running", "stopped"]
+    sandbox: bool = False
+    exit_code: int | None = None
+    oom_killed: bool = False
+    health: Literal["HEALTHY", "UNHEALTHY", "UNKNOWN"] = "UNKNOWN"
+    started_at: float | None = None
+    finished_at: float | None = None
+
+
+class EngineEvent(msgspec.Struct, frozen=True):
+    """Something happened to one of our containers. `kind`: started | died | health | gone (removed by somebody) |
+    resync (the stream was interrupted: read `list` again; `id` and `labels` are empty)."""
+
+    kind: Literal["started", "died", "health", "gone", "resync"]
+    id: str
+    labels: Mapping[str, str]
+    at: float
+    exit_code: int | None = None
+    oom_killed: bool = False
+    health: Literal["HEALTHY", "UNHEALTHY", "UNKNOWN"] = "UNKNOWN"
+
+
+class LogLine(msgspec.Struct, frozen=True):
+    """`at`: epoch seconds as the engine stamped it (nanosecond resolution is kept in the fraction)."""
+
+    at: float
+    message: str
+    stream: Literal["stdout", "stderr"] = "stdout"
+
+
+class ContainerStats(msgspec.Struct, frozen=True):
+    """Cumulative CPU seconds and current memory bytes (without page cache)."""
+
+    id: str
+    cpu_seconds: float
+    memory_bytes: int
+
+
+# Labels that the control plane puts on every container, so that a restarted one can adopt what runs.
+LABEL_INSTALLATION = "io.moorage.installation"
+LABEL_TASK = "com.amazonaws.ecs.task-arn"
+LABEL_CONTAINER = "com.amazonaws.ecs.container-name"
+LABEL_FAMILY = "com.amazonaws.ecs.task-definition-family"
+LABEL_REVISION = "com.amazonaws.ecs.task-definition-version"
+LABEL_CLUSTER = "com.amazonaws.ecs.cluster"
+LABEL_SANDBOX = "io.moorage.sandbox"
+# A sandbox of the warm pool that no task has claimed yet; its address is reserved by the pool.
+LABEL_POOL = "io.moorage.pool"
+
+
+class Engine(Protocol):
+    async def start_sandbox(self, spec: SandboxSpec) -> Sandbox:
+        """Makes (or finds, by task ARN: the call is idempotent) the sandbox and returns when it runs."""
+        ...
+
+    async def pull(self, image: str, auth: RegistryAuth | None = None, *, always: bool = True) -> PulledImage:
+        """Makes the image present. With `always`, asks the registry first and falls back to a local image only when
+        the registry cannot be reached or does not know the image but a local image of that name exists."""
+        ...
+
+    async def create(self, spec: ContainerSpec, sandbox: Sandbox) -> str:
+        """Creates (idempotent by `docker_name`), returns the container's id."""
+        ...
+
+    async def start(self, container_id: str) -> None: ...
+
+    async def stop(self, container_id: str, timeout: float) -> None:
+        """The image's stop signal, `timeout` seconds, SIGKILL. Returns when stopped; gone or stopped is fine."""
+        ...
+
+    async def remove(self, container_id: str) -> None:
+        """With its anonymous volumes; gone is fine."""
+        ...
+
+    async def remove_sandbox(self, sandbox_id: str) -> None: ...
+
+    async def remove_networks(self, keep: Sequence[str] = ()) -> None:
+        """Removes the subnet networks that we made and nothing uses, except those named in `keep`."""
+        ...
+
+    async def list(self) -> list[ObservedContainer]:
+        """Every container of this installation."""
+        ...
+
+    def events(self) -> AsyncIterator[EngineEvent]:
+        """Never ends by itself: reconnects with back-off and yields `resync` after each (re)connection."""
+        ...
+
+    def logs(self, container_id: str, since: float = 0) -> AsyncIterator[LogLine]:
+        """Follows output written after `since`; ends when the container has stopped and all was read."""
+        ...
+
+    async def stats(self, container_ids: Sequence[str]) -> list[ContainerStats]: ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,61 @@
+"""The seam to a layer-7 proxy: whole load balancers and whole target groups, put and removed one at a time, so that
+the cost of a change does not grow with the number of load balancers.
+
+Every verb is idempotent and returns when the proxy has taken the change into use (or raises `ProxyRefused` with the
+proxy's own words, or `ProxyUnavailable` when it does not run). A load balancer may name a target group that was not
+put yet: its requests then answer 503.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from moorage.domain.errors import Permanent, Retryable
+from moorage.domain.load_balancer import Listener, LoadBalancer, Rule
+from moorage.domain.target_group import TargetGroup
+
+
+class ProxyUnavailable(Retryable):
+    """The proxy does not run or does not answer."""
+
+
+class ProxyRefused(Permanent):
+    """The proxy rejected a configuration (a bug of ours, or a port of this machine that is taken)."""
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """Where requests of a target group may go. `healthy` False: only used when no endpoint is healthy (fail-open)."""
+
+    address: str
+    port: int
+    healthy: bool = True
+
+
+class LoadBalancerConfig(msgspec.Struct, frozen=True):
+    """A load balancer with all its listeners; `rules` by listener ARN, in any order (priority decides)."""
+
+    load_balancer: LoadBalancer
+    listeners: tuple[Listener, ...]
+    rules: Mapping[str, tuple[Rule, ...]]
+
+
+class TargetGroupConfig(msgspec.Struct, frozen=True):
+    target_group: TargetGroup
+    endpoints: tuple[Endpoint, ...]
+
+
+class Proxy(Protocol):
+    async def put_load_balancer(self, config: LoadBalancerConfig) -> None: ...
+
+    async def remove_load_balancer(self, arn: str) -> None: ...
+
+    async def put_target_group(self, config: TargetGroupConfig) -> None: ...
+
+    async def remove_target_group(self, arn: str) -> None: ...
+
+    async def retain(self, load_balancers: Sequence[str], target_groups: Sequence[str]) -> None:
+        """After a restart of the control plane: forget everything that is not named here."""
+        ...

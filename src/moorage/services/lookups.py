@@ -1,0 +1,37 @@
+"""What one service asks of another, as narrow Protocols, so that services do not import each other.
+
+The real answers come from the embedded EC2 and IAM (`services/aws_backed`); the simulated world and unit tests hand in
+dictionaries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from moorage.domain.network import SecurityGroup, Subnet
+from moorage.domain.scope import Scope
+
+
+class NetworkLookup(Protocol):
+    """Reads of EC2 networking. Unknown ids are simply missing from the answer; the caller words its own refusal."""
+
+    async def subnets(self, scope: Scope, subnet_ids: Sequence[str]) -> dict[str, Subnet]: ...
+
+    async def security_groups(self, scope: Scope, group_ids: Sequence[str]) -> dict[str, SecurityGroup]: ...
+
+    async def default_security_group(self, scope: Scope, vpc_id: str) -> SecurityGroup | None: ...
+
+    async def vpc_exists(self, scope: Scope, vpc_id: str) -> bool: ...
+
+
+class RoleLookup(Protocol):
+    """Reads of IAM."""
+
+    async def role_exists(self, scope: Scope, role_arn: str) -> bool: ...
+
+
+class ImageLookup(Protocol):
+    """Reads of the image registry: `None` when this is not an image of ours."""
+
+    def digest(self, scope: Scope, image: str) -> str | None: ...

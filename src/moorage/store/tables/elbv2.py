@@ -1,0 +1,31 @@
+from moorage.domain.load_balancer import Listener, LoadBalancer, Rule
+from moorage.domain.target_group import Target, TargetGroup, TargetHealth
+from moorage.store.api import Table
+
+LOAD_BALANCERS: Table[LoadBalancer] = Table(
+    "load_balancers",
+    LoadBalancer,
+    key=lambda r: r.arn,
+    indexes={
+        "scope": lambda r: (r.account, r.region),
+        "name": lambda r: (r.account, r.region, r.name),
+        "loopback": lambda r: r.loopback,
+    },
+)
+LISTENERS: Table[Listener] = Table(
+    "listeners", Listener, key=lambda r: r.arn, indexes={"load_balancer": lambda r: r.load_balancer_arn}
+)
+RULES: Table[Rule] = Table("rules", Rule, key=lambda r: r.arn, indexes={"listener": lambda r: r.listener_arn})
+TARGET_GROUPS: Table[TargetGroup] = Table(
+    "target_groups",
+    TargetGroup,
+    key=lambda r: r.arn,
+    indexes={"scope": lambda r: (r.account, r.region), "name": lambda r: (r.account, r.region, r.name)},
+)
+TARGETS: Table[Target] = Table(
+    "targets", Target, key=lambda r: r.key, indexes={"target_group": lambda r: r.target_group_arn, "id": lambda r: r.id}
+)
+TARGET_HEALTH: Table[TargetHealth] = Table(
+    "target_health", TargetHealth, key=lambda r: r.key, indexes={"target_group": lambda r: r.target_group_arn}
+)
+TABLES = (LOAD_BALANCERS, LISTENERS, RULES, TARGET_GROUPS, TARGETS, TARGET_HEALTH)
