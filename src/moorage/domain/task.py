@@ -1,0 +1,155 @@
+"""ECS tasks and their containers. Source: semantics ecs-tasks §1–§3, §8.
+
+`desired_status`, `stop_code` and `stopped_reason` are written by the API and the service scheduler (what should be);
+`last_status`, `containers` and the dates by the task controller (what is). `last_status` only moves forward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+LastStatus = Literal[
+    "PROVISIONING",
+    "PENDING",
+    "ACTIVATING",
+    "RUNNING",
+    "DEACTIVATING",
+    "STOPPING",
+    "DEPROVISIONING",
+    "STOPPED",
+]
+ORDER: Mapping[str, int] = {
+    status: rank
+    for rank, status in enumerate(
+        (
+            "PROVISIONING",
+            "PENDING",
+            "ACTIVATING",
+            "RUNNING",
+            "DEACTIVATING",
+            "STOPPING",
+            "DEPROVISIONING",
+            "STOPPED",
+        )
+    )
+}
+StopCode = Literal[
+    "TaskFailedToStart",
+    "EssentialContainerExited",
+    "UserInitiated",
+    "ServiceSchedulerInitiated",
+    "SpotInterruption",
+    "TerminationNotice",
+    "InfrastructureHealth",
+]
+Health = Literal["HEALTHY", "UNHEALTHY", "UNKNOWN"]
+KnownStatus = Literal["NONE", "PULLED", "CREATED", "RUNNING", "STOPPED"]
+
+
+class Container(msgspec.Struct, frozen=True):
+    """`known`: how far the engine got (finer than the API's PENDING/RUNNING/STOPPED); `runtime_id`: the engine's id.
+    `image` is the reference of the task definition, `pulled` what containers are created from."""
+
+    name: str
+    id: str
+    image: str
+    known: KnownStatus = "NONE"
+    pulled: str | None = None
+    image_digest: str | None = None
+    runtime_id: str | None = None
+    exit_code: int | None = None
+    reason: str | None = None
+    health: Health = "UNKNOWN"
+    started_at: float | None = None
+    finished_at: float | None = None
+
+    @property
+    def last_status(self) -> str:
+        """What the API shows (ecs-tasks §2)."""
+        return self.known if self.known in ("RUNNING", "STOPPED") else "PENDING"
+
+
+class Interface(msgspec.Struct, frozen=True):
+    """The task's elastic network interface attachment; address fields are set when it is allocated."""
+
+    attachment_id: str
+    subnet_id: str
+    vpc_id: str
+    security_groups: tuple[str, ...]
+    assign_public_ip: bool = False
+    interface_id: str | None = None
+    ipv4: str | None = None
+    mac: str | None = None
+    released: bool = False
+
+
+class LoadBalancerRef(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """`loadBalancers[]` of a service: this container and port belong in that target group."""
+
+    target_group_arn: str | None = None
+    load_balancer_name: str | None = None
+    container_name: str | None = None
+    container_port: int | None = None
+    advanced_configuration: dict[str, Any] | None = None
+
+
+class Task(msgspec.Struct, frozen=True):
+    """Times are epoch seconds. `deployment_id` ("ecs-svc/…") and `service_arn` are set for a service's tasks;
+    `became_healthy_at` is when the service scheduler first counted it as healthy; `accounted`: the scheduler has taken
+    note that it stopped. `protected_until`: task scale-in protection."""
+
+    arn: str
+    account: str
+    region: str
+    cluster_arn: str
+    task_definition_arn: str
+    group: str
+    launch_type: str
+    availability_zone: str
+    desired_status: Literal["RUNNING", "STOPPED"]
+    last_status: LastStatus
+    containers: tuple[Container, ...]
+    created_at: float
+    cpu: str | None = None
+    memory: str | None = None
+    capacity_provider: str | None = None
+    platform_version: str | None = None
+    platform_family: str | None = None
+    started_by: str | None = None
+    service_arn: str | None = None
+    deployment_id: str | None = None
+    interface: Interface | None = None
+    load_balancers: tuple[LoadBalancerRef, ...] = ()
+    overrides: dict[str, Any] | None = None
+    sandbox_id: str | None = None
+    version: int = 1
+    enable_execute_command: bool = False
+    ephemeral_storage_gib: int | None = None
+    tags: Mapping[str, str] = {}
+    connectivity_at: float | None = None
+    pull_started_at: float | None = None
+    pull_stopped_at: float | None = None
+    started_at: float | None = None
+    stopping_at: float | None = None
+    execution_stopped_at: float | None = None
+    stopped_at: float | None = None
+    stop_code: StopCode | None = None
+    stopped_reason: str | None = None
+    targets_registered: bool = False
+    became_healthy_at: float | None = None
+    accounted: bool = False
+    protected_until: float | None = None
+
+    @property
+    def id(self) -> str:
+        return self.arn.rsplit("/", 1)[-1]
+
+    @property
+    def rank(self) -> int:
+        return ORDER[self.last_status]
+
+    def container(self, name: str) -> Container | None:
+        return next((c for c in self.containers if c.name == name), None)

@@ -1,0 +1,70 @@
+from moorage.domain.cluster import Cluster
+from moorage.domain.service import Revision, Service, ServiceDeployment, ServiceEvent
+from moorage.domain.task import Task
+from moorage.domain.task_definition import Family, TaskDefinition
+from moorage.store.api import Table
+
+CLUSTERS: Table[Cluster] = Table(
+    "clusters", Cluster, key=lambda r: r.arn, indexes={"scope": lambda r: (r.account, r.region)}
+)
+FAMILIES: Table[Family] = Table(
+    "families",
+    Family,
+    key=lambda r: f"{r.account}/{r.region}/{r.name}",
+    indexes={"scope": lambda r: (r.account, r.region)},
+)
+TASK_DEFINITIONS: Table[TaskDefinition] = Table(
+    "task_definitions",
+    TaskDefinition,
+    key=lambda r: r.arn,
+    indexes={
+        "family": lambda r: (r.account, r.region, r.family),
+        "scope": lambda r: (r.account, r.region),
+        "status": lambda r: (r.account, r.region, r.status),
+    },
+)
+# A running task is one that should run; "stopped" are those the API lists under desiredStatus=STOPPED.
+TASKS: Table[Task] = Table(
+    "tasks",
+    Task,
+    key=lambda r: r.arn,
+    indexes={
+        "cluster": lambda r: (r.cluster_arn, r.desired_status),
+        "cluster_status": lambda r: (r.cluster_arn, r.last_status),
+        "service": lambda r: r.service_arn if r.last_status != "STOPPED" else None,
+        "service_unaccounted": lambda r: (
+            r.service_arn if r.desired_status == "STOPPED" and not r.accounted else None
+        ),
+        "service_all": lambda r: r.service_arn,
+        "family": lambda r: (r.cluster_arn, r.task_definition_arn.rsplit("/", 1)[-1].rsplit(":", 1)[0]),
+        "started_by": lambda r: (r.cluster_arn, r.started_by) if r.started_by else None,
+        "task_definition": lambda r: r.task_definition_arn if r.last_status != "STOPPED" else None,
+        "live": lambda r: True if r.last_status != "STOPPED" else None,
+        "stopped": lambda r: True if r.last_status == "STOPPED" else None,
+    },
+)
+SERVICES: Table[Service] = Table(
+    "services",
+    Service,
+    key=lambda r: r.arn,
+    indexes={"cluster": lambda r: (r.cluster_arn, r.status), "scope": lambda r: (r.account, r.region)},
+)
+REVISIONS: Table[Revision] = Table(
+    "service_revisions", Revision, key=lambda r: r.arn, indexes={"service": lambda r: r.service_arn}
+)
+SERVICE_DEPLOYMENTS: Table[ServiceDeployment] = Table(
+    "service_deployments", ServiceDeployment, key=lambda r: r.arn, indexes={"service": lambda r: r.service_arn}
+)
+SERVICE_EVENTS: Table[ServiceEvent] = Table(
+    "service_events", ServiceEvent, key=lambda r: r.id, indexes={"service": lambda r: r.service_arn}
+)
+TABLES = (
+    CLUSTERS,
+    FAMILIES,
+    TASK_DEFINITIONS,
+    TASKS,
+    SERVICES,
+    REVISIONS,
+    SERVICE_DEPLOYMENTS,
+    SERVICE_EVENTS,
+)
