@@ -100,6 +100,7 @@ class Listener(msgspec.Struct, frozen=True):
     alpn_policy: tuple[str, ...] = ()
     attributes: Mapping[str, str] = {}
     tags: Mapping[str, str] = {}
+    default_rule_tags: Mapping[str, str] = {}
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -109,3 +110,32 @@ class Rule(msgspec.Struct, frozen=True):
     conditions: tuple[Condition, ...]
     actions: tuple[Action, ...]
     tags: Mapping[str, str] = {}
+
+
+class TargetGroupUse(msgspec.Struct, frozen=True):
+    """One listener or rule (`user_arn`) that forwards to one target group. Derived from listeners and rules, written
+    together with them (`store/elbv2_queries`), so that "who uses this target group?" never scans rules."""
+
+    target_group_arn: str
+    user_arn: str
+    load_balancer_arn: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.user_arn}|{self.target_group_arn}"
+
+
+def forwarded_to(actions: tuple[Action, ...]) -> tuple[str, ...]:
+    """The target groups that these actions name, each once, in order."""
+    arns = [group.arn for action in actions if isinstance(action, Forward) for group in action.target_groups]
+    return tuple(dict.fromkeys(arns))
+
+
+def listener_of(rule_arn: str) -> str:
+    """`…:listener-rule/app/web/<lb>/<listener>/<rule>` → `…:listener/app/web/<lb>/<listener>`"""
+    return rule_arn.replace(":listener-rule/", ":listener/", 1).rpartition("/")[0]
+
+
+def load_balancer_of(listener_arn: str) -> str:
+    """`…:listener/app/web/<lb>/<listener>` → `…:loadbalancer/app/web/<lb>`"""
+    return listener_arn.replace(":listener/", ":loadbalancer/", 1).rpartition("/")[0]

@@ -84,3 +84,57 @@ class TargetHealth(msgspec.Struct, frozen=True):
 
 def target_key(target_group_arn: str, id: str, port: int) -> str:
     return f"{target_group_arn}|{id}|{port}"
+
+
+class ProbeResult(msgspec.Struct, frozen=True):
+    """The outcome of one health check. `answered`: an HTTP response with `status` came (or, for a TCP check, the
+    connection was made: `status` is None). `timeout`: nothing complete came in time. `failed`: refused, reset, not
+    HTTP. `detail` is for people."""
+
+    outcome: Literal["answered", "timeout", "failed"]
+    status: int | None = None
+    detail: str = ""
+
+
+class TargetState(msgspec.Struct, frozen=True):
+    """What DescribeTargetHealth says of a target (semantics elbv2 §5): all AWS's words."""
+
+    state: Literal["initial", "healthy", "unhealthy", "unused", "draining", "unavailable"]
+    reason: str | None = None
+    description: str | None = None
+
+
+HEALTHY = TargetState("healthy")
+REGISTERING = TargetState("initial", "Elb.RegistrationInProgress", "Target registration is in progress")
+CHECKING = TargetState("initial", "Elb.InitialHealthChecking", "Initial health checks in progress")
+TIMED_OUT = TargetState("unhealthy", "Target.Timeout", "Request timed out")
+FAILED_CHECKS = TargetState("unhealthy", "Target.FailedHealthChecks", "Health checks failed")
+NOT_REGISTERED = TargetState(
+    "unused", "Target.NotRegistered", "Target is not registered to the target group"
+)
+NOT_IN_USE = TargetState(
+    "unused",
+    "Target.NotInUse",
+    "Target group is not configured to receive traffic from the load balancer",
+)
+ZONE_NOT_ENABLED = TargetState(
+    "unused",
+    "Target.NotInUse",
+    "Target is in an Availability Zone that is not enabled for the load balancer",
+)
+DRAINING = TargetState("draining", "Target.DeregistrationInProgress", "Target deregistration is in progress")
+CHECKS_DISABLED = TargetState("unavailable", "Target.HealthCheckDisabled", "Health checks are disabled")
+
+
+def mismatched(status: int) -> TargetState:
+    return TargetState(
+        "unhealthy", "Target.ResponseCodeMismatch", f"Health checks failed with these codes: [{status}]"
+    )
+
+
+DEFAULT_DEREGISTRATION_DELAY = 300
+
+
+def deregistration_delay(group: TargetGroup) -> float:
+    """Seconds that a deregistered target is shown as draining."""
+    return float(group.attributes.get("deregistration_delay.timeout_seconds", DEFAULT_DEREGISTRATION_DELAY))

@@ -1,4 +1,4 @@
-from moorage.domain.load_balancer import Listener, LoadBalancer, Rule
+from moorage.domain.load_balancer import Listener, LoadBalancer, Rule, TargetGroupUse
 from moorage.domain.target_group import Target, TargetGroup, TargetHealth
 from moorage.store.api import Table
 
@@ -28,4 +28,11 @@ TARGETS: Table[Target] = Table(
 TARGET_HEALTH: Table[TargetHealth] = Table(
     "target_health", TargetHealth, key=lambda r: r.key, indexes={"target_group": lambda r: r.target_group_arn}
 )
-TABLES = (LOAD_BALANCERS, LISTENERS, RULES, TARGET_GROUPS, TARGETS, TARGET_HEALTH)
+# Derived from LISTENERS and RULES: write those two only through `store/elbv2_queries`, which keeps this in step.
+TARGET_GROUP_USES: Table[TargetGroupUse] = Table(
+    "target_group_uses",
+    TargetGroupUse,
+    key=lambda r: r.key,
+    indexes={"target_group": lambda r: r.target_group_arn, "user": lambda r: r.user_arn},
+)
+TABLES = (LOAD_BALANCERS, LISTENERS, RULES, TARGET_GROUPS, TARGETS, TARGET_HEALTH, TARGET_GROUP_USES)
