@@ -120,4 +120,4 @@ def immutable_tag(tag: str, name: str) -> str:
     )
 
 
-TOKEN_EXPIRED = "Your authorization token has expired. Reauthenticate and try again."
+EXPIRED_SENTENCE = "Your authorization token has expired. Reauthenticate and try again."
