@@ -20,7 +20,7 @@ from aiohttp import web
 
 from moorage.domain.clock import Clock, Ids
 from moorage.domain.ecr import (
-    TOKEN_EXPIRED,
+    EXPIRED_SENTENCE,
     Image,
     Layer,
     Repository,
@@ -137,11 +137,12 @@ class Registry:
             response = error.response()
         except Retryable as error:
             response = RegistryError(503, "UNAVAILABLE", str(error)).response()
+        except ConnectionError:
+            raise  # the client is gone; nobody is left to answer
         except OSError as error:
             log.error("%s %s failed: %s", request.method, request.path, error)
-            response = RegistryError(
-                500, "UNKNOWN", f"the registry's disk refused: {error.strerror or error}"
-            ).response()
+            why = f"The registry's disk refused: {error.strerror or error}"
+            response = RegistryError(500, "UNKNOWN", why).response()
         if not response.prepared:
             response.headers["Docker-Distribution-Api-Version"] = "registry/2.0"
         return response
@@ -176,7 +177,7 @@ class Registry:
                 WWW_Authenticate=challenge,
             )
         if token.expires_at <= self._clock.now():
-            raise RegistryError(403, "DENIED", TOKEN_EXPIRED)
+            raise RegistryError(403, "DENIED", EXPIRED_SENTENCE)
         scope = scope_of_host(request.host) or token.scope
         if scope.account != token.scope.account:
             raise RegistryError(
