@@ -1,0 +1,84 @@
+"""botocore's serializers and parsers as plain functions: dict → HTTP request, HTTP answer → dict. No network, no session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any, cast
+from urllib.parse import urlencode
+
+import msgspec
+from botocore.loaders import Loader
+from botocore.model import ServiceModel
+from botocore.parsers import create_parser
+from botocore.serialize import create_serializer
+
+from moorage.domain.errors import AwsError
+
+# What moto speaks of the protocols that a service lists.
+_PROTOCOLS = ("json", "rest-json", "rest-xml", "ec2", "query")
+
+
+class Request(msgspec.Struct, frozen=True):
+    """`path` with its query string."""
+
+    method: str
+    path: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+@cache
+def _loader() -> Loader:
+    return Loader()
+
+
+@cache
+def service_model(service: str) -> ServiceModel:
+    return ServiceModel(_loader().load_service_model(service, "service-2"), service)
+
+
+@cache
+def protocol(service: str) -> str:
+    """The protocol that `serialize` and `parse` use with moto."""
+    metadata = service_model(service).metadata
+    listed = metadata.get("protocols", [metadata["protocol"]])
+    return next(name for name in _PROTOCOLS if name in listed)
+
+
+def serialize(service: str, operation: str, params: Mapping[str, Any], region: str) -> Request:
+    """Raises `AwsError` ValidationException when the parameters do not fit the model."""
+    model = service_model(service).operation_model(operation)
+    from botocore.exceptions import ParamValidationError
+
+    try:
+        made = create_serializer(protocol(service), include_validation=True).serialize_to_request(dict(params), model)
+    except ParamValidationError as error:
+        raise AwsError("ValidationException", str(error)) from error
+    path = cast(str, made["url_path"])
+    query = made["query_string"]
+    if query:
+        path += ("&" if "?" in path else "?") + (query if isinstance(query, str) else urlencode(query, doseq=True))
+    body = made["body"]
+    headers = [(str(name), str(value)) for name, value in made["headers"].items()]
+    if isinstance(body, dict):
+        body = urlencode(body, doseq=True)
+        if not any(name.lower() == "content-type" for name, _ in headers):
+            headers.append(("Content-Type", "application/x-www-form-urlencoded; charset=utf-8"))
+    data = body.encode() if isinstance(body, str) else bytes(body or b"")
+    headers.append(("Host", f"{service_model(service).metadata['endpointPrefix']}.{region}.amazonaws.com"))
+    return Request(made["method"], path, headers, data)
+
+
+def parse(service: str, operation: str, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> dict[str, Any]:
+    """The result without `ResponseMetadata`; an error answer is raised as `AwsError`."""
+    from botocore.awsrequest import HeadersDict
+
+    model = service_model(service).operation_model(operation)
+    answer = {"status_code": status, "headers": HeadersDict(dict(headers)), "body": body, "context": {}}
+    parsed: dict[str, Any] = create_parser(protocol(service)).parse(answer, model.output_shape)
+    if status >= 300 or "Error" in parsed:
+        error = parsed.get("Error", {})
+        raise AwsError(error.get("Code") or str(status), error.get("Message") or "", status=status)
+    parsed.pop("ResponseMetadata", None)
+    return parsed

@@ -1,0 +1,124 @@
+"""Makes moto a function of (state, request, time, seed), so that a journal of requests brings the same state back.
+
+Installed before moto is imported, because its modules bind `datetime`, `uuid4` and friends when they are loaded:
+
+* time: inside `Moment.at(…)` every clock reads the request's own time; each reading is a microsecond later than the one
+  before and `sleep` moves it on instead of sleeping;
+* chance: moto's random source, `random`, `uuid` and `os.urandom` all draw from the request's seed;
+* private keys come from OpenSSL, which takes no seed: they are recorded when made and played back (`made`).
+"""
+
+from __future__ import annotations
+
+import datetime as datetime_module
+import os
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_real_time = time.time
+_real_datetime = datetime_module.datetime
+
+
+class Moment:
+    """The one current request: its time, its chance, its keys."""
+
+    def __init__(self) -> None:
+        self.now: float | None = None
+        self.chance = random.Random()  # noqa: S311 - repeatable on purpose
+        self.made: list[bytes] = []
+        self.replay: list[bytes] | None = None
+
+    def read(self) -> float:
+        if self.now is None:
+            return _real_time()
+        self.now += 1e-6
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        if self.now is not None:
+            self.now += max(0.0, seconds)
+
+    @contextmanager
+    def at(self, now: float, seed: str, replay: list[bytes] | None = None) -> Iterator[None]:
+        """Nested moments (a backend that is created while a request runs) leave the outer one as it was."""
+        outer_now, outer_state = self.now, self.chance.getstate()
+        outer_random = random.getstate()
+        self.now = now
+        self.chance.seed(seed)
+        random.seed(seed)
+        if outer_now is None:
+            self.made, self.replay = [], list(replay) if replay is not None else None
+        try:
+            yield
+        finally:
+            self.now = outer_now
+            self.chance.setstate(outer_state)
+            random.setstate(outer_random)
+
+
+moment = Moment()
+
+
+class _DatetimeType(type):
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, _real_datetime)
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return issubclass(subclass, _real_datetime)
+
+
+class PinnedDatetime(_real_datetime, metaclass=_DatetimeType):
+    @classmethod
+    def now(cls, tz: datetime_module.tzinfo | None = None) -> PinnedDatetime:
+        return cls.fromtimestamp(moment.read(), tz)
+
+    @classmethod
+    def utcnow(cls) -> PinnedDatetime:
+        return cls.fromtimestamp(moment.read(), datetime_module.timezone.utc).replace(tzinfo=None)
+
+    @classmethod
+    def today(cls) -> PinnedDatetime:
+        return cls.now()
+
+
+def install() -> None:
+    """Replaces the process's clocks and chance. Only ever called by the worker, before it imports moto."""
+    time.time = moment.read
+    time.time_ns = lambda: int(moment.read() * 1e9)
+    time.sleep = moment.sleep
+    datetime_module.datetime = PinnedDatetime  # type: ignore[misc]
+    uuid.uuid4 = lambda: uuid.UUID(int=moment.chance.getrandbits(128), version=4)
+    uuid.uuid1 = lambda node=None, clock_seq=None: uuid.UUID(int=moment.chance.getrandbits(128), version=1)
+    os.urandom = lambda size: moment.chance.randbytes(size)
+
+
+def install_in_moto() -> None:
+    """The second half, once moto's core is there: its own random source becomes the request's, keys are kept."""
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+    from moto.moto_api._internal import mock_random
+
+    moment.chance = mock_random
+    rsa.generate_private_key = kept_key(rsa.generate_private_key)
+    ec.generate_private_key = kept_key(ec.generate_private_key)
+
+
+def kept_key(make: Callable[..., Any]) -> Callable[..., Any]:
+    """`make` with its result recorded, or played back while the journal is replayed."""
+    from cryptography.hazmat.primitives import serialization
+
+    def generate(*args: Any, **kwargs: Any) -> Any:
+        if moment.replay:
+            return serialization.load_der_private_key(moment.replay.pop(0), None, unsafe_skip_rsa_key_validation=True)
+        key = make(*args, **kwargs)
+        moment.made.append(
+            key.private_bytes(
+                serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        return key
+
+    return generate
