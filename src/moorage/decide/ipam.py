@@ -1,0 +1,40 @@
+"""Addresses of a subnet: which ones may be given out, and which one is next (semantics around §3)."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection
+
+# AWS reserves the first four addresses (network, router, DNS, future use) and the last one (broadcast).
+FIRST = 4
+# The last address tried first is remembered by the caller; without one the search starts here.
+
+
+def next_address(cidr: str, taken: Collection[str], after: str | None = None) -> str | None:
+    """The next free address of `cidr` behind `after` (wrapping round), or None when the subnet is full.
+
+    Walking on instead of taking the lowest keeps an address unused for as long as possible after its release, so that
+    neighbours' caches and clients' connections never meet a stranger under a familiar address.
+    10.0.1.0/24 → 10.0.1.4, 10.0.1.5 … 10.0.1.254."""
+    network = ipaddress.IPv4Network(cidr)
+    base, size = int(network.network_address), network.num_addresses
+    usable = size - FIRST - 1
+    if usable <= 0 or len(taken) >= usable:
+        return None
+    start = 0
+    if after is not None:
+        start = (int(ipaddress.IPv4Address(after)) - base - FIRST + 1) % usable
+    for step in range(usable):
+        candidate = str(ipaddress.IPv4Address(base + FIRST + (start + step) % usable))
+        if candidate not in taken:
+            return candidate
+    return None
+
+
+def mac_of(ipv4: str) -> str:
+    """02:42:<address bytes>: an address that comes back brings its MAC along, so that no ARP entry is ever stale."""
+    return "02:42:" + ":".join(f"{int(part):02x}" for part in ipv4.split("."))
+
+
+def private_dns_name(ipv4: str, region: str) -> str:
+    return f"ip-{ipv4.replace('.', '-')}.{region}.compute.internal"

@@ -1,0 +1,142 @@
+"""The rolling update as arithmetic: how many tasks of the new revision to start and which tasks to stop, so that healthy
+tasks never fall below minimumHealthyPercent by our own doing and tasks never exceed maximumPercent (ecs-services §3.4).
+
+Nothing here knows why a deployment exists, whether it failed, or how a task is stopped.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from moorage.decide.health import Verdict
+from moorage.domain.task import Task
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """A task whose desired status is RUNNING, with the verdict over it. `new`: it belongs to the PRIMARY deployment."""
+
+    task: Task
+    verdict: Verdict
+    new: bool
+    protected: bool = False
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """`why`: replaced (it is of an old revision) | scale-in | unhealthy."""
+
+    task: Task
+    why: Literal["replaced", "scale-in", "unhealthy"]
+    verdict: Verdict
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One step of a rollout. `blocked`: the percentages forbid both starting and stopping (§3.4 row "deadlock").
+    `protected`: tasks that should go but are protected from scale-in."""
+
+    start: int
+    stop: tuple[Stop, ...]
+    blocked: bool = False
+    protected: int = 0
+
+
+def next_step(
+    candidates: Sequence[Candidate],
+    *,
+    desired: int,
+    minimum: int,
+    maximum: int,
+    may_start: bool,
+) -> Step:
+    """`minimum`/`maximum`: tasks, from `percent.py`. `may_start` False: launches are throttled or the deployment failed.
+
+    Worked examples (D desired, old → new, all old healthy):
+    * D=4, 100/200: starts 4; as each turns healthy one old task stops.
+    * D=4, 50/100 (2, 4): stops 2, then starts 2, and again.
+    * D=1, 50/100 (1, 1): can neither stop nor start: blocked.
+    * D=2, 100/200, one task unhealthy: starts 1, stops the unhealthy one when the newcomer is healthy.
+    * D=2, 50/100, one task unhealthy: no room for a third, so the unhealthy one goes first.
+    """
+    new = [c for c in candidates if c.new]
+    old = [c for c in candidates if not c.new]
+    sick_new = [c for c in new if c.verdict.state == "unhealthy"]
+    sound_new = len(new) - len(sick_new)
+    healthy = sum(1 for c in candidates if c.verdict.state == "healthy")
+    # Old tasks that run but have not counted as healthy yet serve too: they are stopped only when others can serve.
+    serving = healthy + sum(1 for c in old if c.verdict.state == "waiting" and c.task.last_status == "RUNNING")
+
+    missing = max(0, desired - sound_new)
+    room = max(0, maximum - len(candidates))
+    start = min(missing, room) if may_start else 0
+
+    stops: list[Stop] = []
+    protected = 0
+
+    # 1. Old tasks: those that serve nobody go at once, the others as far as the minimum allows.
+    for candidate in _in_stop_order(old):
+        if candidate.protected:
+            protected += 1
+            continue
+        state, running = candidate.verdict.state, candidate.task.last_status == "RUNNING"
+        if state == "healthy":
+            if healthy - 1 < minimum or serving - 1 < minimum:
+                continue
+            healthy -= 1
+            serving -= 1
+        elif state == "waiting" and running:
+            if serving - 1 < minimum:
+                continue
+            serving -= 1
+        stops.append(Stop(candidate.task, "replaced", candidate.verdict))
+
+    # 2. Sick tasks of the new revision: when they are no longer needed, or to make room for their replacement.
+    enough = sum(1 for c in new if c.verdict.state == "healthy") >= desired
+    wanting_room = max(0, missing - room) if may_start else 0
+    for candidate in _in_stop_order(sick_new):
+        if enough or wanting_room > 0:
+            stops.append(Stop(candidate.task, "unhealthy", candidate.verdict))
+            wanting_room -= 1
+
+    # 3. Scale-in: more sound tasks of the new revision than desired.
+    excess = sound_new - desired
+    sound = [c for c in new if c.verdict.state != "unhealthy"]
+    for candidate in _in_stop_order(sound):
+        if excess <= 0:
+            break
+        if candidate.protected:
+            protected += 1
+            continue
+        stops.append(Stop(candidate.task, "scale-in", candidate.verdict))
+        excess -= 1
+
+    settled = all(c.verdict.state != "waiting" for c in candidates)
+    blocked = bool(missing and old and may_start and not start and not stops and settled and not protected)
+    return Step(start, tuple(stops), blocked, protected)
+
+
+_BY_STATE = {"unhealthy": 0, "waiting": 1, "healthy": 2}
+
+
+def _in_stop_order(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Unhealthy before not-yet-healthy before healthy; within that from the zone with the most tasks, youngest first."""
+    remaining = Counter(c.task.availability_zone for c in candidates)
+    pools: dict[tuple[int, str], list[Candidate]] = {}
+    for c in candidates:
+        pools.setdefault((_BY_STATE[c.verdict.state], c.task.availability_zone), []).append(c)
+    for pool in pools.values():
+        # Popped from the end: those that have not started yet go first, then the youngest.
+        pool.sort(key=lambda c: (c.task.started_at is None, c.task.created_at, c.task.arn))
+    order: list[Candidate] = []
+    for state in sorted(_BY_STATE.values()):
+        zones = {zone for s, zone in pools if s == state}
+        while zones:
+            zone = max(sorted(zones), key=lambda z: remaining[z])
+            pool = pools[(state, zone)]
+            order.append(pool.pop())
+            remaining[zone] -= 1
+            if not pool:
+                zones.discard(zone)
+    return order

@@ -1,0 +1,424 @@
+"""What a service does next: the replica scheduler of ECS as a pure function (semantics ecs-services §3, §4).
+
+`decide_service(snapshot, now)` looks at one service, its deployments and its tasks and answers with a plan: the service
+record as it should be written, how many tasks to start for which deployment, which tasks to stop and why, and the
+events that tell it. It starts nothing, stops nothing and reads no clock.
+
+The steps of a pass, in order:
+1. account for tasks that stopped since the last pass (failures, launch throttle);
+2. judge the living ones (healthy, unhealthy, waiting);
+3. let the circuit breaker trip, and roll back if that was asked for;
+4. one step of the rolling update (`rollout/rolling.py`);
+5. close what is finished: old deployments without tasks, the deployment itself, steady state, the deleted service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+from msgspec.structs import replace
+
+from moorage.decide.health import TargetFact, Verdict, judge
+from moorage.decide.rollout import circuit_breaker
+from moorage.decide.rollout.percent import maximum_running, minimum_healthy
+from moorage.decide.rollout.rolling import Candidate, Step, Stop, next_step
+from moorage.domain import sentences
+from moorage.domain.service import Deployment, Revision, Service
+from moorage.domain.task import Task
+from moorage.domain.task_definition import Document
+
+STEADY_REPEAT = 6 * 3600.0
+
+
+class FreshIds(msgspec.Struct, frozen=True):
+    """Identifiers for a deployment that the decision may have to create (a rollback)."""
+
+    deployment: str
+    service_deployment_arn: str
+
+
+class ServiceSnapshot(msgspec.Struct, frozen=True):
+    """`tasks`: not yet STOPPED. `ended`: desired STOPPED and not accounted for (some may still be among `tasks`).
+    `documents` by task definition ARN; `targets` by task ARN, then target group ARN."""
+
+    service: Service
+    revisions: Mapping[str, Revision]
+    documents: Mapping[str, Document]
+    tasks: tuple[Task, ...]
+    ended: tuple[Task, ...]
+    targets: Mapping[str, Mapping[str, TargetFact]]
+    fresh: FreshIds
+
+
+class StopOrder(msgspec.Struct, frozen=True):
+    task_arn: str
+    reason: str
+
+
+class DeploymentOutcome(msgspec.Struct, frozen=True):
+    """A change of a service deployment record. `status` as ServiceDeployment.status (§5.6)."""
+
+    service_deployment_arn: str
+    status: str
+    reason: str | None = None
+    rollback_revision: str | None = None
+    failure_count: int | None = None
+
+
+class ServicePlan(msgspec.Struct, frozen=True):
+    """`start`: (deployment id, count). `healthy`: tasks that count as healthy for the first time. `accounted`: stopped
+    tasks that need no further notice. `said`: the pass in one sentence. `verdicts` by task ARN, for whoever asks why."""
+
+    service: Service
+    start: tuple[tuple[str, int], ...] = ()
+    stop: tuple[StopOrder, ...] = ()
+    healthy: tuple[str, ...] = ()
+    accounted: tuple[str, ...] = ()
+    events: tuple[str, ...] = ()
+    outcomes: tuple[DeploymentOutcome, ...] = ()
+    said: str = ""
+    again_after: float | None = None
+    verdicts: Mapping[str, Verdict] = {}
+
+
+def decide_service(snapshot: ServiceSnapshot, now: float) -> ServicePlan:
+    if snapshot.service.status == "INACTIVE":
+        return ServicePlan(snapshot.service, said="no action: the service is deleted")
+    if snapshot.service.status == "DRAINING":
+        return _drain(snapshot, now)
+    return _Pass(snapshot, now).plan()
+
+
+class _Pass:
+    """The working state of one pass; every method is one of the steps above."""
+
+    def __init__(self, snapshot: ServiceSnapshot, now: float) -> None:
+        self.snapshot = snapshot
+        self.now = now
+        self.service = snapshot.service
+        self.deployments = {d.id: d for d in snapshot.service.deployments}
+        self.primary_id = snapshot.service.deployments[0].id
+        self.events: list[str] = []
+        self.outcomes: list[DeploymentOutcome] = []
+        self.again: list[float] = []
+        self.living = [t for t in snapshot.tasks if t.desired_status == "RUNNING"]
+
+    @property
+    def primary(self) -> Deployment:
+        return self.deployments[self.primary_id]
+
+    def plan(self) -> ServicePlan:
+        accounted = self.account()
+        verdicts = self.judge()
+        newly = self.note_healthy(verdicts)
+        self.trip()
+        step = self.roll(verdicts)
+        stops = self.order_stops(step)
+        start = ((self.primary_id, step.start),) if step.start else ()
+        self.close(verdicts, step)
+        service = self.write(step)
+        return ServicePlan(
+            service=service,
+            start=start,
+            stop=stops,
+            healthy=newly,
+            accounted=accounted,
+            events=tuple(self.events),
+            outcomes=tuple(self.outcomes),
+            said=self.sentence(step, verdicts),
+            again_after=min(self.again) if self.again else None,
+            verdicts=verdicts,
+        )
+
+    # 1 ---------------------------------------------------------------------------------------------------------------
+    def account(self) -> tuple[str, ...]:
+        for task in self.snapshot.ended:
+            deployment = self.deployments.get(task.deployment_id or "")
+            if task.stop_code == "TaskFailedToStart" and task.stopped_reason:
+                self.events.append(sentences.not_placed(self.service.name, self.failure_text(task)))
+            if deployment is None or not circuit_breaker.is_failure(task):
+                continue
+            failed = deployment.failed_tasks + 1
+            pause = circuit_breaker.backoff(failed, reached_running=task.started_at is not None)
+            self.deployments[deployment.id] = replace(
+                deployment,
+                failed_tasks=failed,
+                failures=deployment.failures + 1,
+                launches_blocked_until=self.now + pause if pause else None,
+                updated_at=self.now,
+            )
+            if failed == 3 and task.started_at is None:
+                self.events.append(sentences.inconsistent_start(self.service.name))
+        return tuple(task.arn for task in self.snapshot.ended)
+
+    @staticmethod
+    def failure_text(task: Task) -> str:
+        """The reason with its detail: "Task failed to start" alone explains nothing."""
+        if task.stopped_reason == sentences.FAILED_TO_START:
+            return next((c.reason for c in task.containers if c.reason), task.stopped_reason)
+        return task.stopped_reason or ""
+
+    # 2 ---------------------------------------------------------------------------------------------------------------
+    def judge(self) -> dict[str, Verdict]:
+        grace = float(self.service.health_check_grace_period or 0)
+        verdicts: dict[str, Verdict] = {}
+        for task in self.living:
+            document = self.snapshot.documents[task.task_definition_arn]
+            verdict = judge(task, document, self.snapshot.targets.get(task.arn, {}), grace, self.now)
+            verdicts[task.arn] = verdict
+            if verdict.again_after is not None:
+                self.again.append(verdict.again_after)
+        return verdicts
+
+    def note_healthy(self, verdicts: Mapping[str, Verdict]) -> tuple[str, ...]:
+        """Tasks that count as healthy for the first time; they reset the failure counts of their deployment."""
+        newly = [t for t in self.living if t.became_healthy_at is None and verdicts[t.arn].state == "healthy"]
+        breaker = self.service.deployment_configuration.circuit_breaker
+        for deployment_id in {t.deployment_id for t in newly}:
+            deployment = self.deployments.get(deployment_id or "")
+            if deployment is not None and (deployment.failed_tasks or deployment.launches_blocked_until):
+                keep = breaker.reset_on_healthy_task is False
+                self.deployments[deployment.id] = replace(
+                    deployment,
+                    failed_tasks=0,
+                    failures=deployment.failures if keep else 0,
+                    launches_blocked_until=None,
+                    updated_at=self.now,
+                )
+        return tuple(t.arn for t in newly)
+
+    # 3 ---------------------------------------------------------------------------------------------------------------
+    def trip(self) -> None:
+        breaker = self.service.deployment_configuration.circuit_breaker
+        primary = self.primary
+        limit = circuit_breaker.threshold(breaker, self.service.desired_count)
+        if not breaker.enable or primary.rollout_state != "IN_PROGRESS" or primary.failures < limit:
+            return
+        name = self.service.name
+        self.events.append(sentences.deployment_failed(name, primary.id))
+        candidate = self.service.last_good_revision if breaker.rollback and primary.rollback_of is None else None
+        if candidate is None or candidate == primary.revision_arn:
+            self.deployments[primary.id] = replace(
+                primary, rollout_state="FAILED", rollout_reason=sentences.BREAKER_TRIPPED, updated_at=self.now
+            )
+            if breaker.rollback:
+                self.events.append(sentences.no_rollback_candidate(name, primary.id))
+            status = "ROLLBACK_FAILED" if breaker.rollback else "STOPPED"
+            self.outcome(primary, status, sentences.BREAKER_TRIPPED)
+            return
+        self.roll_back(primary, candidate)
+
+    def roll_back(self, failed: Deployment, revision: str) -> None:
+        """The last good revision becomes PRIMARY again: its own deployment when that still has tasks, else a new one."""
+        last_good = next((d for d in self.deployments.values() if d.revision_arn == revision), None)
+        back = replace(
+            last_good
+            or Deployment(
+                id=self.snapshot.fresh.deployment,
+                status="PRIMARY",
+                revision_arn=revision,
+                service_deployment_arn=failed.service_deployment_arn,
+                created_at=self.now,
+                updated_at=self.now,
+            ),
+            status="PRIMARY",
+            rollout_state="IN_PROGRESS",
+            rollback_of=failed.id,
+            failed_tasks=0,
+            failures=0,
+            launches_blocked_until=None,
+            updated_at=self.now,
+        )
+        self.deployments[back.id] = replace(back, rollout_reason=sentences.in_progress(back.id))
+        self.deployments[failed.id] = replace(
+            failed,
+            status="ACTIVE",
+            rollout_state="FAILED",
+            rollout_reason=sentences.breaker_rolling_back(back.id),
+            updated_at=self.now,
+        )
+        self.primary_id = back.id
+        self.service = replace(self.service, revision_arn=revision)
+        self.events.append(sentences.rolling_back(self.service.name, back.id))
+        self.outcomes.append(
+            DeploymentOutcome(
+                failed.service_deployment_arn,
+                "ROLLBACK_IN_PROGRESS",
+                sentences.ROLLED_BACK,
+                rollback_revision=revision,
+                failure_count=failed.failures,
+            )
+        )
+
+    # 4 ---------------------------------------------------------------------------------------------------------------
+    def roll(self, verdicts: Mapping[str, Verdict]) -> Step:
+        primary, configuration = self.primary, self.service.deployment_configuration
+        blocked_for = (primary.launches_blocked_until or 0.0) - self.now
+        desired = self.service.desired_count
+        candidates = [
+            Candidate(
+                task,
+                verdicts[task.arn],
+                new=task.deployment_id == primary.id,
+                protected=(task.protected_until or 0.0) > self.now,
+            )
+            for task in self.living
+        ]
+        step = next_step(
+            candidates,
+            desired=desired,
+            minimum=minimum_healthy(desired, configuration.minimum_healthy_percent),
+            maximum=maximum_running(desired, configuration.maximum_percent),
+            may_start=primary.rollout_state != "FAILED" and blocked_for <= 0,
+        )
+        if blocked_for > 0 and primary.rollout_state != "FAILED":
+            self.again.append(blocked_for)
+        if step.blocked:
+            self.events.append(sentences.blocked_percents(self.service.name))
+        if step.protected and not step.stop:
+            self.events.append(sentences.too_many_protected(self.service.name, primary.id))
+            self.again += [t.protected_until - self.now for t in self.living if (t.protected_until or 0) > self.now]  # type: ignore[operator]
+        return step
+
+    def order_stops(self, step: Step) -> tuple[StopOrder, ...]:
+        orders = [StopOrder(stop.task.arn, self.stop_reason(stop)) for stop in step.stop]
+        name = self.service.name
+        for stop in step.stop:
+            if stop.verdict.state == "unhealthy":
+                self.events.append(self.unhealthy_event(stop))
+        if orders:
+            self.events.append(sentences.stopped(name, [stop.task.id for stop in step.stop]))
+        drained: dict[str, int] = {}
+        for stop in step.stop:
+            if stop.task.targets_registered and stop.task.deployment_id:
+                drained[stop.task.deployment_id] = drained.get(stop.task.deployment_id, 0) + 1
+        self.events += [sentences.draining(name, deployment, count) for deployment, count in drained.items()]
+        return tuple(orders)
+
+    def stop_reason(self, stop: Stop) -> str:
+        if stop.why == "unhealthy":
+            if stop.verdict.target is not None:
+                return sentences.failed_elb_health(stop.verdict.target.target_group_arn)
+            return sentences.FAILED_CONTAINER_HEALTH
+        return sentences.scaling_activity(self.primary_id)
+
+    def unhealthy_event(self, stop: Stop) -> str:
+        target = stop.verdict.target
+        if target is None:
+            return sentences.unhealthy_containers(self.service.name, stop.task.id)
+        return sentences.unhealthy_target(
+            self.service.name, stop.task.id, target.port, target.target_group_arn, target.description
+        )
+
+    # 5 ---------------------------------------------------------------------------------------------------------------
+    def close(self, verdicts: Mapping[str, Verdict], step: Step) -> None:
+        """Old deployments without tasks leave the list; a deployment with all its tasks healthy is COMPLETED."""
+        populated = {t.deployment_id for t in self.snapshot.tasks}
+        for deployment in list(self.deployments.values()):
+            if deployment.id != self.primary_id and deployment.id not in populated:
+                del self.deployments[deployment.id]
+        if step.start or step.stop:
+            return
+        primary = self.primary
+        mine = [t for t in self.living if t.deployment_id == primary.id]
+        healthy = sum(1 for t in mine if verdicts[t.arn].state == "healthy")
+        desired = self.service.desired_count
+        complete = len(self.deployments) == 1 and healthy == len(mine) == desired
+        if complete and primary.rollout_state == "IN_PROGRESS":
+            self.deployments[primary.id] = replace(
+                primary,
+                rollout_state="COMPLETED",
+                rollout_reason=sentences.completed(primary.id),
+                failures=0,
+                updated_at=self.now,
+            )
+            self.service = replace(self.service, last_good_revision=primary.revision_arn)
+            self.events.append(sentences.deployment_completed(self.service.name, primary.id))
+            self.outcome(primary, "ROLLBACK_SUCCESSFUL" if primary.rollback_of else "SUCCESSFUL", None)
+        self.note_steady(steady=complete and self.primary.rollout_state == "COMPLETED")
+
+    def note_steady(self, *, steady: bool) -> None:
+        if not steady:
+            return
+        said_at = self.service.steady_said_at
+        if self.service.steady_since is None or said_at is None or self.now - said_at >= STEADY_REPEAT:
+            self.events.append(sentences.steady(self.service.name))
+            self.service = replace(
+                self.service, steady_since=self.service.steady_since or self.now, steady_said_at=self.now
+            )
+        self.again.append(STEADY_REPEAT)
+
+    def write(self, step: Step) -> Service:
+        ordered = sorted(self.deployments.values(), key=lambda d: (d.id != self.primary_id, -d.created_at))
+        deployments = tuple(
+            d if d.id == self.primary_id or d.status != "PRIMARY" else replace(d, status="ACTIVE") for d in ordered
+        )
+        service = replace(self.service, deployments=deployments)
+        at_rest = not step.start and not step.stop and len(self.living) == service.desired_count
+        if service.steady_since is not None and not at_rest:
+            service = replace(service, steady_since=None)
+        return service
+
+    def outcome(
+        self,
+        deployment: Deployment,
+        status: str,
+        reason: str | None,
+    ) -> None:
+        self.outcomes.append(
+            DeploymentOutcome(deployment.service_deployment_arn, status, reason, failure_count=deployment.failures)
+        )
+
+    def sentence(self, step: Step, verdicts: Mapping[str, Verdict]) -> str:
+        primary, desired = self.primary, self.service.desired_count
+        states = [v.state for v in verdicts.values()]
+        doing = []
+        if step.start:
+            doing.append(f"starts {step.start}")
+        if step.stop:
+            doing.append(f"stops {len(step.stop)} ({step.stop[0].why})")
+        wait = (primary.launches_blocked_until or 0.0) - self.now
+        if wait > 0 and len(self.living) < desired:
+            doing.append(f"launches again in {wait:.0f} s after {primary.failed_tasks} failed launches")
+        if step.blocked:
+            doing.append("blocked: the minimum and maximum healthy percent allow neither a start nor a stop")
+        waiting = next((v.reason for v in verdicts.values() if v.state == "waiting"), None)
+        if not doing:
+            doing.append(f"waits: a task {waiting}" if waiting else "no action")
+        return (
+            f"{', '.join(doing)}. Deployment {primary.id} is {primary.rollout_state}: {desired} desired, "
+            f"{states.count('healthy')} healthy, {states.count('waiting')} waiting, "
+            f"{states.count('unhealthy')} unhealthy, {len(self.deployments) - 1} older deployments"
+        )
+
+
+def _drain(snapshot: ServiceSnapshot, now: float) -> ServicePlan:
+    """A deleted service stops all its tasks and is INACTIVE when the last one is gone."""
+    service = snapshot.service
+    stops = tuple(
+        StopOrder(t.arn, sentences.scaling_activity(t.deployment_id or service.deployments[0].id))
+        for t in snapshot.tasks
+        if t.desired_status == "RUNNING"
+    )
+    accounted = tuple(t.arn for t in snapshot.ended)
+    if snapshot.tasks:
+        events = (sentences.stopped(service.name, [o.task_arn.rsplit("/", 1)[-1] for o in stops]),) if stops else ()
+        return ServicePlan(
+            service,
+            stop=stops,
+            accounted=accounted,
+            events=events,
+            said=f"the service is deleted: {len(snapshot.tasks)} tasks are still stopping",
+        )
+    outcomes = tuple(
+        DeploymentOutcome(d.service_deployment_arn, "STOPPED", "The service was deleted.")
+        for d in service.deployments
+        if d.rollout_state == "IN_PROGRESS"
+    )
+    return ServicePlan(
+        replace(service, status="INACTIVE", deployments=(), deleted_at=now),
+        accounted=accounted,
+        outcomes=outcomes,
+        said="the service is deleted and its last task has stopped",
+    )

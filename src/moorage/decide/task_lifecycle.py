@@ -1,0 +1,244 @@
+"""What a task does next: the life cycle of an ECS task as a pure function (semantics ecs-tasks §2–§5).
+
+`decide_task(task, document, targets, now)` answers with the next status, if one is due, and with the steps that should
+be under way. It is asked again after every observation, so it never needs to remember what it said: a step that is
+already under way is simply named again. It starts nothing and reads no clock.
+
+    PROVISIONING ─ address ─► PENDING ─ sandbox, images ─► ACTIVATING ─ containers ─► RUNNING
+         └──────────────────────── failure or stop, at any point ───────────────────────┐
+    STOPPED ◄─ sandbox gone ─ DEPROVISIONING ◄─ all stopped ─ STOPPING ◄─ drained ─ DEACTIVATING
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from moorage.domain import sentences
+from moorage.domain.task import Container, LastStatus, StopCode, Task
+from moorage.domain.task_definition import ContainerDefinition, Dependency, Document
+
+# Seconds between the stop signal and SIGKILL when the definition does not say (ecs-tasks §5).
+STOP_TIMEOUT = 30.0
+
+
+class Step(msgspec.Struct, frozen=True):
+    """Something that should be under way. `container` is a name, for the verbs that concern one container.
+
+    allocate: give the task its address · sandbox: start the shared namespace · pull / launch (create and start) / stop:
+    one container · deregister: take the task out of its target groups · register: put it into them · release: remove
+    containers, sandbox and address."""
+
+    verb: Literal["allocate", "sandbox", "pull", "launch", "stop", "deregister", "register", "release"]
+    container: str | None = None
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """The task cannot go on: its desired status becomes STOPPED with this code and reason."""
+
+    stop_code: StopCode
+    reason: str
+
+
+class TaskPlan(msgspec.Struct, frozen=True):
+    """`enter`: the status to write now (the steps belong to the status after that). `said`: why, in one sentence.
+    `again_after`: seconds until time alone may change the answer."""
+
+    said: str
+    enter: LastStatus | None = None
+    failure: Failure | None = None
+    steps: tuple[Step, ...] = ()
+    again_after: float | None = None
+
+
+def decide_task(task: Task, document: Document, draining: int, now: float) -> TaskPlan:
+    """`draining`: how many of the task's targets are still registered or draining in their target groups."""
+    if task.last_status == "STOPPED":
+        return TaskPlan("no action: the task has stopped")
+    if task.desired_status == "STOPPED":
+        return _wind_down(task, document, draining)
+    failure = _failure(task, document, now)
+    if failure is not None:
+        return TaskPlan(f"stops: {failure.reason}", failure=failure)
+    return _start_up(task, document, now)
+
+
+# --- up --------------------------------------------------------------------------------------------------------------
+def _start_up(task: Task, document: Document, now: float) -> TaskPlan:
+    if task.last_status == "PROVISIONING":
+        if task.interface is not None and task.interface.ipv4 is None:
+            return TaskPlan("waits for an address in its subnet", steps=(Step("allocate"),))
+        return TaskPlan("has its network", enter="PENDING")
+    if task.last_status == "RUNNING":
+        if not task.targets_registered and any(ref.target_group_arn for ref in task.load_balancers):
+            return TaskPlan("registers its targets", steps=(Step("register"),))
+        return TaskPlan("no action: runs as it should", steps=_launchable(task, document)[0])
+
+    steps = [] if task.sandbox_id else [Step("sandbox")]
+    steps += [Step("pull", c.name) for c in task.containers if c.known == "NONE"]
+    if task.last_status == "PENDING":
+        if steps:
+            return TaskPlan(f"waits for {_names(steps)}", steps=tuple(steps))
+        return TaskPlan("has its images and its namespace", enter="ACTIVATING")
+
+    if all(_has_started(task, c, document) for c in task.containers):
+        return TaskPlan("all containers have started", enter="RUNNING")
+    launches, waits, again = _launchable(task, document, now)
+    if launches:
+        return TaskPlan(f"starts {_names(launches)}", steps=launches, again_after=again)
+    return TaskPlan(waits or "waits for its containers", again_after=again)
+
+
+def _has_started(task: Task, container: Container, document: Document) -> bool:
+    """RUNNING, or already stopped again: that only matters when it is essential (ecs-tasks §2)."""
+    return container.known in ("RUNNING", "STOPPED")
+
+
+def _launchable(
+    task: Task, document: Document, now: float | None = None
+) -> tuple[tuple[Step, ...], str | None, float | None]:
+    """The containers whose images are there and whose dependencies are met, why the first other one waits, and when
+    a start timeout may end that."""
+    launches: list[Step] = []
+    waits: str | None = None
+    again: float | None = None
+    for container in task.containers:
+        if container.known not in ("PULLED", "CREATED"):
+            continue
+        definition = document.container(container.name)
+        unmet = next((d for d in _dependencies(definition) if not _met(task, d)), None)
+        if unmet is None:
+            launches.append(Step("launch", container.name))
+            continue
+        waits = waits or f"container {container.name} waits for {unmet.container_name} to be {unmet.condition}"
+        deadline = _deadline(task, document, unmet)
+        if deadline is not None and now is not None:
+            again = min(deadline - now, again if again is not None else deadline - now)
+    return tuple(launches), waits, again
+
+
+def _dependencies(definition: ContainerDefinition | None) -> tuple[Dependency, ...]:
+    """dependsOn, plus the implicit START dependencies of links and volumesFrom (ecs-task-definitions §5)."""
+    if definition is None:
+        return ()
+    named = tuple(link.split(":")[0] for link in definition.links or ())
+    sources = tuple(v.source_container for v in definition.volumes_from or () if v.source_container)
+    implied = tuple(Dependency(container_name=name, condition="START") for name in named + sources)
+    return (definition.depends_on or ()) + implied
+
+
+def _met(task: Task, dependency: Dependency) -> bool:
+    """The condition table of ecs-tasks §4."""
+    container = task.container(dependency.container_name)
+    if container is None:
+        return False
+    match dependency.condition:
+        case "START":
+            return container.known in ("RUNNING", "STOPPED")
+        case "COMPLETE":
+            return container.known == "STOPPED" and container.exit_code is not None
+        case "SUCCESS":
+            return container.known == "STOPPED" and container.exit_code == 0
+        case "HEALTHY":
+            return container.known == "RUNNING" and container.health == "HEALTHY"
+
+
+def _deadline(task: Task, document: Document, dependency: Dependency) -> float | None:
+    """When the dependency's startTimeout elapses; START has none (ecs-tasks §4)."""
+    definition = document.container(dependency.container_name)
+    container = task.container(dependency.container_name)
+    if dependency.condition == "START" or definition is None or container is None:
+        return None
+    if definition.start_timeout is None or container.started_at is None:
+        return None
+    return container.started_at + definition.start_timeout
+
+
+def _failure(task: Task, document: Document, now: float) -> Failure | None:
+    """Why the task cannot go on, first match wins."""
+    started = task.last_status in ("RUNNING", "DEACTIVATING")
+    for container in task.containers:
+        definition = document.container(container.name)
+        if definition is None or container.known != "STOPPED" or not definition.is_essential:
+            continue
+        if container.exit_code is None and container.runtime_id is None:
+            return Failure("TaskFailedToStart", sentences.clipped(container.reason or sentences.FAILED_TO_START))
+        if container.exit_code is None and not started:
+            return Failure("TaskFailedToStart", sentences.FAILED_TO_START)
+        return Failure("EssentialContainerExited", sentences.ESSENTIAL_EXITED)
+    for container in task.containers:
+        # A non-essential container that never started fails the task too: it could not leave PENDING (ecs-tasks §2).
+        if container.known == "STOPPED" and container.exit_code is None and not started and container.reason:
+            return Failure("TaskFailedToStart", sentences.clipped(container.reason))
+    for container in task.containers:
+        if container.known not in ("NONE", "PULLED", "CREATED"):
+            continue
+        for dependency in _dependencies(document.container(container.name)):
+            why = _never(task, document, dependency, now)
+            if why is not None:
+                text = sentences.dependency_failed(container.name, dependency.container_name, dependency.condition, why)
+                return Failure("TaskFailedToStart", text)
+    return None
+
+
+def _never(task: Task, document: Document, dependency: Dependency, now: float) -> str | None:
+    """Why a dependency will never be met, or None while it still may be."""
+    container = task.container(dependency.container_name)
+    if container is None:
+        return "there is no such container"
+    if container.known == "STOPPED" and not _met(task, dependency):
+        return f"it exited with {container.exit_code}"
+    deadline = _deadline(task, document, dependency)
+    if deadline is not None and now >= deadline and not _met(task, dependency):
+        return "its startTimeout elapsed"
+    return None
+
+
+# --- down ------------------------------------------------------------------------------------------------------------
+def _wind_down(task: Task, document: Document, draining: int) -> TaskPlan:
+    """Deregister and drain, stop containers in reverse dependency order, release (ecs-tasks §5)."""
+    alive = [c for c in task.containers if c.known == "RUNNING"]
+    if task.last_status in ("PROVISIONING", "PENDING", "ACTIVATING") and not alive:
+        return TaskPlan("never ran: releases what it holds", enter="DEPROVISIONING")
+    if task.last_status in ("ACTIVATING", "RUNNING", "PENDING", "PROVISIONING"):
+        return TaskPlan("leaves its target groups", enter="DEACTIVATING")
+    if task.last_status == "DEACTIVATING":
+        if task.targets_registered:
+            return TaskPlan("leaves its target groups", steps=(Step("deregister"),))
+        # Nobody is served by a task whose essential container is gone: there is nothing to drain.
+        if draining and _serves(task, document):
+            return TaskPlan(f"drains: {draining} targets are still deregistering")
+        return TaskPlan("is drained", enter="STOPPING")
+    if task.last_status == "STOPPING":
+        if not alive:
+            return TaskPlan("all containers have stopped", enter="DEPROVISIONING")
+        steps = tuple(Step("stop", name) for name in _stoppable(task, document))
+        return TaskPlan(f"stops {_names(steps)}", steps=steps)
+    return TaskPlan("releases what it holds", steps=(Step("release"),))
+
+
+def _serves(task: Task, document: Document) -> bool:
+    return all(
+        c.known == "RUNNING"
+        for c in task.containers
+        if (definition := document.container(c.name)) is not None and definition.is_essential
+    )
+
+
+def _stoppable(task: Task, document: Document) -> list[str]:
+    """Running containers on which no running container depends; everything when a cycle would block that."""
+    alive = [c.name for c in task.containers if c.known == "RUNNING"]
+    needed = {dependency.container_name for name in alive for dependency in _dependencies(document.container(name))}
+    return [name for name in alive if name not in needed] or alive
+
+
+def stop_timeout(definition: ContainerDefinition | None) -> float:
+    if definition is None or definition.stop_timeout is None:
+        return STOP_TIMEOUT
+    return float(max(1, definition.stop_timeout))
+
+
+def _names(steps: Sequence[Step]) -> str:
+    return ", ".join(f"{s.verb} {s.container}" if s.container else s.verb for s in steps)

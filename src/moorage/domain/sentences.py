@@ -1,0 +1,158 @@
+"""Every sentence that a user reads in a service event, a stopped reason or a rollout reason, in AWS's words.
+
+Source: semantics ecs-tasks §3, ecs-services §3.3, §4. Nobody formats such a sentence anywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+MORE = "For more information, see the Troubleshooting section of the Amazon ECS Developer Guide."
+REASON_LIMIT = 1024
+
+# --- stopped reasons -------------------------------------------------------------------------------------------------
+ESSENTIAL_EXITED = "Essential container in task exited"
+STOPPED_BY_USER = "Task stopped by user"
+FAILED_TO_START = "Task failed to start"
+FAILED_CONTAINER_HEALTH = "Task failed container health checks"
+OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
+CONTAINER_VANISHED = "ContainerVanishedError: the container was removed by somebody else"
+SANDBOX_DIED = "InternalError: the task's network namespace went away (its pause container stopped)"
+
+
+def scaling_activity(deployment_id: str) -> str:
+    return f"Scaling activity initiated by (deployment {deployment_id})"
+
+
+def failed_elb_health(target_group_arn: str) -> str:
+    return f"Task failed ELB health checks in (target-group {target_group_arn})"
+
+
+def dependency_failed(name: str, dependency: str, condition: str, why: str) -> str:
+    return f"TaskDependencyError: container {name} waits for {dependency} to be {condition}, but {why}"
+
+
+def no_address(subnet_id: str) -> str:
+    return (
+        f"Unexpected EC2 error while attempting to Create Network Interface in subnet '{subnet_id}': "
+        "InsufficientFreeAddressesInSubnet"
+    )
+
+
+def subnet_gone(subnet_id: str) -> str:
+    return (
+        f"Unexpected EC2 error while attempting to Create Network Interface in subnet '{subnet_id}': "
+        f"InvalidSubnetID.NotFound"
+    )
+
+
+def clipped(reason: str) -> str:
+    """Reasons are cut at 1,024 characters (ecs-tasks §3)."""
+    return reason[:REASON_LIMIT]
+
+
+# --- service events --------------------------------------------------------------------------------------------------
+def _tasks(ids: Sequence[str]) -> str:
+    return " ".join(f"(task {id})" for id in ids) + "."
+
+
+def started(service: str, ids: Sequence[str]) -> str:
+    return f"(service {service}) has started {len(ids)} tasks: {_tasks(ids)}"
+
+
+def stopped(service: str, ids: Sequence[str]) -> str:
+    return f"(service {service}) has stopped {len(ids)} running tasks: {_tasks(ids)}"
+
+
+def registered(service: str, count: int, target_group_arn: str) -> str:
+    return f"(service {service}) registered {count} targets in (target-group {target_group_arn})"
+
+
+def deregistered(service: str, count: int, target_group_arn: str) -> str:
+    return f"(service {service}) deregistered {count} targets in (target-group {target_group_arn})"
+
+
+def draining(service: str, deployment_id: str, count: int) -> str:
+    return f"(service {service}, taskSet {deployment_id}) has begun draining connections on {count} tasks."
+
+
+def deployment_completed(service: str, deployment_id: str) -> str:
+    return f"(service {service}) (deployment {deployment_id}) deployment completed."
+
+
+def steady(service: str) -> str:
+    return f"(service {service}) has reached a steady state."
+
+
+def deployment_failed(service: str, deployment_id: str) -> str:
+    return f"(service {service}) (deployment {deployment_id}) deployment failed: tasks failed to start."
+
+
+def rolling_back(service: str, deployment_id: str) -> str:
+    return f"(service {service}) rolling back to deployment {deployment_id}."
+
+
+def no_rollback_candidate(service: str, deployment_id: str) -> str:
+    return (
+        f"(service {service}) (deployment {deployment_id}) deployment failed: "
+        "no rollback candidate was found to run the rollback."
+    )
+
+
+def unhealthy_target(service: str, task_id: str, port: int, target_group_arn: str, reason: str) -> str:
+    return (
+        f"(service {service}) (task {task_id}) (port {port}) is unhealthy in (target-group {target_group_arn}) "
+        f"due to (reason {reason})."
+    )
+
+
+def unhealthy_containers(service: str, task_id: str) -> str:
+    return f"(service {service}) (task {task_id}) failed container health checks."
+
+
+def inconsistent_start(service: str) -> str:
+    return f"(service {service}) is unable to consistently start tasks successfully. {MORE}"
+
+
+def not_placed(service: str, reason: str) -> str:
+    return f"(service {service}) was unable to place a task. Reason: {reason.rstrip('.')}."
+
+
+def no_instances(service: str) -> str:
+    return (
+        f"(service {service}) was unable to place a task because no container instance met all of its requirements. "
+        f"Reason: No Container Instances were found in your cluster. {MORE}"
+    )
+
+
+def blocked_percents(service: str) -> str:
+    return (
+        f"(service {service}) was unable to stop or start tasks during a deployment because of the service deployment "
+        "configuration. Update the minimumHealthyPercent or maximumPercent value and try again."
+    )
+
+
+def too_many_protected(service: str, task_set: str) -> str:
+    return (
+        f"(service {service}) was unable to reach steady state because task set ({task_set}) was unable to scale in. "
+        "Reason: The number of protected tasks are more than the desired count of tasks."
+    )
+
+
+# --- rollout reasons -------------------------------------------------------------------------------------------------
+def in_progress(deployment_id: str) -> str:
+    return f"ECS deployment {deployment_id} in progress."
+
+
+def completed(deployment_id: str) -> str:
+    return f"ECS deployment {deployment_id} completed."
+
+
+BREAKER_TRIPPED = "ECS deployment circuit breaker: tasks failed to start."
+
+
+def breaker_rolling_back(deployment_id: str) -> str:
+    return f"ECS deployment circuit breaker: rolling back to deploymentId {deployment_id}."
+
+
+ROLLED_BACK = "Service deployment rolled back because the circuit breaker threshold was exceeded."
