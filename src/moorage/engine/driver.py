@@ -89,6 +89,9 @@ class SandboxSpec(msgspec.Struct, frozen=True):
     hostname: str | None = None
     ports: tuple[PortBinding, ...] = ()
     sysctls: Mapping[str, str] = {}
+    dns_servers: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    extra_hosts: tuple[tuple[str, str], ...] = ()
 
 
 class Sandbox(msgspec.Struct, frozen=True):
@@ -241,6 +244,12 @@ class Engine(Protocol):
         """Makes (or finds, by task ARN: the call is idempotent) the sandbox and returns when it runs."""
         ...
 
+    async def warm(self, network: SubnetNetwork, ipv4: str, mac: str, hostname: str | None = None) -> None:
+        """Makes a sandbox ahead of its task, for an address that the caller has reserved; idempotent. A later
+        `start_sandbox` with the same network, address and host name takes it over in milliseconds. Until then `list`
+        shows it with LABEL_POOL = its address; afterwards with the task's LABEL_TASK (and none of the spec's others)."""
+        ...
+
     async def pull(self, image: str, auth: RegistryAuth | None = None, *, always: bool = True) -> PulledImage:
         """Makes the image present. With `always`, asks the registry first and falls back to a local image only when
         the registry cannot be reached or does not know the image but a local image of that name exists."""
@@ -278,6 +287,6 @@ class Engine(Protocol):
         """Follows output written after `since`; ends when the container has stopped and all was read."""
         ...
 
-    async def stats(self, container_ids: Sequence[str]) -> list[ContainerStats]: ...
+    async def stats(self, container_ids: Sequence[str]) -> Sequence[ContainerStats]: ...
 
     async def close(self) -> None: ...

@@ -1,0 +1,138 @@
+"""`DockerEngine`: the `Engine` contract over one Docker host. Only puts the parts together; each part has its file."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+
+from moorage.domain.clock import Clock, SystemClock
+from moorage.engine.docker import logs
+from moorage.engine.docker.client import ApiError, Client
+from moorage.engine.docker.containers import Containers
+from moorage.engine.docker.events import Events
+from moorage.engine.docker.hosts import DockerHost, current_host
+from moorage.engine.docker.images import Images
+from moorage.engine.docker.networks import Networks
+from moorage.engine.docker.observe import list_ids, list_observed
+from moorage.engine.docker.sandbox import Sandboxes, remove_container
+from moorage.engine.docker.stats import Stats
+from moorage.engine.driver import (
+    ContainerSpec,
+    ContainerStats,
+    EngineEvent,
+    LogLine,
+    ObservedContainer,
+    PulledImage,
+    RegistryAuth,
+    Sandbox,
+    SandboxSpec,
+    SubnetNetwork,
+)
+from moorage.settings import Settings
+
+_REMOVING_AT_ONCE = 8
+
+
+class HostFacts(msgspec.Struct, frozen=True):
+    """What a container instance registers with. `memory_mib` is the host's whole memory."""
+
+    name: str
+    cpus: int
+    memory_mib: int
+    architecture: str
+    operating_system: str
+    engine: str
+    engine_version: str
+
+
+class DockerEngine:
+    """One per host. `host` overrides what settings and environment say; nothing is connected before the first call."""
+
+    def __init__(self, settings: Settings, *, clock: Clock | None = None, host: DockerHost | None = None) -> None:
+        self.installation = settings.installation
+        self._client = Client(host or current_host(settings.docker_host))
+        self._networks = Networks(self._client, self.installation)
+        self._images = Images(self._client)
+        self._sandboxes = Sandboxes(self._client, self.installation, self._networks, self._images)
+        self._containers = Containers(self._client, self.installation)
+        self._events = Events(self._client, self.installation, clock or SystemClock())
+        self._stats = Stats(self._client)
+
+    @property
+    def host(self) -> DockerHost:
+        return self._client.host
+
+    async def check(self) -> HostFacts:
+        """For start-up: EngineUnavailable with one sentence and the next command, or what the host is."""
+        version = await self._client.version()
+        info = await self._client.call("GET", "/info")
+        return HostFacts(
+            name=str(info.get("Name", "")),
+            cpus=int(info.get("NCPU") or 1),
+            memory_mib=int(info.get("MemTotal") or 0) // 2**20,
+            architecture=str(info.get("Architecture") or version.architecture),
+            operating_system=str(info.get("OperatingSystem", "")),
+            engine=version.name,
+            engine_version=version.version,
+        )
+
+    async def start_sandbox(self, spec: SandboxSpec) -> Sandbox:
+        return await self._sandboxes.start(spec)
+
+    async def warm(self, network: SubnetNetwork, ipv4: str, mac: str, hostname: str | None = None) -> None:
+        await self._sandboxes.warm(network, ipv4, mac, hostname)
+
+    async def pull(self, image: str, auth: RegistryAuth | None = None, *, always: bool = True) -> PulledImage:
+        return await self._images.pull(image, auth, always)
+
+    async def create(self, spec: ContainerSpec, sandbox: Sandbox) -> str:
+        return await self._containers.create(spec, sandbox.id)
+
+    async def start(self, container_id: str) -> None:
+        await self._containers.start(container_id)
+
+    async def stop(self, container_id: str, timeout: float) -> None:
+        await self._containers.stop(container_id, timeout)
+
+    async def remove(self, container_id: str) -> None:
+        await self._containers.remove(container_id)
+
+    async def remove_sandbox(self, sandbox_id: str) -> None:
+        await self._sandboxes.remove(sandbox_id)
+
+    async def remove_networks(self, keep: Sequence[str] = ()) -> None:
+        await self._networks.remove(keep)
+
+    async def list(self) -> list[ObservedContainer]:
+        return await list_observed(self._client, self.installation)
+
+    def events(self) -> AsyncIterator[EngineEvent]:
+        return self._events.follow()
+
+    def logs(self, container_id: str, since: float = 0) -> AsyncIterator[LogLine]:
+        return logs.follow(self._client, container_id, since)
+
+    async def stats(self, container_ids: Sequence[str]) -> Sequence[ContainerStats]:
+        return await self._stats.read(container_ids)
+
+    async def cleanup(self) -> None:
+        """Removes everything of this installation: containers with their anonymous volumes, networks, and the pause
+        image unless another installation uses it. Images that were pulled and named volumes stay."""
+        gate = asyncio.Semaphore(_REMOVING_AT_ONCE)
+
+        async def remove(container_id: str) -> None:
+            async with gate:
+                await remove_container(self._client, container_id)
+
+        while ids := await list_ids(self._client, self.installation):
+            await asyncio.gather(*(remove(container_id) for container_id in ids))
+        await self._networks.remove()
+        await self._images.remove_pause()
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+__all__ = ["ApiError", "DockerEngine", "HostFacts"]

@@ -1,0 +1,179 @@
+"""The Docker network behind a subnet: a bridge with the subnet's CIDR, made on first use.
+
+As in a VPC the first addresses are taken: .1 is the gateway (the machine itself, where load balancers come from),
+.2 (DNS) and .3 are reserved; the control plane gives every other address away, so Docker never picks one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from moorage.engine.docker.client import ApiError, Client
+from moorage.engine.docker.names import bridge_name
+from moorage.engine.driver import LABEL_INSTALLATION, NetworkError, SubnetNetwork
+
+LABEL_SUBNET = "io.moorage.subnet"
+
+
+def network_body(network: SubnetNetwork, installation: str) -> dict[str, Any]:
+    """The body of POST /networks/create."""
+    block = ipaddress.IPv4Network(network.cidr)
+    return {
+        "Name": network.name,
+        "Driver": "bridge",
+        "CheckDuplicate": True,
+        "Attachable": False,
+        "IPAM": {
+            "Driver": "default",
+            "Config": [
+                {
+                    "Subnet": str(block),
+                    "Gateway": str(block[1]),
+                    "AuxiliaryAddresses": {"dns": str(block[2]), "reserved": str(block[3])},
+                }
+            ],
+        },
+        "Options": {"com.docker.network.bridge.name": bridge_name(network.name)},
+        "Labels": {LABEL_INSTALLATION: installation, LABEL_SUBNET: network.subnet_id},
+    }
+
+
+def overlapping(cidr: str, networks: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
+    """(name, CIDR) of the Docker networks that share addresses with `cidr`."""
+    wanted = ipaddress.IPv4Network(cidr)
+    found = []
+    for network in networks:
+        for config in (network.get("IPAM") or {}).get("Config") or []:
+            try:
+                block = ipaddress.ip_network(config.get("Subnet") or "")
+            except ValueError:
+                continue
+            if isinstance(block, ipaddress.IPv4Network) and block.overlaps(wanted):
+                found.append((str(network.get("Name")), str(block)))
+    return found
+
+
+def routed_gateway(cidr: str, route_table: str) -> str | None:
+    """A gateway of this machine inside `cidr`, from the text of /proc/net/route: a bridge with that CIDR would cut the
+    machine off (an EC2 instance in the default VPC, a home network on 172.31.0.0/16)."""
+    block = ipaddress.IPv4Network(cidr)
+    for line in route_table.splitlines()[1:]:
+        fields = line.split()
+        if len(fields) > 2 and fields[2] != "00000000":
+            gateway = ipaddress.IPv4Address(int.from_bytes(bytes.fromhex(fields[2]), "little"))
+            if gateway in block:
+                return str(gateway)
+    return None
+
+
+class Networks:
+    """`ensure` may be called for the same subnet by many tasks at once; it is made once."""
+
+    def __init__(self, client: Client, installation: str) -> None:
+        self._client = client
+        self._installation = installation
+        self._ready: dict[str, SubnetNetwork] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def ensure(self, network: SubnetNetwork) -> None:
+        if self._ready.get(network.name) == network:
+            return
+        async with self._locks.setdefault(network.name, asyncio.Lock()):
+            if self._ready.get(network.name) != network:
+                await self._find_or_make(network)
+                self._ready[network.name] = network
+
+    def forget(self, name: str) -> None:
+        """Somebody removed it: the next `ensure` makes it again."""
+        self._ready.pop(name, None)
+
+    async def remove(self, keep: Sequence[str] = ()) -> None:
+        """Removes those of this installation that nothing uses."""
+        for network in await self._ours():
+            name = str(network["Name"])
+            if name in keep:
+                continue
+            async with self._locks.setdefault(name, asyncio.Lock()):
+                try:
+                    await self._client.call("DELETE", f"/networks/{network['Id']}")
+                except ApiError as error:
+                    if error.status not in (403, 404, 409) and "active endpoints" not in error.message:
+                        raise NetworkError(f"removing the network {name}: {error.text}") from error
+                    if error.status != 404:
+                        continue
+                self.forget(name)
+
+    async def _ours(self) -> list[dict[str, Any]]:
+        filters = json.dumps({"label": [f"{LABEL_INSTALLATION}={self._installation}"]})
+        return list(await self._client.call("GET", "/networks", query={"filters": filters}) or [])
+
+    async def _find_or_make(self, network: SubnetNetwork) -> None:
+        found = await self._inspect(network.name)
+        if found is not None and await self._usable(found, network):
+            return
+        if self._client.host.local:
+            self._refuse_own_gateway(network)
+        try:
+            await self._client.call("POST", "/networks/create", body=network_body(network, self._installation))
+        except ApiError as error:
+            if error.status == 409 and "already exists" in error.message:
+                found = await self._inspect(network.name)
+                if found is not None and await self._usable(found, network):
+                    return
+            if "overlap" in error.message:
+                raise await self._overlap(network, error) from error
+            raise NetworkError(f"making the network of {network.subnet_id} ({network.cidr}): {error.text}") from error
+
+    async def _usable(self, found: dict[str, Any], network: SubnetNetwork) -> bool:
+        """True: it is the one. False: ours but with another CIDR, and removed. Raises when it is not ours to remove."""
+        if (found.get("Labels") or {}).get(LABEL_INSTALLATION) != self._installation:
+            raise NetworkError(
+                f"a Docker network named {network.name} exists that this installation did not make;"
+                f" remove it with: docker network rm {network.name}"
+            )
+        if any(cidr == network.cidr for _, cidr in overlapping(network.cidr, [found])):
+            return True
+        try:
+            await self._client.call("DELETE", f"/networks/{found['Id']}")
+        except ApiError as error:
+            if error.status != 404:
+                raise NetworkError(
+                    f"the network {network.name} has another CIDR and is in use: {error.text}"
+                ) from error
+        return False
+
+    async def _inspect(self, name: str) -> dict[str, Any] | None:
+        try:
+            return dict(await self._client.call("GET", f"/networks/{name}"))
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise NetworkError(f"looking for the network {name}: {error.text}") from error
+
+    async def _overlap(self, network: SubnetNetwork, refusal: ApiError) -> NetworkError:
+        taken = overlapping(network.cidr, await self._client.call("GET", "/networks"))
+        if not taken:
+            return NetworkError(
+                f"the range {network.cidr} of {network.subnet_id} is taken on this host: {refusal.text}"
+            )
+        name, cidr = taken[0]
+        return NetworkError(
+            f"the range {network.cidr} of {network.subnet_id} overlaps the Docker network {name} ({cidr});"
+            f" remove that one with: docker network rm {name} (or give the subnet another range)"
+        )
+
+    def _refuse_own_gateway(self, network: SubnetNetwork) -> None:
+        try:
+            gateway = routed_gateway(network.cidr, Path("/proc/net/route").read_text())
+        except OSError:
+            return
+        if gateway is not None:
+            raise NetworkError(
+                f"the range {network.cidr} of {network.subnet_id} holds {gateway}, through which this machine reaches"
+                " its own network; use a subnet with another range (aws ec2 create-vpc --cidr-block 10.200.0.0/16)"
+            )
