@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import NoReturn
 
 from moorage.cli.exports import variables
 from moorage.cli.instance import need_running
@@ -26,7 +26,7 @@ FOUND_FILE = "aws-cli.json"
 REMOVED = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
 
 
-def run(words: Sequence[str]) -> Literal[0]:
+def run(words: Sequence[str]) -> int:
     """Replaces this process by the aws CLI (which then has the exit code), or answers --which."""
     data_dir = Settings().data_dir
     program = find(data_dir)
@@ -34,10 +34,12 @@ def run(words: Sequence[str]) -> Literal[0]:
         sys.stdout.write(f"{program}\n")
         return 0
     instance = need_running(data_dir)
-    environment = _environment(variables(instance))
+    return _become([str(program), "--endpoint-url", instance.endpoint, *words], _environment(variables(instance)))
+
+
+def _become(command: list[str], environment: dict[str, str]) -> NoReturn:
     sys.stdout.flush()
-    command = [str(program), "--endpoint-url", instance.endpoint, *words]
-    os.execve(program, command, environment)  # noqa: S606
+    os.execve(command[0], command, environment)  # noqa: S606
 
 
 def _environment(wanted: dict[str, str]) -> dict[str, str]:
