@@ -62,8 +62,11 @@ class EngineVersion(msgspec.Struct, frozen=True):
 
 
 class Client:
-    def __init__(self, host: DockerHost) -> None:
+    """`probe`: see PROBE_SECONDS; a test of a frozen engine wants less."""
+
+    def __init__(self, host: DockerHost, probe: float = PROBE_SECONDS) -> None:
         self.host = host
+        self._probe = probe
         self._session: aiohttp.ClientSession | None = None
         self._version: EngineVersion | None = None
         self._negotiating = asyncio.Lock()
@@ -78,7 +81,8 @@ class Client:
         if self._version is None:
             async with self._negotiating:
                 if self._version is None:
-                    self._version = _negotiate(await self._call("GET", "/version", None, None, None, None))
+                    asked = self._call("GET", "/version", None, None, None)
+                    self._version = _negotiate(await self._patiently("GET /version", asked, PATIENCE_SECONDS))
         return self._version
 
     def renegotiate(self) -> None:
@@ -102,7 +106,7 @@ class Client:
             data = msgspec.json.encode(body)
             headers = {"Content-Type": "application/json", **(headers or {})}
         what = f"{method} {path}"
-        return await self._patiently(what, self._call(method, versioned, query, data, headers, what), patience)
+        return await self._patiently(what, self._call(method, versioned, query, data, headers), patience)
 
     @asynccontextmanager
     async def stream(
@@ -126,7 +130,7 @@ class Client:
 
     async def alive(self) -> bool:
         try:
-            async with asyncio.timeout(PROBE_SECONDS):
+            async with asyncio.timeout(self._probe):
                 async with self._open_session().get(f"{self.host.url}/_ping") as response:
                     return response.status == 200
         except (*_CONNECTION_FAILURES, OSError):
@@ -143,7 +147,6 @@ class Client:
         query: Mapping[str, str] | None,
         data: bytes | None,
         headers: Mapping[str, str] | None,
-        what: str | None,
     ) -> Any:
         try:
             async with self._open_session().request(
@@ -173,7 +176,7 @@ class Client:
         content = response.content
         while True:
             try:
-                async with asyncio.timeout(6 * PROBE_SECONDS):
+                async with asyncio.timeout(6 * self._probe):
                     chunk = await content.readany()
             except TimeoutError:
                 if not await self.alive():
@@ -191,7 +194,7 @@ class Client:
         task = loop.create_task(call)
         try:
             while True:
-                await asyncio.wait({task}, timeout=min(PROBE_SECONDS, max(0.0, deadline - loop.time())))
+                await asyncio.wait({task}, timeout=min(self._probe, max(0.0, deadline - loop.time())))
                 if task.done():
                     return task.result()
                 if not await self.alive() and not task.done():
@@ -210,7 +213,7 @@ class Client:
                 if self.host.socket
                 else aiohttp.TCPConnector(limit=0, ssl=self.host.ssl_context() or True)
             )
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=PROBE_SECONDS)
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._probe)
             self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, read_bufsize=2**18)
         return self._session
 

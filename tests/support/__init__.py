@@ -1,0 +1,1 @@
+"""What several test folders share: small images, a Docker socket that can be cut."""
