@@ -1,4 +1,7 @@
-"""botocore's serializers and parsers as plain functions: dict → HTTP request, HTTP answer → dict. No network, no session."""
+"""botocore's serializers and parsers as plain functions: dict → HTTP request and back.
+
+No network, no session, no credentials.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ def serialize(service: str, operation: str, params: Mapping[str, Any], region: s
         made = create_serializer(protocol(service), include_validation=True).serialize_to_request(dict(params), model)
     except ParamValidationError as error:
         raise AwsError("ValidationException", str(error)) from error
-    path = cast(str, made["url_path"])
+    path = cast("str", made["url_path"])
     query = made["query_string"]
     if query:
         path += ("&" if "?" in path else "?") + (query if isinstance(query, str) else urlencode(query, doseq=True))
@@ -76,7 +79,7 @@ def parse(service: str, operation: str, status: int, headers: Iterable[tuple[str
 
     model = service_model(service).operation_model(operation)
     answer = {"status_code": status, "headers": HeadersDict(dict(headers)), "body": body, "context": {}}
-    parsed: dict[str, Any] = create_parser(protocol(service)).parse(answer, model.output_shape)
+    parsed: dict[str, Any] = create_parser(protocol(service)).parse(answer, cast("Any", model.output_shape))
     if status >= 300 or "Error" in parsed:
         error = parsed.get("Error", {})
         raise AwsError(error.get("Code") or str(status), error.get("Message") or "", status=status)

@@ -11,6 +11,7 @@ Installed before moto is imported, because its modules bind `datetime`, `uuid4` 
 from __future__ import annotations
 
 import datetime as datetime_module
+import importlib
 import os
 import random
 import time
@@ -28,7 +29,7 @@ class Moment:
 
     def __init__(self) -> None:
         self.now: float | None = None
-        self.chance = random.Random()  # noqa: S311 - repeatable on purpose
+        self.chance = random.Random()
         self.made: list[bytes] = []
         self.replay: list[bytes] | None = None
 
@@ -78,7 +79,7 @@ class PinnedDatetime(_real_datetime, metaclass=_DatetimeType):
 
     @classmethod
     def utcnow(cls) -> PinnedDatetime:
-        return cls.fromtimestamp(moment.read(), datetime_module.timezone.utc).replace(tzinfo=None)
+        return cls.fromtimestamp(moment.read(), datetime_module.UTC).replace(tzinfo=None)
 
     @classmethod
     def today(cls) -> PinnedDatetime:
@@ -89,7 +90,7 @@ def install() -> None:
     """Replaces the process's clocks and chance. Only ever called by the worker, before it imports moto."""
     time.time = moment.read
     time.time_ns = lambda: int(moment.read() * 1e9)
-    time.sleep = moment.sleep
+    time.sleep = moment.sleep  # type: ignore[assignment]
     datetime_module.datetime = PinnedDatetime  # type: ignore[misc]
     uuid.uuid4 = lambda: uuid.UUID(int=moment.chance.getrandbits(128), version=4)
     uuid.uuid1 = lambda node=None, clock_seq=None: uuid.UUID(int=moment.chance.getrandbits(128), version=1)
@@ -98,10 +99,9 @@ def install() -> None:
 
 def install_in_moto() -> None:
     """The second half, once moto's core is there: its own random source becomes the request's, keys are kept."""
-    from cryptography.hazmat.primitives.asymmetric import ec, rsa
-    from moto.moto_api._internal import mock_random
-
-    moment.chance = mock_random
+    rsa: Any = importlib.import_module("cryptography.hazmat.primitives.asymmetric.rsa")
+    ec: Any = importlib.import_module("cryptography.hazmat.primitives.asymmetric.ec")
+    moment.chance = importlib.import_module("moto.moto_api._internal").mock_random
     rsa.generate_private_key = kept_key(rsa.generate_private_key)
     ec.generate_private_key = kept_key(ec.generate_private_key)
 

@@ -71,7 +71,7 @@ class AwsBacked:
         if service not in MOTO_SERVICES:
             raise AwsError("UnsupportedOperation", f"Moorage has no service {service} (asked for {context.operation})")
         pairs = headers.items() if isinstance(headers, Mapping) else headers
-        kept = [(name, value) for name, value in pairs if name.lower() not in _DROPPED_HEADERS]
+        kept = [(str(name), str(value)) for name, value in pairs if name.lower() not in _DROPPED_HEADERS]
         call = Call(
             id=self._ids.hex(32),
             at=self._clock.now(),
@@ -91,8 +91,8 @@ class AwsBacked:
         return answer.status, answer.headers, answer.body
 
     async def call(self, scope: Scope, service: str, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        """One operation for a neighbour inside the control plane. Answers the parsed result in the model's member names;
-        refusals are raised as `AwsError` with the service's code."""
+        """One operation for a neighbour inside the control plane. Answers the parsed result in the model's member
+        names; refusals are raised as `AwsError` with the service's code."""
         request = client.serialize(service, operation, params, scope.region)
         context = RequestContext(
             account=scope.account,

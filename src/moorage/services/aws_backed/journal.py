@@ -38,7 +38,7 @@ class Entry(msgspec.Struct, frozen=True, tag="entry", array_like=True):
     status: int
 
 
-class JournalDamaged(Exception):
+class JournalError(Exception):
     """The file is not a journal of ours, or of a newer version."""
 
 
@@ -64,7 +64,7 @@ class Journal:
             file.seek(0)
             magic = file.read(len(MAGIC))
             if len(magic) == len(MAGIC) and magic != MAGIC:
-                raise JournalDamaged(f"{self._path} is not a journal that this version of Moorage can read")
+                raise JournalError(f"{self._path} is not a journal that this version of Moorage can read")
             if magic == MAGIC:
                 good = len(MAGIC)
                 while len(prefix := file.read(_RECORD.size)) == _RECORD.size:

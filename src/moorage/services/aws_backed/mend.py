@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from moorage.services.aws_backed.determinism import kept_key, moment
+from moorage.services.aws_backed.moto_modules import moto_module
 
 
 class _Birth:
@@ -21,12 +22,9 @@ class _Birth:
 
 def core(default_account: str) -> None:
     """Before any service is loaded."""
-    import moto.core
-    import moto.core.models
-    from moto.core import base_backend, common_models
-
-    moto.core.DEFAULT_ACCOUNT_ID = default_account
-    moto.core.models.DEFAULT_ACCOUNT_ID = default_account
+    base_backend, common_models = moto_module("core.base_backend"), moto_module("core.common_models")
+    moto_module("core").DEFAULT_ACCOUNT_ID = default_account
+    moto_module("core.models").DEFAULT_ACCOUNT_ID = default_account
 
     # moto keeps every object ever made for its dashboard: a leak in a server that lives for weeks.
     def untracked(cls: type, *args: Any, **kwargs: Any) -> Any:
@@ -54,17 +52,10 @@ def begin(epoch: float, seed: str) -> None:
 
 def forget_everything() -> None:
     """The state as it was before the first request. Dropping the backends is all: they are made anew when touched."""
-    from moto.core.base_backend import BackendDict
-
-    for backend_dict in list(BackendDict._instances):
+    instances = moto_module("core.base_backend").BackendDict._instances
+    for backend_dict in list(instances):
         backend_dict.clear()
-    BackendDict._instances.clear()
-
-
-def client_error() -> type[Exception]:
-    from botocore.exceptions import ClientError
-
-    return ClientError  # type: ignore[no-any-return]
+    instances.clear()
 
 
 def service_loaded(service: str) -> None:
@@ -74,10 +65,9 @@ def service_loaded(service: str) -> None:
 
 
 def _sts() -> None:
-    from moto.sts.models import STSBackend
-    from moto.utilities.utils import get_partition
-
-    known = STSBackend.get_caller_identity
+    backend = moto_module("sts.models").STSBackend
+    get_partition = moto_module("utilities.utils").get_partition
+    known = backend.get_caller_identity
 
     def get_caller_identity(self: Any, access_key_id: str, region: str) -> tuple[str, str, str]:
         """Credentials that nobody made (`test`) are the account's root; moto invents a user named moto."""
@@ -86,12 +76,11 @@ def _sts() -> None:
             return self.account_id, f"arn:{get_partition(region)}:iam::{self.account_id}:root", self.account_id
         return user_id, arn, account
 
-    STSBackend.get_caller_identity = get_caller_identity
+    backend.get_caller_identity = get_caller_identity
 
 
 def _iam() -> None:
-    from moto.iam import models
-
+    models = moto_module("iam.models")
     parsed: dict[str, Any] = {}
 
     def init_aws_policies(self: Any) -> list[Any]:
@@ -109,7 +98,7 @@ def _iam() -> None:
 
 
 def _ec2() -> None:
-    from moto.ec2 import utils
+    utils = moto_module("ec2.utils")
 
     class RecordedEd25519:
         generate = staticmethod(kept_key(utils.Ed25519PrivateKey.generate))

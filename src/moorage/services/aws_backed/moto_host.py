@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import io
 import logging
-import os
-import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-os.environ.setdefault("MOTO_ALLOW_NONEXISTENT_REGION", "true")
-os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
-os.environ.setdefault("S3_IGNORE_SUBDOMAIN_BUCKETNAME", "false")
+from botocore.exceptions import ClientError
 
-import moto.core.models  # noqa: E402 - the environment comes first
-
-from moorage.services.aws_backed import determinism, mend  # noqa: E402
-from moorage.services.aws_backed.frames import Answer, Call  # noqa: E402
-from moorage.services.aws_backed.operations import MOTO_SERVICES  # noqa: E402
+from moorage.services.aws_backed import determinism, mend
+from moorage.services.aws_backed.frames import Answer, Call
+from moorage.services.aws_backed.moto_modules import moto_module
+from moorage.services.aws_backed.operations import MOTO_SERVICES
 
 log = logging.getLogger("moorage.aws_backed")
 
@@ -34,18 +30,13 @@ class MotoHost:
     before the first request."""
 
     def __init__(self, default_account: str) -> None:
+        moto_module("core.models")
         determinism.install_in_moto()
         mend.core(default_account)
-        from moto.core.config import default_user_config
-        from moto.core.request import Request
-
-        default_user_config["lambda"] = {"use_docker": False}
-        default_user_config["batch"] = {"use_docker": False}
-
-        class ServerRequest(Request):  # type: ignore[misc]
-            from_wsgi_server = True
-
-        self._request = ServerRequest
+        configuration = moto_module("core.config").default_user_config
+        configuration["lambda"] = configuration["batch"] = {"use_docker": False}
+        self.moto_version: str = moto_module("").__version__
+        self._request = type("ServerRequest", (moto_module("core.request").Request,), {"from_wsgi_server": True})
         self._routes: dict[str, _Routes] = {}
 
     def begin(self, epoch: float, seed: str) -> None:
@@ -84,7 +75,7 @@ class MotoHost:
         request = self._request(environ)
         try:
             result = handler(request, request.raw_url, dict(request.headers))
-        except mend.client_error() as error:
+        except ClientError as error:
             result = 400, {}, error.response["Error"]["Message"]
         status, headers, content = result if len(result) == 3 else (200, {}, result)
         body = _bytes(content)
@@ -104,21 +95,14 @@ class _Routes:
     """moto's URL table of one service. Query and json services have one address: `/`."""
 
     def __init__(self, service: str) -> None:
-        from moto.core.utils import convert_regex_to_flask_path
-        from werkzeug.routing import BaseConverter, Map, Rule
+        from werkzeug.routing import Map, Rule
 
-        class RegexConverter(BaseConverter):  # type: ignore[misc]
-            part_isolating = False
-
-            def __init__(self, url_map: Any, *items: Any) -> None:
-                super().__init__(url_map)
-                self.regex = items[0]
-
+        convert_regex_to_flask_path = moto_module("core.utils").convert_regex_to_flask_path
         paths = _url_paths(service)
         self._handlers = list(paths.values())
         self._only: Handler | None = self._handlers[0] if len(paths) == 1 and next(iter(paths)) in ("/", "") else None
         self._map = Map(merge_slashes=False)
-        self._map.converters["regex"] = RegexConverter
+        self._map.converters["regex"] = _regex_converter()
         for index, path in enumerate(paths):
             rule = convert_regex_to_flask_path(path)
             if rule:
@@ -133,28 +117,34 @@ class _Routes:
             endpoint, _ = self._map.bind_to_environ(environ).match()
         except HTTPException:
             return None
-        return self._handlers[endpoint]
+        found: Handler = self._handlers[endpoint]
+        return found
 
 
 def _url_paths(service: str) -> dict[str, Handler]:
     """{path pattern: handler} of a service, from moto's `urls` module."""
-    from moto import backends
-    from moto.core.base_backend import BackendDict
+    paths: dict[str, Handler] = moto_module(f"{MOTO_SERVICES[service]}.urls").url_paths
+    return {path.format(""): handler for path, handler in paths.items()}
 
-    backend_dict = backends.get_backend(MOTO_SERVICES[service])
-    if not isinstance(backend_dict, BackendDict):
-        return dict(backend_dict["global"].url_paths)
-    module_name = backend_dict.backend.__module__
-    urls = __import__(re.sub(r"models(\..*)?$", "urls", module_name), fromlist=["url_paths"])
-    return {path.format(""): handler for path, handler in urls.url_paths.items()}
+
+@cache
+def _regex_converter() -> type:
+    from werkzeug.routing import BaseConverter
+
+    class RegexConverter(BaseConverter):
+        """moto's own pattern for a part of the path."""
+
+        part_isolating = False
+
+        def __init__(self, url_map: Any, *items: Any) -> None:
+            super().__init__(url_map)
+            self.regex = items[0]
+
+    return RegexConverter
 
 
 def _environ(call: Call) -> dict[str, Any]:
-    from moto.core.request import (
-        PRESERVED_HEADER_NAMES_ENVIRON_KEY,
-        environ_key_for_header,
-        should_preserve_original_header_name,
-    )
+    names = moto_module("core.request")
 
     path, _, query = call.path.partition("?")
     environ: dict[str, Any] = {
@@ -178,11 +168,11 @@ def _environ(call: Call) -> dict[str, Any]:
     }
     preserved: dict[str, str] = {}
     for name, value in call.headers:
-        key = environ_key_for_header(name)
+        key = names.environ_key_for_header(name)
         if key == "CONTENT_LENGTH":
             continue
         environ[key] = f"{environ[key]},{value}" if key in environ else value
-        if should_preserve_original_header_name(name):
+        if names.should_preserve_original_header_name(name):
             preserved[key] = name
     day = "20000101"
     environ["HTTP_AUTHORIZATION"] = (
@@ -190,7 +180,7 @@ def _environ(call: Call) -> dict[str, Any]:
         "SignedHeaders=host, Signature=0"
     )
     environ["HTTP_X_MOTO_ACCOUNT_ID"] = call.account
-    environ[PRESERVED_HEADER_NAMES_ENVIRON_KEY] = preserved
+    environ[names.PRESERVED_HEADER_NAMES_ENVIRON_KEY] = preserved
     return environ
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moorage.services.aws_backed import determinism
-from moorage.services.aws_backed.frames import Answer, Call, Frames, Ready, Reply, Reset, decode_request, frame
+from moorage.services.aws_backed.frames import Answer, Frames, Ready, Reply, Reset, decode_request, frame
 from moorage.services.aws_backed.journal import Entry, Head, Journal
 from moorage.services.aws_backed.operations import belongs_in_journal
 
@@ -42,8 +42,6 @@ class Worker:
 
     def replay(self, epoch: float, seed: str) -> Ready:
         """Brings the state back. A request that now ends differently is logged, not fatal."""
-        import moto
-
         began = time.perf_counter()
         replayed = failed = 0
         empty = True
@@ -67,7 +65,7 @@ class Worker:
                 )
         if empty:
             self._host.begin(epoch, seed)
-            self._journal.begin(Head(epoch, seed, moto.__version__))
+            self._journal.begin(Head(epoch, seed, self._host.moto_version))
         return Ready(replayed, time.perf_counter() - began, failed)
 
     def serve(self) -> None:
@@ -96,12 +94,10 @@ class Worker:
         return answer
 
     def _reset(self, request: Reset) -> Answer:
-        import moto
-
         self._host.reset()
         self._host.begin(request.at, request.seed)
         self._answers.clear()
-        self._journal.begin(Head(request.at, request.seed, moto.__version__))
+        self._journal.begin(Head(request.at, request.seed, self._host.moto_version))
         return Answer(request.id, 200, [], b"")
 
     def _remember(self, answer: Answer) -> None:
