@@ -109,9 +109,7 @@ REGISTERING = TargetState("initial", "Elb.RegistrationInProgress", "Target regis
 CHECKING = TargetState("initial", "Elb.InitialHealthChecking", "Initial health checks in progress")
 TIMED_OUT = TargetState("unhealthy", "Target.Timeout", "Request timed out")
 FAILED_CHECKS = TargetState("unhealthy", "Target.FailedHealthChecks", "Health checks failed")
-NOT_REGISTERED = TargetState(
-    "unused", "Target.NotRegistered", "Target is not registered to the target group"
-)
+NOT_REGISTERED = TargetState("unused", "Target.NotRegistered", "Target is not registered to the target group")
 NOT_IN_USE = TargetState(
     "unused",
     "Target.NotInUse",
@@ -127,9 +125,7 @@ CHECKS_DISABLED = TargetState("unavailable", "Target.HealthCheckDisabled", "Heal
 
 
 def mismatched(status: int) -> TargetState:
-    return TargetState(
-        "unhealthy", "Target.ResponseCodeMismatch", f"Health checks failed with these codes: [{status}]"
-    )
+    return TargetState("unhealthy", "Target.ResponseCodeMismatch", f"Health checks failed with these codes: [{status}]")
 
 
 DEFAULT_DEREGISTRATION_DELAY = 300

@@ -69,7 +69,9 @@ def delete_load_balancer(tx: Transaction, arn: str) -> None:
 
 def load_balancers_of(view: View, target_group_arn: str) -> tuple[str, ...]:
     """The load balancers (ARNs, sorted) of which a listener or a rule forwards to this target group."""
-    return tuple(sorted({use.load_balancer_arn for use in view.find(TARGET_GROUP_USES, "target_group", target_group_arn)}))
+    return tuple(
+        sorted({use.load_balancer_arn for use in view.find(TARGET_GROUP_USES, "target_group", target_group_arn)})
+    )
 
 
 def in_use(view: View, target_group_arn: str) -> bool:

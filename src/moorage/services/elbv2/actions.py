@@ -1,0 +1,143 @@
+"""Actions of listeners and rules: from the API's shape to records, with AWS's refusals (semantics elbv2 §3.2, §3.3)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from moorage.domain.errors import AwsError
+from moorage.domain.load_balancer import Action, FixedResponse, Forward, Redirect, WeightedTargetGroup
+from moorage.services.elbv2 import validate
+from moorage.services.elbv2.validate import invalid, unsupported
+
+MAX_TARGET_GROUPS = 5
+CONTENT_TYPES = ("text/html", "application/json", "application/javascript", "text/css", "text/plain")
+_AUTHENTICATING = ("authenticate-oidc", "authenticate-cognito", "jwt-validation")
+_PLACEHOLDER = re.compile(r"#\{([^}]*)\}")
+
+
+def parse(given: Sequence[Mapping[str, Any]], *, protocol: str, port: int) -> tuple[Action, ...]:
+    """`protocol` and `port` of the listener that will perform them."""
+    if not given:
+        raise invalid("An action must be specified")
+    for action in given:
+        if action["Type"] in _AUTHENTICATING:
+            raise _no_authentication(action["Type"], protocol)
+    if len(given) > 1:
+        raise AwsError(
+            "InvalidLoadBalancerAction",
+            "You must specify exactly one action of type 'forward', 'redirect' or 'fixed-response', "
+            "and it must be the last action",
+        )
+    return (_action(given[0], protocol, port),)
+
+
+def _no_authentication(kind: str, protocol: str) -> AwsError:
+    if protocol != "HTTPS":
+        return AwsError("InvalidLoadBalancerAction", f"Actions of type '{kind}' are supported only on HTTPS listeners")
+    return unsupported(f"Moorage does not perform actions of type '{kind}' yet")
+
+
+def _action(given: Mapping[str, Any], protocol: str, port: int) -> Action:
+    order = given.get("Order")
+    if given["Type"] == "forward":
+        return _forward(given, order)
+    if given["Type"] == "redirect":
+        return _redirect(given.get("RedirectConfig"), order, protocol, port)
+    if given["Type"] == "fixed-response":
+        return _fixed_response(given.get("FixedResponseConfig"), order)
+    raise AwsError("InvalidLoadBalancerAction", f"The action type '{given['Type']}' is not valid")
+
+
+def _forward(given: Mapping[str, Any], order: int | None) -> Forward:
+    config = given.get("ForwardConfig") or {}
+    groups = config.get("TargetGroups") or []
+    single = given.get("TargetGroupArn")
+    if single is not None:
+        if groups and [group.get("TargetGroupArn") for group in groups] != [single]:
+            raise invalid(
+                "You must specify the same target group in the action's TargetGroupArn and in its ForwardConfig"
+            )
+        groups = groups or [{"TargetGroupArn": single}]
+    if not groups:
+        raise invalid("A target group ARN must be specified for an action of type 'forward'")
+    if len(groups) > MAX_TARGET_GROUPS:
+        raise invalid(f"A rule can only have '{MAX_TARGET_GROUPS}' target groups")
+    weighted = tuple(_weighted(group, alone=len(groups) == 1) for group in groups)
+    if len({group.arn for group in weighted}) < len(weighted):
+        raise invalid("Target groups in a forward action must be unique")
+    return Forward(weighted, _stickiness(config.get("TargetGroupStickinessConfig")), order)
+
+
+def _weighted(given: Mapping[str, Any], *, alone: bool) -> WeightedTargetGroup:
+    arn = validate.arn("target group", given.get("TargetGroupArn") or "")
+    weight = given.get("Weight")
+    if weight is None:
+        if not alone:
+            raise invalid("A weight must be specified for every target group of a forward action")
+        weight = 1
+    return WeightedTargetGroup(arn, validate.between("Target group weight", weight, 0, 999))
+
+
+def _stickiness(given: Mapping[str, Any] | None) -> int | None:
+    if not given or not given.get("Enabled"):
+        return None
+    seconds = given.get("DurationSeconds")
+    if seconds is None:
+        raise invalid("A duration must be specified when target group stickiness is enabled")
+    return validate.between("Target group stickiness duration", seconds, 1, 604800)
+
+
+def _redirect(given: Mapping[str, Any] | None, order: int | None, protocol: str, port: int) -> Redirect:
+    if given is None:
+        raise invalid("A redirect configuration must be specified for an action of type 'redirect'")
+    redirect = Redirect(
+        status_code=given["StatusCode"],
+        protocol=given.get("Protocol") or "#{protocol}",
+        host=given.get("Host") or "#{host}",
+        port=given.get("Port") or "#{port}",
+        path=given.get("Path") or "/#{path}",
+        query=given.get("Query", "#{query}"),
+        order=order,
+    )
+    if redirect.protocol not in ("HTTP", "HTTPS", "#{protocol}"):
+        raise _bad_action("The Protocol parameter must be one of 'HTTP', 'HTTPS' or '#{protocol}'")
+    if redirect.port != "#{port}" and not (redirect.port.isdigit() and 1 <= int(redirect.port) <= 65535):
+        raise _bad_action("The Port parameter must be a number between 1 and 65535 or '#{port}'")
+    placeholders = _PLACEHOLDER.findall(redirect.path)
+    once = len(set(placeholders)) == len(placeholders) and set(placeholders) <= {"path", "host", "port"}
+    if not redirect.path.startswith("/") or not once:
+        raise _bad_action(
+            "The Path parameter must be a valid path, should start with a '/', and may contain up to one of each "
+            "of these placeholders: '#{path}', '#{host}', '#{port}'."
+        )
+    if protocol == "HTTPS" and redirect.protocol == "HTTP":
+        raise _bad_action("You cannot redirect HTTPS to HTTP")
+    same = (
+        redirect.protocol in ("#{protocol}", protocol)
+        and redirect.host == "#{host}"
+        and redirect.port in ("#{port}", str(port))
+        and redirect.path == "/#{path}"
+    )
+    if same:
+        raise _bad_action("The redirect configuration is not valid because it creates a loop.")
+    return redirect
+
+
+def _fixed_response(given: Mapping[str, Any] | None, order: int | None) -> FixedResponse:
+    if given is None:
+        raise invalid("A fixed response configuration must be specified for an action of type 'fixed-response'")
+    content_type, body = given.get("ContentType"), given.get("MessageBody")
+    if not re.fullmatch(r"[245]\d\d", given["StatusCode"]):
+        raise _bad_action("The StatusCode must be a 2XX, 4XX or 5XX status code")
+    if content_type and content_type not in CONTENT_TYPES:
+        allowed = ", ".join(f"'{name}'" for name in CONTENT_TYPES)
+        raise _bad_action(f"The ContentType must be one of:{allowed}")
+    if body is not None and len(body) > 1024:
+        raise _bad_action("The MessageBody cannot be longer than 1024 characters")
+    return FixedResponse(given["StatusCode"], content_type or None, body, order)
+
+
+def _bad_action(message: str) -> AwsError:
+    return AwsError("InvalidLoadBalancerAction", message)

@@ -1,0 +1,249 @@
+"""The attributes of load balancers, target groups and listeners: which there are, their defaults, what they may be.
+
+Tables with one row per attribute (semantics elbv2 §4). Records keep only what a user set; descriptions show all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from moorage.domain.errors import AwsError
+from moorage.domain.load_balancer import Listener, LoadBalancer
+from moorage.domain.target_group import TargetGroup
+from moorage.services.elbv2.validate import invalid
+
+Check = Callable[[str, str], None]
+"""Gets key and value; raises AwsError."""
+
+
+class Attribute(msgspec.Struct, frozen=True):
+    key: str
+    default: str
+    check: Check
+
+
+def _one_of(*allowed: str) -> Check:
+    def check(key: str, value: str) -> None:
+        if value not in allowed:
+            raise invalid(f"'{key}' value '{value}' must be one of '{', '.join(allowed)}'")
+
+    return check
+
+
+def _range(low: int, high: int, *extra: str) -> Check:
+    def check(key: str, value: str) -> None:
+        if value not in extra and not (value.isdigit() and low <= int(value) <= high):
+            raise invalid(f"'{key}' value '{value}' must be between '{low}-{high}' inclusive")
+
+    return check
+
+
+def _text(key: str, value: str) -> None:
+    if len(value) > 1024:
+        raise invalid(f"'{key}' value cannot be longer than '1024' characters")
+
+
+def _cookie_name(key: str, value: str) -> None:
+    if not re.fullmatch(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{0,255}", value):
+        raise invalid(f"'{key}' value '{value}' is not a valid cookie name")
+    if value.upper().startswith(("AWSALB", "AWSALBAPP", "AWSALBTG")):
+        raise invalid(f"'{key}' value '{value}' cannot start with a reserved cookie name: AWSALB, AWSALBAPP, AWSALBTG")
+
+
+_BOOLEAN = _one_of("true", "false")
+
+
+def _log_attributes(kind: str) -> tuple[Attribute, ...]:
+    return (
+        Attribute(f"{kind}.s3.enabled", "false", _BOOLEAN),
+        Attribute(f"{kind}.s3.bucket", "", _text),
+        Attribute(f"{kind}.s3.prefix", "", _text),
+    )
+
+
+APPLICATION = (
+    *_log_attributes("access_logs"),
+    Attribute("client_keep_alive.seconds", "3600", _range(60, 604800)),
+    *_log_attributes("connection_logs"),
+    *_log_attributes("health_check_logs"),
+    Attribute("deletion_protection.enabled", "false", _BOOLEAN),
+    Attribute("idle_timeout.timeout_seconds", "60", _range(1, 4000)),
+    Attribute("ipv6.deny_all_igw_traffic", "false", _BOOLEAN),
+    Attribute("load_balancing.cross_zone.enabled", "true", _one_of("true")),
+    Attribute("routing.http.desync_mitigation_mode", "defensive", _one_of("monitor", "defensive", "strictest")),
+    Attribute("routing.http.drop_invalid_header_fields.enabled", "false", _BOOLEAN),
+    Attribute("routing.http.preserve_host_header.enabled", "false", _BOOLEAN),
+    Attribute("routing.http.x_amzn_tls_version_and_cipher_suite.enabled", "false", _BOOLEAN),
+    Attribute("routing.http.xff_client_port.enabled", "false", _BOOLEAN),
+    Attribute("routing.http.xff_header_processing.mode", "append", _one_of("append", "preserve", "remove")),
+    Attribute("routing.http2.enabled", "true", _BOOLEAN),
+    Attribute("waf.fail_open.enabled", "false", _BOOLEAN),
+    Attribute("zonal_shift.config.enabled", "false", _BOOLEAN),
+)
+NETWORK_ONLY = (
+    "dns_record.client_routing_policy",
+    "secondary_ips.auto_assigned.per_subnet",
+)
+
+_GROUP_HEALTH = (
+    Attribute("target_group_health.dns_failover.minimum_healthy_targets.count", "1", _range(1, 1000, "off")),
+    Attribute("target_group_health.dns_failover.minimum_healthy_targets.percentage", "off", _range(1, 100, "off")),
+    Attribute("target_group_health.unhealthy_state_routing.minimum_healthy_targets.count", "1", _range(1, 1000)),
+    Attribute(
+        "target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage", "off", _range(1, 100, "off")
+    ),
+)
+_DELAY = Attribute("deregistration_delay.timeout_seconds", "300", _range(0, 3600))
+_CROSS_ZONE = Attribute(
+    "load_balancing.cross_zone.enabled",
+    "use_load_balancer_configuration",
+    _one_of("true", "false", "use_load_balancer_configuration"),
+)
+
+
+def _http_stickiness_type(key: str, value: str) -> None:
+    if value == "source_ip":
+        raise invalid("Stickiness type 'source_ip' is not supported for target groups with the HTTP protocol")
+    _one_of("lb_cookie", "app_cookie")(key, value)
+
+
+_HTTP_GROUP = (
+    _DELAY,
+    Attribute(
+        "load_balancing.algorithm.type",
+        "round_robin",
+        _one_of("round_robin", "least_outstanding_requests", "weighted_random"),
+    ),
+    Attribute("load_balancing.algorithm.anomaly_mitigation", "off", _one_of("on", "off")),
+    _CROSS_ZONE,
+    Attribute("slow_start.duration_seconds", "0", _range(30, 900, "0")),
+    Attribute("stickiness.enabled", "false", _BOOLEAN),
+    Attribute("stickiness.type", "lb_cookie", _http_stickiness_type),
+    Attribute("stickiness.lb_cookie.duration_seconds", "86400", _range(1, 604800)),
+    Attribute("stickiness.app_cookie.cookie_name", "", _cookie_name),
+    Attribute("stickiness.app_cookie.duration_seconds", "86400", _range(1, 604800)),
+    *_GROUP_HEALTH,
+)
+
+
+def _layer4_group(group: TargetGroup) -> tuple[Attribute, ...]:
+    datagram = group.protocol in ("UDP", "TCP_UDP")
+    preserve = "false" if group.target_type == "ip" and not datagram else "true"
+    return (
+        _DELAY,
+        Attribute("deregistration_delay.connection_termination.enabled", "true" if datagram else "false", _BOOLEAN),
+        _CROSS_ZONE,
+        Attribute("preserve_client_ip.enabled", preserve, _BOOLEAN),
+        Attribute("proxy_protocol_v2.enabled", "false", _BOOLEAN),
+        Attribute("stickiness.enabled", "false", _BOOLEAN),
+        Attribute("stickiness.type", "source_ip", _one_of("source_ip")),
+        Attribute("target_health_state.unhealthy.connection_termination.enabled", "true", _BOOLEAN),
+        Attribute("target_health_state.unhealthy.draining_interval_seconds", "0", _range(0, 360000)),
+        *_GROUP_HEALTH,
+    )
+
+
+_MTLS_HEADERS = ("serial_number", "issuer", "subject", "validity", "leaf", "clientcert")
+_RESPONSE_HEADERS = (
+    "access_control_allow_credentials",
+    "access_control_allow_headers",
+    "access_control_allow_methods",
+    "access_control_allow_origin",
+    "access_control_expose_headers",
+    "access_control_max_age",
+    "content_security_policy",
+    "strict_transport_security",
+    "x_frame_options",
+)
+_LISTENER_COMMON = (
+    *(Attribute(f"routing.http.response.{name}.header_value", "", _text) for name in _RESPONSE_HEADERS),
+    Attribute("routing.http.response.x_content_type_options.header_value", "", _one_of("", "nosniff")),
+    Attribute("routing.http.response.server.enabled", "true", _BOOLEAN),
+)
+_HTTPS_LISTENER = (
+    *(
+        Attribute(f"routing.http.request.x_amzn_mtls_clientcert{suffix}.header_name", "", _text)
+        for suffix in ("", *(f"_{name}" for name in _MTLS_HEADERS if name != "clientcert"))
+    ),
+    Attribute("routing.http.request.x_amzn_tls_version.header_name", "", _text),
+    Attribute("routing.http.request.x_amzn_tls_cipher_suite.header_name", "", _text),
+    *_LISTENER_COMMON,
+)
+
+
+def of_load_balancer(record: LoadBalancer) -> tuple[Attribute, ...]:
+    if record.scheme != "internal":
+        return APPLICATION
+    return tuple(
+        msgspec.structs.replace(row, default="true") if row.key == "ipv6.deny_all_igw_traffic" else row
+        for row in APPLICATION
+    )
+
+
+def of_target_group(record: TargetGroup) -> tuple[Attribute, ...]:
+    return _HTTP_GROUP if record.protocol in ("HTTP", "HTTPS") else _layer4_group(record)
+
+
+def of_listener(record: Listener) -> tuple[Attribute, ...]:
+    return _HTTPS_LISTENER if record.protocol == "HTTPS" else _LISTENER_COMMON
+
+
+def shown(rows: Sequence[Attribute], given: Mapping[str, str]) -> list[dict[str, str]]:
+    """The full list, as the API shows it."""
+    return [{"Key": row.key, "Value": given.get(row.key, row.default)} for row in rows]
+
+
+def changed(
+    subject: str,
+    rows: Sequence[Attribute],
+    before: Mapping[str, str],
+    given: Sequence[Mapping[str, Any]],
+    *,
+    not_here: Callable[[str], AwsError | None] = lambda key: None,
+) -> dict[str, str]:
+    """`before` with the `Attributes` parameter applied: all of it or (by raising) nothing. `subject` words the refusal
+    ("Target group", "Load balancer", "Listener"); `not_here` words that of a key that exists elsewhere only."""
+    known = {row.key: row for row in rows}
+    after = dict(before)
+    seen: set[str] = set()
+    for entry in given:
+        key, value = entry.get("Key") or "", entry.get("Value") or ""
+        if key in seen:
+            raise invalid(f"Attribute key '{key}' has been specified more than once")
+        seen.add(key)
+        row = known.get(key)
+        if row is None:
+            raise not_here(key) or invalid(f"{subject} attribute key '{key}' is not recognized")
+        row.check(key, value)
+        if value == row.default:
+            after.pop(key, None)
+        else:
+            after[key] = value
+    return after
+
+
+def load_balancer_only_elsewhere(key: str) -> AwsError | None:
+    """Terraform drops the key that such a message names, and tries again."""
+    if key not in NETWORK_ONLY:
+        return None
+    return AwsError(
+        "InvalidConfigurationRequest",
+        f"Load balancer attribute key '{key}' is not supported on load balancers with type 'application'",
+    )
+
+
+def check_target_group(record: TargetGroup) -> None:
+    """Rules between the attributes of one target group."""
+    values = {row["Key"]: row["Value"] for row in shown(of_target_group(record), record.attributes)}
+    app_cookie = values["stickiness.enabled"] == "true" and values["stickiness.type"] == "app_cookie"
+    if app_cookie and not values["stickiness.app_cookie.cookie_name"]:
+        raise invalid("You must set an application cookie name to enable stickiness of type 'app_cookie'")
+    algorithm = values.get("load_balancing.algorithm.type")
+    if values.get("load_balancing.algorithm.anomaly_mitigation") == "on" and algorithm != "weighted_random":
+        raise invalid("Anomaly mitigation is supported only with the 'weighted_random' load balancing algorithm")
+    if values.get("slow_start.duration_seconds", "0") != "0" and algorithm != "round_robin":
+        raise invalid(f"Slow start is not supported with the '{algorithm}' load balancing algorithm")

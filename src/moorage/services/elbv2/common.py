@@ -1,0 +1,110 @@
+"""What all parts of the provider share: the things handed in, and look-ups that refuse in AWS's words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from moorage.domain.clock import Clock, Ids
+from moorage.domain.errors import AwsError
+from moorage.domain.load_balancer import Action, Forward, Listener, LoadBalancer, Rule, forwarded_to
+from moorage.domain.target_group import TargetGroup
+from moorage.services.base import Provider, RequestContext
+from moorage.services.elbv2 import validate
+from moorage.services.lookups import NetworkLookup
+from moorage.store.api import StoreApi, View
+from moorage.store.elbv2_queries import load_balancers_of
+from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, RULES, TARGET_GROUPS
+
+
+class ElbV2Base(Provider):
+    service: ClassVar[str] = "elbv2"
+
+    def __init__(self, store: StoreApi, clock: Clock, ids: Ids, networks: NetworkLookup) -> None:
+        self.store = store
+        self.clock = clock
+        self.ids = ids
+        self.networks = networks
+
+
+def the_load_balancer(view: View, ctx: RequestContext, arn: str) -> LoadBalancer:
+    validate.arn("load balancer", arn)
+    record = view.get(LOAD_BALANCERS, arn) if validate.here(ctx.scope, arn) else None
+    if record is None:
+        raise load_balancers_missing([arn])
+    return record
+
+
+def the_target_group(view: View, ctx: RequestContext, arn: str) -> TargetGroup:
+    validate.arn("target group", arn)
+    record = view.get(TARGET_GROUPS, arn) if validate.here(ctx.scope, arn) else None
+    if record is None:
+        raise AwsError("TargetGroupNotFound", f"Target groups '{arn}' not found")
+    return record
+
+
+def the_listener(view: View, ctx: RequestContext, arn: str) -> Listener:
+    validate.arn("listener", arn)
+    record = view.get(LISTENERS, arn) if validate.here(ctx.scope, arn) else None
+    if record is None:
+        raise AwsError("ListenerNotFound", "One or more listeners not found")
+    return record
+
+
+def the_rule(view: View, ctx: RequestContext, arn: str) -> Rule:
+    """Not a default rule: that one lives in its listener."""
+    validate.arn("listener rule", arn)
+    record = view.get(RULES, arn) if validate.here(ctx.scope, arn) else None
+    if record is None:
+        raise rules_missing()
+    return record
+
+
+def load_balancers_missing(names: Iterable[str]) -> AwsError:
+    return AwsError("LoadBalancerNotFound", f"Load balancers '[{', '.join(names)}]' not found")
+
+
+def rules_missing() -> AwsError:
+    return AwsError("RuleNotFound", "One or more rules not found")
+
+
+def check_forwarding(
+    view: View, ctx: RequestContext, load_balancer: LoadBalancer, protocol: str, actions: tuple[Action, ...]
+) -> None:
+    """May a listener (of this `protocol`) of this load balancer forward as these actions say?"""
+    groups = [the_target_group(view, ctx, arn) for arn in forwarded_to(actions)]
+    if wrong := [group.arn for group in groups if group.protocol not in ("HTTP", "HTTPS")]:
+        raise AwsError(
+            "IncompatibleProtocols",
+            f"The listener and the following target groups have incompatible protocols: {', '.join(wrong)}",
+        )
+    for group in groups:
+        if protocol == "HTTP" and group.protocol_version in ("GRPC", "HTTP2"):
+            raise AwsError(
+                "InvalidLoadBalancerAction",
+                f"Listener protocol 'HTTP' is not supported with a target group with the protocol-version "
+                f"'{group.protocol_version}'",
+            )
+    if elsewhere := [group.arn for group in groups if group.vpc_id != load_balancer.vpc_id]:
+        raise validate.invalid(
+            "The following target groups are not in the same VPC as the load balancer "
+            f"'{load_balancer.arn}': {', '.join(elsewhere)}"
+        )
+    if taken := [group.arn for group in groups if set(load_balancers_of(view, group.arn)) - {load_balancer.arn}]:
+        raise AwsError(
+            "TargetGroupAssociationLimit",
+            "The following target groups cannot be associated with more than one load balancer: " + ", ".join(taken),
+        )
+    if any(isinstance(action, Forward) and len(action.target_groups) > 1 for action in actions):
+        _check_stickiness_together(groups)
+
+
+def _check_stickiness_together(groups: list[TargetGroup]) -> None:
+    for group in groups:
+        sticky = group.attributes.get("stickiness.enabled") == "true"
+        if sticky and group.attributes.get("stickiness.type") == "app_cookie":
+            raise AwsError(
+                "InvalidLoadBalancerAction",
+                "When configuring a rule with multiple target groups, none of them can have stickiness of type "
+                "'app_cookie' enabled",
+            )

@@ -1,0 +1,170 @@
+"""Operations on listeners (semantics elbv2 §3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from moorage.domain.errors import AwsError
+from moorage.domain.load_balancer import Listener, LoadBalancer
+from moorage.services.base import RequestContext, operation
+from moorage.services.elbv2 import actions, attributes, present, validate
+from moorage.services.elbv2.common import ElbV2Base, check_forwarding, the_listener, the_load_balancer
+from moorage.services.elbv2.quotas import MAX_LISTENERS, SSL_POLICIES
+from moorage.services.elbv2.validate import invalid, unsupported
+from moorage.store.api import Transaction, View
+from moorage.store.elbv2_queries import delete_listener, put_listener
+from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS
+
+
+class Listeners(ElbV2Base):
+    @operation("CreateListener")
+    async def create_listener(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
+        load_balancer = the_load_balancer(self.store, ctx, params["LoadBalancerArn"])
+        if params.get("Port") is None:
+            raise invalid("A listener port must be specified")
+        if params.get("Protocol") is None:
+            raise invalid("A listener protocol must be specified")
+        port = validate.between("Listener port", params["Port"], 1, 65535)
+        _check_protocol(load_balancer, params["Protocol"], params, creating=True)
+        tags = validate.tags(params.get("Tags"))
+        listener_id, rule_id = self.ids.hex(16), self.ids.hex(16)
+        wanted = Listener(
+            arn=ctx.scope.arn("elasticloadbalancing", f"listener/{load_balancer.full_name}/{listener_id}"),
+            load_balancer_arn=load_balancer.arn,
+            port=port,
+            protocol=params["Protocol"],
+            default_actions=actions.parse(params["DefaultActions"], protocol=params["Protocol"], port=port),
+            default_rule_arn=ctx.scope.arn(
+                "elasticloadbalancing", f"listener-rule/{load_balancer.full_name}/{listener_id}/{rule_id}"
+            ),
+            tags=tags,
+        )
+
+        def change(tx: Transaction) -> Listener:
+            owner = the_load_balancer(tx, ctx, load_balancer.arn)
+            existing = _on_port(tx, owner, port)
+            if existing is not None:
+                if _settings(existing) == _settings(wanted):
+                    return existing
+                raise _duplicate(owner)
+            if len(tx.find(LISTENERS, "load_balancer", owner.arn)) >= MAX_LISTENERS:
+                raise AwsError(
+                    "TooManyListeners",
+                    f"The maximum number of listeners on load balancer '{owner.arn}' has been reached",
+                )
+            check_forwarding(tx, ctx, owner, wanted.protocol, wanted.default_actions)
+            return put_listener(tx, wanted)
+
+        return {"Listeners": [present.listener(await self.store.update(change))]}
+
+    @operation("DescribeListeners")
+    async def describe_listeners(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
+        owner, arns = params.get("LoadBalancerArn"), params.get("ListenerArns")
+        if not owner and not arns:
+            raise invalid("You must specify either listener ARNs or a load balancer ARN")
+        if owner and arns:
+            raise invalid("Listener ARNs and a load balancer ARN cannot be specified at the same time")
+        if arns:
+            validate.at_most_named(len(arns), "listeners")
+            found = [the_listener(self.store, ctx, arn) for arn in dict.fromkeys(arns)]
+        else:
+            arn = the_load_balancer(self.store, ctx, str(owner)).arn
+            found = list(self.store.find(LISTENERS, "load_balancer", arn))
+        shown, more = validate.page(params, found, lambda record: f"{record.load_balancer_arn}|{record.port:05d}")
+        return {"Listeners": [present.listener(record) for record in shown], **more}
+
+    @operation("ModifyListener")
+    async def modify_listener(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
+        def change(tx: Transaction) -> Listener:
+            record = the_listener(tx, ctx, params["ListenerArn"])
+            owner = the_load_balancer(tx, ctx, record.load_balancer_arn)
+            port = validate.between("Listener port", params.get("Port") or record.port, 1, 65535)
+            protocol = params.get("Protocol") or record.protocol
+            _check_protocol(owner, protocol, params, creating=False)
+            other = _on_port(tx, owner, port)
+            if other is not None and other.arn != record.arn:
+                raise _duplicate(owner)
+            after = msgspec.structs.replace(record, port=port, protocol=protocol)
+            if params.get("DefaultActions"):
+                wanted = actions.parse(params["DefaultActions"], protocol=protocol, port=port)
+                check_forwarding(tx, ctx, owner, protocol, wanted)
+                after = msgspec.structs.replace(after, default_actions=wanted)
+            return put_listener(tx, after)
+
+        return {"Listeners": [present.listener(await self.store.update(change))]}
+
+    @operation("DeleteListener")
+    async def delete_listener(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
+        def change(tx: Transaction) -> None:
+            record = the_listener(tx, ctx, params["ListenerArn"])
+            owner = tx.get(LOAD_BALANCERS, record.load_balancer_arn)
+            if owner is not None and owner.attributes.get("deletion_protection.enabled") == "true":
+                raise AwsError(
+                    "OperationNotPermitted",
+                    f"Listener '{record.arn}' cannot be deleted because deletion protection is enabled on its "
+                    "load balancer",
+                )
+            delete_listener(tx, record.arn)
+
+        await self.store.update(change)
+        return {}
+
+    @operation("DescribeListenerAttributes")
+    async def describe_listener_attributes(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
+        record = the_listener(self.store, ctx, params["ListenerArn"])
+        return {"Attributes": attributes.shown(attributes.of_listener(record), record.attributes)}
+
+    @operation("ModifyListenerAttributes")
+    async def modify_listener_attributes(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
+        def change(tx: Transaction) -> Listener:
+            record = the_listener(tx, ctx, params["ListenerArn"])
+            rows = attributes.of_listener(record)
+            values = attributes.changed("Listener", rows, record.attributes, params["Attributes"])
+            return put_listener(tx, msgspec.structs.replace(record, attributes=values))
+
+        record = await self.store.update(change)
+        return {"Attributes": attributes.shown(attributes.of_listener(record), record.attributes)}
+
+    @operation("DescribeListenerCertificates")
+    async def describe_listener_certificates(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
+        record = the_listener(self.store, ctx, params["ListenerArn"])
+        return {
+            "Certificates": [
+                {"CertificateArn": arn, "IsDefault": index == 0} for index, arn in enumerate(record.certificates)
+            ]
+        }
+
+
+def _check_protocol(owner: LoadBalancer, protocol: str, params: Mapping[str, Any], *, creating: bool) -> None:
+    """AWS's refusals first, then our own: nothing here terminates TLS yet."""
+    if protocol not in ("HTTP", "HTTPS"):
+        raise invalid(f"Listener protocol '{protocol}' must be one of 'HTTP, HTTPS'")
+    if params.get("AlpnPolicy"):
+        raise invalid(f"You cannot set ALPN policy on load balancers of type '{owner.type}'")
+    policy = params.get("SslPolicy")
+    if protocol == "HTTP":
+        if policy:
+            raise invalid("An SSL policy cannot be specified for HTTP listeners")
+        if params.get("Certificates"):
+            raise invalid("A certificate cannot be specified for HTTP listeners")
+        return
+    if creating and not params.get("Certificates"):
+        raise invalid("A certificate must be specified for HTTPS listeners")
+    if policy and policy not in SSL_POLICIES:
+        raise AwsError("SSLPolicyNotFound", f"SSL policy '{policy}' not found")
+    raise unsupported("Moorage does not terminate TLS yet: HTTPS listeners are not supported; use an HTTP listener")
+
+
+def _on_port(view: View, owner: LoadBalancer, port: int) -> Listener | None:
+    return next((one for one in view.find(LISTENERS, "load_balancer", owner.arn) if one.port == port), None)
+
+
+def _duplicate(owner: LoadBalancer) -> AwsError:
+    return AwsError("DuplicateListener", f"A listener already exists on this port for this load balancer '{owner.arn}'")
+
+
+def _settings(record: Listener) -> tuple[object, ...]:
+    return (record.protocol, record.default_actions, record.ssl_policy, record.certificates, dict(record.tags))

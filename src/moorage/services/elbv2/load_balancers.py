@@ -1,0 +1,277 @@
+"""Operations on load balancers (semantics elbv2 §3.1). The state of a load balancer is written by control."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from moorage.decide.elbv2_addresses import lowest_free_loopback
+from moorage.domain.errors import AwsError
+from moorage.domain.load_balancer import LoadBalancer
+from moorage.domain.network import Subnet
+from moorage.services.base import RequestContext, operation
+from moorage.services.elbv2 import attributes, present, validate
+from moorage.services.elbv2.common import ElbV2Base, load_balancers_missing, the_load_balancer
+from moorage.services.elbv2.quotas import MAX_LOAD_BALANCERS
+from moorage.services.elbv2.validate import invalid, unsupported
+from moorage.store.api import Transaction
+from moorage.store.elbv2_queries import delete_load_balancer
+from moorage.store.tables.elbv2 import LOAD_BALANCERS
+
+ZONE_IDS = {
+    "us-east-1": "Z35SXDOTRQ7X7K",
+    "us-east-2": "Z3AADJGX6KTTL2",
+    "us-west-1": "Z368ELLRRE2KJ0",
+    "us-west-2": "Z1H1FL5HABSF5",
+    "ca-central-1": "ZQSVJUPU6J1EY",
+    "eu-central-1": "Z215JYRZR1TBD5",
+    "eu-west-1": "Z32O12XQLNTSW2",
+    "eu-west-2": "ZHURV8PSTC4K8",
+    "eu-west-3": "Z3Q77PNBQS71R4",
+    "eu-north-1": "Z23TAZ6LKFMNIO",
+    "ap-northeast-1": "Z14GRHDCWA56QT",
+    "ap-northeast-2": "ZWKZPGTI48KDX",
+    "ap-south-1": "ZP97RAFLXTNZK",
+    "ap-southeast-1": "Z1LMS91P8CMLE5",
+    "ap-southeast-2": "Z1GM3OXH4ZPM65",
+    "sa-east-1": "Z2P70J7HTTTPLU",
+}
+"""The Route 53 zone of application load balancers; other regions show that of us-east-1."""
+
+
+class LoadBalancers(ElbV2Base):
+    @operation("CreateLoadBalancer")
+    async def create_load_balancer(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
+        name = validate.load_balancer_name(params["Name"])
+        kind, scheme = params.get("Type", "application"), params.get("Scheme", "internet-facing")
+        if kind != "application":
+            raise unsupported(f"Moorage has no data plane for load balancers of type '{kind}' yet; use 'application'")
+        _check_address_type(params.get("IpAddressType", "ipv4"))
+        tags = validate.tags(params.get("Tags"))
+        subnets = await self._subnets(ctx, params)
+        vpc = subnets[0].vpc_id
+        groups = await self._security_groups(ctx, params.get("SecurityGroups") or (), vpc)
+        prefix = "internal-" if scheme == "internal" else ""
+        full_name = f"app/{name}/{self.ids.hex(16)}"
+        wanted = LoadBalancer(
+            arn=ctx.scope.arn("elasticloadbalancing", f"loadbalancer/{full_name}"),
+            account=ctx.account,
+            region=ctx.region,
+            name=name,
+            type="application",
+            scheme=scheme,
+            dns_name=f"{prefix}{name}-{self.ids.digits(10)}.{ctx.region}.elb.localhost",
+            full_name=full_name,
+            vpc_id=vpc,
+            subnets=_with_zones(subnets),
+            security_groups=groups,
+            ip_address_type=params.get("IpAddressType", "ipv4"),
+            canonical_hosted_zone_id=ZONE_IDS.get(ctx.region, ZONE_IDS["us-east-1"]),
+            loopback="",
+            created_at=self.clock.now(),
+            tags=tags,
+        )
+        made = await self.store.update(lambda tx: _insert(tx, ctx, wanted))
+        return {"LoadBalancers": [present.load_balancer(made)]}
+
+    @operation("DescribeLoadBalancers")
+    async def describe_load_balancers(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
+        arns, names = params.get("LoadBalancerArns"), params.get("Names")
+        if not validate.only_one(arns, names):
+            raise invalid("Load balancer names and load balancer ARNs cannot be specified at the same time")
+        found: list[LoadBalancer]
+        if arns:
+            validate.at_most_named(len(arns), "load balancers")
+            found = [the_load_balancer(self.store, ctx, arn) for arn in dict.fromkeys(arns)]
+        elif names:
+            validate.at_most_named(len(names), "load balancers")
+            by_name = {name: self.store.find(LOAD_BALANCERS, "name", (*_key(ctx), name)) for name in names}
+            if missing := [name for name, records in by_name.items() if not records]:
+                raise load_balancers_missing(missing)
+            found = [record for records in by_name.values() for record in records]
+        else:
+            found = list(self.store.find(LOAD_BALANCERS, "scope", _key(ctx)))
+        shown, more = validate.page(params, found, lambda record: record.name)
+        return {"LoadBalancers": [present.load_balancer(record) for record in shown], **more}
+
+    @operation("DeleteLoadBalancer")
+    async def delete_load_balancer(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
+        arn = validate.arn("load balancer", params["LoadBalancerArn"])
+
+        def change(tx: Transaction) -> None:
+            record = tx.get(LOAD_BALANCERS, arn) if validate.here(ctx.scope, arn) else None
+            if record is None:
+                return
+            if record.attributes.get("deletion_protection.enabled") == "true":
+                raise AwsError(
+                    "OperationNotPermitted",
+                    f"Load balancer '{arn}' cannot be deleted because deletion protection is enabled",
+                )
+            delete_load_balancer(tx, arn)
+
+        await self.store.update(change)
+        return {}
+
+    @operation("DescribeLoadBalancerAttributes")
+    async def describe_load_balancer_attributes(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
+        record = the_load_balancer(self.store, ctx, params["LoadBalancerArn"])
+        return {"Attributes": attributes.shown(attributes.of_load_balancer(record), record.attributes)}
+
+    @operation("ModifyLoadBalancerAttributes")
+    async def modify_load_balancer_attributes(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
+        def change(tx: Transaction) -> LoadBalancer:
+            record = the_load_balancer(tx, ctx, params["LoadBalancerArn"])
+            values = attributes.changed(
+                "Load balancer",
+                attributes.of_load_balancer(record),
+                record.attributes,
+                params["Attributes"],
+                not_here=attributes.load_balancer_only_elsewhere,
+            )
+            return tx.put(LOAD_BALANCERS, msgspec.structs.replace(record, attributes=values))
+
+        record = await self.store.update(change)
+        return {"Attributes": attributes.shown(attributes.of_load_balancer(record), record.attributes)}
+
+    @operation("SetSubnets")
+    async def set_subnets(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
+        arn = the_load_balancer(self.store, ctx, params["LoadBalancerArn"]).arn
+        subnets = await self._subnets(ctx, params)
+        if params.get("IpAddressType"):
+            _check_address_type(params["IpAddressType"])
+
+        def change(tx: Transaction) -> LoadBalancer:
+            record = the_load_balancer(tx, ctx, arn)
+            if subnets[0].vpc_id != record.vpc_id:
+                raise _other_vpc(subnets, record.vpc_id)
+            return tx.put(
+                LOAD_BALANCERS,
+                msgspec.structs.replace(
+                    record,
+                    subnets=_with_zones(subnets),
+                    ip_address_type=params.get("IpAddressType") or record.ip_address_type,
+                ),
+            )
+
+        record = await self.store.update(change)
+        return {"AvailabilityZones": present.zones(record), "IpAddressType": record.ip_address_type}
+
+    @operation("SetSecurityGroups")
+    async def set_security_groups(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
+        before = the_load_balancer(self.store, ctx, params["LoadBalancerArn"])
+        if not params["SecurityGroups"]:
+            raise invalid("A security group must be specified")
+        groups = await self._security_groups(ctx, params["SecurityGroups"], before.vpc_id)
+
+        def change(tx: Transaction) -> None:
+            record = the_load_balancer(tx, ctx, before.arn)
+            tx.put(LOAD_BALANCERS, msgspec.structs.replace(record, security_groups=groups))
+
+        await self.store.update(change)
+        return {"SecurityGroupIds": list(groups)}
+
+    @operation("SetIpAddressType")
+    async def set_ip_address_type(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
+        kind = params["IpAddressType"]
+        _check_address_type(kind)
+
+        def change(tx: Transaction) -> None:
+            record = the_load_balancer(tx, ctx, params["LoadBalancerArn"])
+            tx.put(LOAD_BALANCERS, msgspec.structs.replace(record, ip_address_type=kind))
+
+        await self.store.update(change)
+        return {"IpAddressType": kind}
+
+    @operation("DescribeCapacityReservation")
+    async def describe_capacity_reservation(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
+        """No capacity is ever reserved here; Terraform asks."""
+        the_load_balancer(self.store, ctx, params["LoadBalancerArn"])
+        return {"DecreaseRequestsRemaining": 2, "CapacityReservationState": []}
+
+    async def _subnets(self, ctx: RequestContext, params: Mapping[str, Any]) -> list[Subnet]:
+        """The subnets named by `Subnets` or `SubnetMappings`: known, one VPC, two Availability Zones at least."""
+        plain, mappings = params.get("Subnets"), params.get("SubnetMappings")
+        if not validate.only_one(plain, mappings):
+            raise invalid("You can specify either subnets or subnet mappings, but not both")
+        for mapping in mappings or ():
+            if set(mapping) - {"SubnetId"}:
+                raise invalid(
+                    "Addresses in subnet mappings are not supported on load balancers with type 'application'"
+                )
+        ids = list(plain or [mapping.get("SubnetId", "") for mapping in mappings or ()])
+        if len(set(ids)) < len(ids):
+            raise invalid("A subnet cannot be specified more than once")
+        known = await self.networks.subnets(ctx.scope, ids) if ids else {}
+        for subnet_id in ids:
+            if subnet_id not in known:
+                raise AwsError("SubnetNotFound", f"The subnet ID '{subnet_id}' does not exist")
+        subnets = [known[subnet_id] for subnet_id in ids]
+        if len(subnets) < 2:
+            raise invalid("At least two subnets in two different Availability Zones must be specified")
+        if len({subnet.availability_zone for subnet in subnets}) < len(subnets):
+            raise AwsError(
+                "InvalidConfigurationRequest",
+                "A load balancer cannot be attached to multiple subnets in the same Availability Zone",
+            )
+        if len({subnet.vpc_id for subnet in subnets}) > 1:
+            raise _other_vpc(subnets, subnets[0].vpc_id)
+        return subnets
+
+    async def _security_groups(self, ctx: RequestContext, given: Sequence[str], vpc: str) -> tuple[str, ...]:
+        """In the order given; the VPC's default group when none is given."""
+        ids = list(dict.fromkeys(given))
+        if not ids:
+            default = await self.networks.default_security_group(ctx.scope, vpc)
+            return (default.group_id,) if default is not None else ()
+        known = await self.networks.security_groups(ctx.scope, ids)
+        if any(group_id not in known or known[group_id].vpc_id != vpc for group_id in ids):
+            raise AwsError("InvalidConfigurationRequest", "One or more security groups are invalid")
+        return tuple(ids)
+
+
+def _key(ctx: RequestContext) -> tuple[str, str]:
+    return (ctx.account, ctx.region)
+
+
+def _check_address_type(kind: str) -> None:
+    if kind != "ipv4":
+        raise unsupported(f"Moorage load balancers answer on IPv4 only; IP address type '{kind}' is not supported yet")
+
+
+def _other_vpc(subnets: Sequence[Subnet], vpc: str) -> AwsError:
+    wrong = ", ".join(subnet.subnet_id for subnet in subnets if subnet.vpc_id != vpc)
+    return AwsError("InvalidConfigurationRequest", f"The following subnets are not in VPC '{vpc}': {wrong}")
+
+
+def _with_zones(subnets: Sequence[Subnet]) -> tuple[tuple[str, str], ...]:
+    return tuple((subnet.subnet_id, subnet.availability_zone) for subnet in subnets)
+
+
+def _insert(tx: Transaction, ctx: RequestContext, wanted: LoadBalancer) -> LoadBalancer:
+    for existing in tx.find(LOAD_BALANCERS, "name", (*_key(ctx), wanted.name)):
+        if _settings(existing) == _settings(wanted):
+            return existing
+        raise AwsError(
+            "DuplicateLoadBalancerName",
+            f"A load balancer with the same name '{wanted.name}' exists, but with different settings",
+        )
+    if len(tx.find(LOAD_BALANCERS, "scope", _key(ctx))) >= MAX_LOAD_BALANCERS:
+        raise AwsError("TooManyLoadBalancers", "The maximum number of load balancers has been reached")
+    address = lowest_free_loopback(lambda one: bool(tx.find(LOAD_BALANCERS, "loopback", one)))
+    if address is None:
+        raise AwsError("TooManyLoadBalancers", "Every loopback address for load balancers of this machine is taken")
+    return tx.put(LOAD_BALANCERS, msgspec.structs.replace(wanted, loopback=address))
+
+
+def _settings(record: LoadBalancer) -> tuple[object, ...]:
+    """What must be the same for a second CreateLoadBalancer to be the same request."""
+    return (
+        record.type,
+        record.scheme,
+        frozenset(record.subnets),
+        frozenset(record.security_groups),
+        record.ip_address_type,
+        dict(record.tags),
+    )

@@ -1,0 +1,28 @@
+"""The Elastic Load Balancing v2 API: every operation lives in the file of its noun."""
+
+from __future__ import annotations
+
+from moorage.domain.clock import Clock, Ids
+from moorage.services.elbv2.listeners import Listeners
+from moorage.services.elbv2.load_balancers import LoadBalancers
+from moorage.services.elbv2.rules import Rules
+from moorage.services.elbv2.tags import Tags
+from moorage.services.elbv2.target_groups import TargetGroups
+from moorage.services.elbv2.targets import InstanceLookup, Targets
+from moorage.services.lookups import NetworkLookup
+from moorage.store.api import StoreApi
+
+
+class ElbV2Provider(LoadBalancers, TargetGroups, Listeners, Rules, Targets, Tags):
+    """`instances` finds the addresses of `instance` targets; without it, those cannot be registered by the API."""
+
+    def __init__(
+        self,
+        store: StoreApi,
+        clock: Clock,
+        ids: Ids,
+        networks: NetworkLookup,
+        instances: InstanceLookup | None = None,
+    ) -> None:
+        super().__init__(store, clock, ids, networks)
+        self.instances = instances

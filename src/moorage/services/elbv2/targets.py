@@ -1,0 +1,145 @@
+"""Registering, deregistering and describing targets (semantics elbv2 §3.4, §5). Health itself is found by control."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from moorage.domain.errors import AwsError
+from moorage.domain.scope import Scope
+from moorage.domain.target_group import NOT_REGISTERED, Target, TargetGroup, target_key
+from moorage.services.base import RequestContext, operation
+from moorage.services.elbv2 import present, validate
+from moorage.services.elbv2.common import ElbV2Base, the_target_group
+from moorage.services.elbv2.quotas import MAX_TARGETS
+from moorage.services.elbv2.validate import unsupported
+from moorage.store.api import Transaction
+from moorage.store.elbv2_queries import in_use, target_state
+from moorage.store.tables.elbv2 import TARGETS
+
+_IPV4_RANGES = tuple(
+    ipaddress.ip_network(cidr)
+    for cidr in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8")
+)
+"""AWS's ranges, and this machine itself (a difference: handy for a process that runs outside any container)."""
+
+
+class InstanceLookup(Protocol):
+    """The addresses at which running instances answer; instances that do not run are missing from the answer."""
+
+    async def addresses(self, scope: Scope, instance_ids: Sequence[str]) -> dict[str, str]: ...
+
+
+class Targets(ElbV2Base):
+    instances: InstanceLookup | None = None
+
+    @operation("RegisterTargets")
+    async def register_targets(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
+        group = the_target_group(self.store, ctx, params["TargetGroupArn"])
+        given = params["Targets"]
+        if not given:
+            raise validate.invalid("A target must be specified")
+        reaches = await self._reachable(ctx.scope, group, [one["Id"] for one in given])
+        now = self.clock.now()
+
+        def change(tx: Transaction) -> None:
+            current = the_target_group(tx, ctx, group.arn)
+            for one in given:
+                target = _target(current, one, reaches.get(one["Id"]), now)
+                before = tx.get(TARGETS, target.key)
+                if before is None or before.deregistered_at is not None:
+                    tx.put(TARGETS, target)
+            if len(tx.find(TARGETS, "target_group", group.arn)) > MAX_TARGETS:
+                raise AwsError(
+                    "TooManyTargets", f"The maximum number of targets in target group '{group.arn}' has been reached"
+                )
+
+        await self.store.update(change)
+        return {}
+
+    @operation("DeregisterTargets")
+    async def deregister_targets(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
+        now = self.clock.now()
+
+        def change(tx: Transaction) -> None:
+            group = the_target_group(tx, ctx, params["TargetGroupArn"])
+            used = in_use(tx, group.arn)
+            for one in params["Targets"]:
+                target = tx.get(TARGETS, target_key(group.arn, one["Id"], one.get("Port") or group.port or 0))
+                if target is None or target.deregistered_at is not None:
+                    continue
+                if used:
+                    tx.put(TARGETS, msgspec.structs.replace(target, deregistered_at=now))
+                else:
+                    tx.delete(TARGETS, target.key)  # nothing routes to it: nothing to drain
+
+        await self.store.update(change)
+        return {}
+
+    @operation("DescribeTargetHealth")
+    async def describe_target_health(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
+        group = the_target_group(self.store, ctx, params["TargetGroupArn"])
+        registered = self.store.find(TARGETS, "target_group", group.arn)
+        asked = params.get("Targets")
+        if asked is None:
+            return {"TargetHealthDescriptions": [self._describe(group, target) for target in registered]}
+        shown: list[dict[str, Any]] = []
+        for one in asked:
+            port = one.get("Port")
+            matching = [t for t in registered if t.id == one["Id"] and port in (None, t.port)]
+            if matching:
+                shown += [self._describe(group, target) for target in matching]
+            else:
+                named = {"Id": one["Id"], "Port": port or group.port}
+                shown.append(present.target_health(named, group, NOT_REGISTERED))
+        return {"TargetHealthDescriptions": shown}
+
+    def _describe(self, group: TargetGroup, target: Target) -> dict[str, Any]:
+        return present.target_health(target, group, target_state(self.store, group.arn, target.id, target.port))
+
+    async def _reachable(self, scope: Scope, group: TargetGroup, ids: Sequence[str]) -> dict[str, str]:
+        """By id, the address that answers, where it is not the id itself. Refuses ids that cannot be targets."""
+        if group.target_type == "ip":
+            for one in ids:
+                _check_address(one, group)
+            return {}
+        if group.target_type != "instance":
+            raise unsupported(f"Moorage has no data plane for targets of type '{group.target_type}' yet")
+        known = await self.instances.addresses(scope, ids) if self.instances is not None else {}
+        if missing := [one for one in dict.fromkeys(ids) if one not in known]:
+            quoted = ", ".join(f"'{one}'" for one in missing)
+            raise AwsError(
+                "InvalidTarget",
+                f"The following targets are not in a running state and cannot be registered: {quoted}",
+            )
+        return known
+
+
+def _target(group: TargetGroup, given: Mapping[str, Any], reaches: str | None, now: float) -> Target:
+    return Target(
+        target_group_arn=group.arn,
+        id=given["Id"],
+        port=validate.between("Target port", given.get("Port") or group.port or 0, 1, 65535),
+        availability_zone=given.get("AvailabilityZone"),
+        registered_at=now,
+        reaches=reaches,
+    )
+
+
+def _check_address(text: str, group: TargetGroup) -> None:
+    version = 6 if group.ip_address_type == "ipv6" else 4
+    try:
+        address = ipaddress.ip_address(text)
+        if address.version != version:
+            raise ValueError(text)
+    except ValueError:
+        raise AwsError("InvalidTarget", f"The IP address '{text}' is not a valid IPv{version} address") from None
+    if version == 4 and not any(address in network for network in _IPV4_RANGES):
+        raise AwsError(
+            "InvalidTarget",
+            f"The IP address '{text}' is not within the VPC CIDR or one of the ranges 10.0.0.0/8, 100.64.0.0/10, "
+            "172.16.0.0/12 and 192.168.0.0/16",
+        )
