@@ -86,6 +86,33 @@ class Layer(msgspec.Struct, frozen=True):
         return image_key(self.repository_arn, self.digest)
 
 
+class ImageFacts(msgspec.Struct, frozen=True):
+    """What a policy can see of an image. Times are epoch seconds; `referenced_by`: the lists and indexes that hold it."""
+
+    digest: str
+    pushed_at: float
+    tags: tuple[str, ...] = ()
+    pulled_at: float | None = None
+    referenced_by: tuple[str, ...] = ()
+
+
+class PreviewedExpiry(msgspec.Struct, frozen=True):
+    """An image that a previewed lifecycle policy would expire."""
+
+    digest: str
+    tags: tuple[str, ...]
+    pushed_at: float
+    rule_priority: int
+
+
+class LifecyclePreview(msgspec.Struct, frozen=True):
+    """The last preview of a repository (StartLifecyclePolicyPreview)."""
+
+    repository_arn: str
+    policy_text: str
+    expiring: tuple[PreviewedExpiry, ...]
+
+
 class PullReference(msgspec.Struct, frozen=True):
     """What an engine needs to pull an image of ours: `image` by digest at an address that any local engine reaches
     over plain HTTP, and the credentials for it."""

@@ -31,6 +31,7 @@ from moorage.domain.ecr import (
 )
 from moorage.domain.errors import AwsError, Retryable
 from moorage.domain.scope import Scope
+from moorage.registry.access import grants
 from moorage.registry.blobs import BlobStore
 from moorage.registry.errors import RegistryError, from_aws
 from moorage.registry.images import MAX_MANIFEST, OCI_INDEX, parse_manifest, put_image
@@ -45,16 +46,19 @@ log = logging.getLogger("moorage.registry")
 SWEEP_EVERY = 3600.0
 # The time of the last pull is kept to this resolution, so that pulls do not become writes (seconds).
 PULL_TIME_RESOLUTION = 600.0
+DOWNLOAD_LIFETIME = 3600.0
 _CHALLENGE = 'Basic realm="http://{host}/",service="ecr.amazonaws.com"'
 
 Handler = Callable[["Call"], Awaitable[web.StreamResponse]]
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One authenticated request: `scope` is where `name` is looked up; `rest` the path's last part."""
+    """One authenticated request: `scope` is where `name` is looked up, `caller` the account that asks; `rest` is the
+    path's last part."""
 
     request: web.BaseRequest
     scope: Scope
+    caller: str
     name: str
     rest: str
 
@@ -118,6 +122,14 @@ class Registry:
     def token_expiry(self) -> float:
         return self._clock.now() + LIFETIME
 
+    def download_url(self, repository: Repository, digest: str) -> str:
+        """An address that serves one blob to whoever holds it, for an hour and without further credentials."""
+        expires = int(self._clock.now() + DOWNLOAD_LIFETIME)
+        signature = self._signer.sign(_download_claim(repository.arn, digest, expires))
+        scope = f"{repository.account}.{repository.region}"
+        query = urlencode({"Scope": scope, "Expires": expires, "Signature": signature})
+        return f"http://{self.host}/v2/{repository.name}/blobs/{digest}?{query}"
+
     def repository_uri(self, name: str) -> str:
         return f"{self.host}/{name}"
 
@@ -148,7 +160,9 @@ class Registry:
         return response
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        scope = self._authenticate(request)
+        if "Signature" in request.query and request.method in ("GET", "HEAD"):
+            return await self._signed_download(request)
+        scope, caller = self._authenticate(request)
         if request.path.rstrip("/") == "/v2":
             return web.json_response({})
         for pattern, methods in self._routes:
@@ -158,11 +172,27 @@ class Registry:
             handler = methods.get(request.method)
             if handler is None:
                 raise RegistryError(405, "UNSUPPORTED", "The operation is unsupported.", Allow=", ".join(methods))
-            return await handler(Call(request, scope, match["name"], match["rest"]))
+            return await handler(Call(request, scope, caller, match["name"], match["rest"]))
         raise RegistryError(404, "UNSUPPORTED", f"{request.path} is not part of this registry's API.")
 
-    def _authenticate(self, request: web.BaseRequest) -> Scope:
-        """The scope in which names are looked up: the Host header's when it names one, else the token's."""
+    async def _signed_download(self, request: web.BaseRequest) -> web.StreamResponse:
+        """A blob by an address of `download_url`."""
+        match = self._routes[2][0].fullmatch(request.path)
+        account, _, region = request.query.get("Scope", "").partition(".")
+        scope = Scope(account, region)
+        expires = request.query.get("Expires", "")
+        if match is None or not expires.isdigit():
+            raise RegistryError(403, "DENIED", "Access Denied")
+        claim = _download_claim(repository_arn(scope, match["name"]), match["rest"], int(expires))
+        if not self._signer.verify(claim, request.query["Signature"]):
+            raise RegistryError(403, "DENIED", "The request signature we calculated does not match.")
+        if int(expires) <= self._clock.now():
+            raise RegistryError(403, "DENIED", "Request has expired")
+        return await self._blob(Call(request, scope, account, match["name"], match["rest"]))
+
+    def _authenticate(self, request: web.BaseRequest) -> tuple[Scope, str]:
+        """The scope in which names are looked up (the Host header's when it names one, else the token's), and the
+        account that asks."""
         challenge = _CHALLENGE.format(host=request.host)
         credentials = basic_credentials(request.headers.get("Authorization"))
         if credentials is None:
@@ -178,12 +208,7 @@ class Registry:
             )
         if token.expires_at <= self._clock.now():
             raise RegistryError(403, "DENIED", EXPIRED_SENTENCE)
-        scope = scope_of_host(request.host) or token.scope
-        if scope.account != token.scope.account:
-            raise RegistryError(
-                403, "DENIED", f"The token of account {token.scope.account} gives no access to account {scope.account}."
-            )
-        return scope
+        return scope_of_host(request.host) or token.scope, token.scope.account
 
     # -- repositories and what is in them ----------------------------------------------------------------------------
 
@@ -192,6 +217,14 @@ class Registry:
         repository = self._store.get(REPOSITORIES, repository_arn(call.scope, name))
         if repository is None:
             raise RegistryError(404, "NAME_UNKNOWN", not_in_registry(name, call.scope.account))
+        action = "ecr:BatchGetImage" if call.request.method in ("GET", "HEAD") else "ecr:PutImage"
+        if call.caller != repository.account and not grants(repository.policy_text, call.caller, action):
+            raise RegistryError(
+                403,
+                "DENIED",
+                f"User: arn:aws:iam::{call.caller}:root is not authorized to perform: {action} on resource: "
+                f"{repository.arn} because no resource-based policy allows the {action} action",
+            )
         return repository
 
     def _layer(self, repository: Repository, digest: str) -> Layer | None:
@@ -375,6 +408,10 @@ class Registry:
             except (OSError, Retryable) as error:
                 log.warning("the sweep of unreferenced blobs failed, it runs again in an hour: %s", error)
             await asyncio.sleep(SWEEP_EVERY)
+
+
+def _download_claim(arn: str, digest: str, expires: int) -> str:
+    return f"download {arn} {digest} {expires}"
 
 
 def _accepted(name: str, upload_id: str, size: int, status: int = 202) -> web.Response:

@@ -38,17 +38,20 @@ class TokenSigner:
 
     def issue(self, scope: Scope, expires_at: float) -> str:
         payload = f"{scope.account}.{scope.region}.{int(expires_at)}"
-        return f"{payload}.{self._sign(payload)}"
+        return f"{payload}.{self.sign(payload)}"
 
     def read(self, password: str) -> Token | None:
         """The token behind a password, expired or not; None when it is not one of ours."""
         payload, _, signature = password.strip().rpartition(".")
-        if not hmac.compare_digest(signature.encode(), self._sign(payload).encode()):
+        if not self.verify(payload, signature):
             return None
         account, region, expiry = payload.split(".")
         return Token(Scope(account, region), float(expiry))
 
-    def _sign(self, payload: str) -> str:
+    def verify(self, payload: str, signature: str) -> bool:
+        return hmac.compare_digest(signature.encode(), self.sign(payload).encode())
+
+    def sign(self, payload: str) -> str:
         return hmac.new(self._read_key(), payload.encode(), hashlib.sha256).hexdigest()
 
     def _read_key(self) -> bytes:

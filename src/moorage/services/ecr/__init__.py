@@ -1,0 +1,1 @@
+"""Amazon ECR's API on top of the image registry."""

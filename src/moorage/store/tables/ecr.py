@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from moorage.domain.ecr import Image, ImageTag, Layer, Repository, image_key
+from moorage.domain.ecr import Image, ImageFacts, ImageTag, Layer, LifecyclePreview, Repository, image_key
 from moorage.store.api import Table, Transaction, View
 
 REPOSITORIES: Table[Repository] = Table(
@@ -23,7 +23,8 @@ LAYERS: Table[Layer] = Table(
     key=lambda r: r.key,
     indexes={"repository": lambda r: r.repository_arn, "digest": lambda r: r.digest},
 )
-TABLES = (REPOSITORIES, IMAGES, IMAGE_TAGS, LAYERS)
+PREVIEWS: Table[LifecyclePreview] = Table("ecr_lifecycle_previews", LifecyclePreview, key=lambda r: r.repository_arn)
+TABLES = (REPOSITORIES, IMAGES, IMAGE_TAGS, LAYERS, PREVIEWS)
 
 
 def tags_of(view: View, repository_arn: str, digest: str) -> list[str]:
@@ -38,3 +39,22 @@ def delete_image(tx: Transaction, repository_arn: str, digest: str) -> list[str]
         tx.delete(IMAGE_TAGS, tag.key)
     tx.delete(IMAGES, image_key(repository_arn, digest))
     return sorted(tag.tag for tag in tags)
+
+
+def image_facts(view: View, repository_arn: str) -> list[ImageFacts]:
+    """The images of a repository as a lifecycle policy sees them."""
+    images = view.find(IMAGES, "repository", repository_arn)
+    lists: dict[str, list[str]] = {}
+    for image in images:
+        for child in image.children:
+            lists.setdefault(child, []).append(image.digest)
+    return [
+        ImageFacts(
+            digest=image.digest,
+            pushed_at=image.pushed_at,
+            tags=tuple(tags_of(view, repository_arn, image.digest)),
+            pulled_at=image.last_pulled_at,
+            referenced_by=tuple(lists.get(image.digest, ())),
+        )
+        for image in images
+    ]
