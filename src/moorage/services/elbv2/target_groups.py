@@ -16,7 +16,7 @@ from moorage.services.elbv2.quotas import MAX_TARGET_GROUPS
 from moorage.services.elbv2.validate import invalid, unsupported
 from moorage.store.api import Transaction
 from moorage.store.elbv2_queries import in_use, load_balancers_of
-from moorage.store.tables.elbv2 import LISTENERS, RULES, TARGET_GROUP_USES, TARGET_GROUPS, TARGET_HEALTH, TARGETS
+from moorage.store.tables.elbv2 import TARGET_GROUP_USES, TARGET_GROUPS, TARGET_HEALTH, TARGETS
 
 _LAYER_4 = ("TCP", "TLS", "UDP", "TCP_UDP")
 
@@ -130,10 +130,7 @@ class TargetGroups(ElbV2Base):
         return list(self.store.find(TARGET_GROUPS, "scope", scope))
 
     def _of_load_balancer(self, arn: str) -> list[TargetGroup]:
-        users: list[str] = []
-        for listener in self.store.find(LISTENERS, "load_balancer", arn):
-            users += [listener.arn, *(rule.arn for rule in self.store.find(RULES, "listener", listener.arn))]
-        groups = {use.target_group_arn for user in users for use in self.store.find(TARGET_GROUP_USES, "user", user)}
+        groups = {use.target_group_arn for use in self.store.find(TARGET_GROUP_USES, "load_balancer", arn)}
         return [record for group in groups if (record := self.store.get(TARGET_GROUPS, group)) is not None]
 
     def _show(self, record: TargetGroup) -> dict[str, Any]:

@@ -33,6 +33,10 @@ TARGET_GROUP_USES: Table[TargetGroupUse] = Table(
     "target_group_uses",
     TargetGroupUse,
     key=lambda r: r.key,
-    indexes={"target_group": lambda r: r.target_group_arn, "user": lambda r: r.user_arn},
+    indexes={
+        "target_group": lambda r: r.target_group_arn,
+        "user": lambda r: r.user_arn,
+        "load_balancer": lambda r: r.load_balancer_arn,
+    },
 )
 TABLES = (LOAD_BALANCERS, LISTENERS, RULES, TARGET_GROUPS, TARGETS, TARGET_HEALTH, TARGET_GROUP_USES)

@@ -1,0 +1,124 @@
+"""Load balancers in the proxy: pushes each one whole whenever it, a listener or a rule changes, and writes its state.
+
+Decides nothing about traffic: the proxy's translation does. The state (`active`, or `failed` with the proxy's reason) is
+observed state and written here only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from moorage.control.loop import Loop, Pass
+from moorage.domain.clock import Clock
+from moorage.domain.load_balancer import LoadBalancer, load_balancer_of
+from moorage.proxy.driver import LoadBalancerConfig, Proxy, ProxyRefused
+from moorage.store.api import Change, StoreApi, Transaction
+from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, RULES, TARGET_GROUPS
+
+PUSHES_AT_ONCE = 16
+LOOK_AGAIN = 15.0
+"""Seconds until a refused configuration is offered again: a port that was taken may have become free."""
+
+
+class LoadBalancersController:
+    """Start it after `TargetsController`, so that the proxy knows the endpoints before the listeners open."""
+
+    def __init__(self, store: StoreApi, clock: Clock, proxy: Proxy) -> None:
+        self._store = store
+        self._clock = clock
+        self._proxy = proxy
+        self._pushed: dict[str, LoadBalancerConfig] = {}
+        self.loop = Loop("load-balancers", self._reconcile, workers=PUSHES_AT_ONCE)
+        self._retained = Loop("proxy-retain", self._retain, workers=1)
+        self._unwatch: Callable[[], None] = lambda: None
+
+    async def start(self) -> None:
+        """Follows the store from now on, offers every load balancer to the proxy, and then lets the proxy forget what
+        no record names (retried while the proxy does not answer)."""
+        self._unwatch = self._store.watch(self._changed)
+        for record in self._store.all(LOAD_BALANCERS):
+            self.loop.wake(record.arn)
+        await self.loop.quiet()
+        self._retained.wake("retain")
+        await self._retained.quiet()
+
+    async def close(self) -> None:
+        self._unwatch()
+        await self._retained.close()
+        await self.loop.close()
+
+    def said(self, arn: str) -> str | None:
+        """The last sentence about a load balancer."""
+        return self.loop.said(arn)
+
+    def _changed(self, changes: Sequence[Change[Any]]) -> None:
+        for change in changes:
+            record: Any = change.after if change.after is not None else change.before
+            if change.table is LOAD_BALANCERS:
+                if not _only_state_differs(change.before, change.after):
+                    self.loop.wake(change.key)
+            elif change.table is LISTENERS:
+                self.loop.wake(load_balancer_of(change.key))
+            elif change.table is RULES:
+                self.loop.wake(load_balancer_of(record.listener_arn))
+
+    async def _reconcile(self, arn: str) -> Pass:
+        record = self._store.get(LOAD_BALANCERS, arn)
+        if record is None:
+            self._pushed.pop(arn, None)
+            await self._proxy.remove_load_balancer(arn)
+            asyncio.get_running_loop().call_soon(self.loop.forget, arn)
+            return Pass("removed from the proxy")
+        config = self._config(record)
+        if self._pushed.get(arn) != config:
+            # Unknown until the proxy answers: a push that fails half-way must be repeated even if all changes back.
+            self._pushed.pop(arn, None)
+            try:
+                await self._proxy.put_load_balancer(config)
+            except ProxyRefused as refusal:
+                await self._mark(arn, "failed", str(refusal))
+                return Pass(f"the proxy refused it: {refusal}", again_after=LOOK_AGAIN)
+            self._pushed[arn] = config
+        await self._mark(arn, "active", "")
+        rules = sum(len(of_listener) for of_listener in config.rules.values())
+        return Pass(f"active with {len(config.listeners)} listeners and {rules} rules")
+
+    def _config(self, record: LoadBalancer) -> LoadBalancerConfig:
+        """Without the state: what we observe of the proxy is not part of what we tell it."""
+        listeners = sorted(self._store.find(LISTENERS, "load_balancer", record.arn), key=lambda one: one.port)
+        rules = {
+            listener.arn: tuple(
+                sorted(self._store.find(RULES, "listener", listener.arn), key=lambda rule: rule.priority)
+            )
+            for listener in listeners
+        }
+        plain = msgspec.structs.replace(record, state="provisioning", state_reason="")
+        return LoadBalancerConfig(plain, tuple(listeners), rules)
+
+    async def _mark(self, arn: str, state: Literal["active", "failed"], reason: str) -> None:
+        record = self._store.get(LOAD_BALANCERS, arn)
+        if record is None or (record.state, record.state_reason) == (state, reason):
+            return
+
+        def change(tx: Transaction) -> None:
+            current = tx.get(LOAD_BALANCERS, arn)
+            if current is not None:
+                tx.put(LOAD_BALANCERS, msgspec.structs.replace(current, state=state, state_reason=reason))
+
+        await self._store.update(change)
+
+    async def _retain(self, key: str) -> Pass:
+        load_balancers = [record.arn for record in self._store.all(LOAD_BALANCERS)]
+        groups = [record.arn for record in self._store.all(TARGET_GROUPS)]
+        await self._proxy.retain(load_balancers, groups)
+        return Pass(f"the proxy keeps {len(load_balancers)} load balancers and {len(groups)} target groups")
+
+
+def _only_state_differs(before: LoadBalancer | None, after: LoadBalancer | None) -> bool:
+    if before is None or after is None:
+        return False
+    return msgspec.structs.replace(before, state=after.state, state_reason=after.state_reason) == after

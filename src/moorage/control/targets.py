@@ -1,0 +1,269 @@
+"""Target health and what the proxy knows of target groups: watches registrations, checks targets, pushes endpoints.
+
+Two loops over one store:
+
+* *groups*, keyed by target group ARN: one pass brings the proxy's endpoints in step with the registrations and their
+  health, and drops registrations whose deregistration delay is over (only after the proxy stopped using them).
+* *checks*, keyed by target: one pass makes one health check when it is due and writes what changed. A timer per target;
+  the cost of an event does not grow with the number of targets. Only targets of a group that a listener or rule
+  forwards to are checked.
+
+What a check means and when the next one is due is decided in `decide/target_health`; this module decides nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Literal, cast
+
+import msgspec
+
+from moorage.control.loop import Loop, Pass
+from moorage.control.prober import Prober, ProbeRequest
+from moorage.decide import target_health as decide
+from moorage.domain.clock import Clock
+from moorage.domain.target_group import (
+    CHECKS_DISABLED,
+    NOT_IN_USE,
+    ProbeResult,
+    Target,
+    TargetGroup,
+    TargetHealth,
+    deregistration_delay,
+)
+from moorage.proxy.driver import Endpoint, Proxy, TargetGroupConfig
+from moorage.store.api import Change, StoreApi, Transaction
+from moorage.store.elbv2_queries import current_health, idle_state, in_use
+from moorage.store.tables.elbv2 import LOAD_BALANCERS, TARGET_GROUP_USES, TARGET_GROUPS, TARGET_HEALTH, TARGETS
+
+PUSHES_AT_ONCE = 64
+CHECKS_AT_ONCE = 512
+"""A target that does not answer holds its place for its whole timeout: many must fit beside it."""
+
+
+class _Watch(msgspec.Struct):
+    """What the checker remembers of one target between two passes. `health` also carries counts that are not worth a
+    write; `due` is epoch seconds."""
+
+    registered_at: float
+    health: TargetHealth
+    due: float
+    fresh: bool
+    """Nothing has been written about this registration yet."""
+
+
+class TargetsController:
+    def __init__(self, store: StoreApi, clock: Clock, prober: Prober, proxy: Proxy) -> None:
+        self._store = store
+        self._clock = clock
+        self._prober = prober
+        self._proxy = proxy
+        self._watched: dict[str, _Watch] = {}
+        self._pushed: dict[str, TargetGroupConfig] = {}
+        self.groups = Loop("target-groups", self._reconcile_group, workers=PUSHES_AT_ONCE)
+        self.checks = Loop("health-checks", self._check, workers=CHECKS_AT_ONCE)
+        self._unwatch: Callable[[], None] = lambda: None
+
+    async def start(self) -> None:
+        """Follows the store from now on; returns when every target group was offered to the proxy once (what failed is
+        retried by the loop)."""
+        self._unwatch = self._store.watch(self._changed)
+        for group in self._store.all(TARGET_GROUPS):
+            self.groups.wake(group.arn)
+        await self.groups.quiet()
+        for target in self._store.all(TARGETS):
+            self.checks.wake(target.key)
+
+    async def close(self) -> None:
+        self._unwatch()
+        await self.checks.close()
+        await self.groups.close()
+
+    def said(self, key: str) -> str | None:
+        """The last sentence about a target group (by ARN) or a target (by `target_key`)."""
+        return self.groups.said(key) or self.checks.said(key)
+
+    # --- what wakes what ---------------------------------------------------------------------------------------------
+
+    def _changed(self, changes: Sequence[Change[Any]]) -> None:
+        for change in changes:
+            record: Any = change.after if change.after is not None else change.before
+            if change.table is TARGETS:
+                self.groups.wake(record.target_group_arn)
+                self.checks.wake(change.key)
+            elif change.table is TARGET_HEALTH:
+                self.groups.wake(record.target_group_arn)
+            elif change.table is TARGET_GROUPS:
+                self.groups.wake(change.key)
+                if _checks_differ(change.before, change.after):
+                    self._wake_checks_of(change.key)
+            elif change.table is TARGET_GROUP_USES:
+                self.groups.wake(record.target_group_arn)
+                self._wake_checks_of(record.target_group_arn)
+            elif change.table is LOAD_BALANCERS and _zones_differ(change.before, change.after):
+                for use in self._store.find(TARGET_GROUP_USES, "load_balancer", change.key):
+                    self.groups.wake(use.target_group_arn)
+                    self._wake_checks_of(use.target_group_arn)
+
+    def _wake_checks_of(self, group_arn: str) -> None:
+        for target in self._store.find(TARGETS, "target_group", group_arn):
+            self.checks.wake(target.key)
+
+    # --- endpoints ---------------------------------------------------------------------------------------------------
+
+    async def _reconcile_group(self, arn: str) -> Pass:
+        group = self._store.get(TARGET_GROUPS, arn)
+        if group is None:
+            await self._proxy.remove_target_group(arn)
+            self._pushed.pop(arn, None)
+            _forget_after_this_pass(self.groups, arn)
+            return Pass("removed from the proxy")
+        targets = self._store.find(TARGETS, "target_group", arn)
+        config = TargetGroupConfig(group, self._endpoints(targets))
+        if self._pushed.get(arn) != config:
+            # Unknown until the proxy answers: a push that fails half-way must be repeated even if all changes back.
+            self._pushed.pop(arn, None)
+            await self._proxy.put_target_group(config)
+            self._pushed[arn] = config
+        draining = [target for target in targets if target.deregistered_at is not None]
+        left = await self._drop_drained(group, draining)
+        healthy = sum(endpoint.healthy for endpoint in config.endpoints)
+        said = f"{len(config.endpoints)} in the proxy, {healthy} of them healthy, {len(draining)} draining"
+        return Pass(said, again_after=left)
+
+    def _endpoints(self, targets: Collection[Target]) -> tuple[Endpoint, ...]:
+        """Registered, not draining, in an enabled zone; in a steady order, so that the same set is the same
+        configuration. A group that nothing forwards to yet is known as well (its targets not healthy), so that a rule
+        that is about to name it finds it."""
+        endpoints = {
+            Endpoint(target.reaches or target.id, target.port, self._is_routable(target))
+            for target in targets
+            if idle_state(self._store, target) in (None, NOT_IN_USE)
+        }
+        return tuple(sorted(endpoints, key=lambda endpoint: (endpoint.address, endpoint.port)))
+
+    def _is_routable(self, target: Target) -> bool:
+        health = current_health(self._store, target)
+        return health is not None and health.state in ("healthy", "unavailable")
+
+    async def _drop_drained(self, group: TargetGroup, draining: Sequence[Target]) -> float | None:
+        """Ends registrations whose delay is over. Answers the seconds until the next one is, None if none drains."""
+        if not draining:
+            return None
+        now = self._clock.now()
+        delay = deregistration_delay(group) if in_use(self._store, group.arn) else 0.0
+        ends = {target.key: (target.deregistered_at or 0.0) + delay for target in draining}
+        over = [target for target in draining if ends[target.key] <= now]
+
+        def change(tx: Transaction) -> None:
+            for target in over:
+                if tx.get(TARGETS, target.key) == target:  # else registered again meanwhile
+                    tx.delete(TARGETS, target.key)
+                    tx.delete(TARGET_HEALTH, target.key)
+
+        if over:
+            await self._store.update(change)
+        later = [end for end in ends.values() if end > now]
+        return min(later) - now if later else None
+
+    # --- health ------------------------------------------------------------------------------------------------------
+
+    async def _check(self, key: str) -> Pass:
+        target = self._store.get(TARGETS, key)
+        group = self._store.get(TARGET_GROUPS, target.target_group_arn) if target is not None else None
+        if target is None or group is None:
+            self._watched.pop(key, None)
+            _forget_after_this_pass(self.checks, key)
+            return Pass("not registered")
+        idle = idle_state(self._store, target)
+        if idle is not None:
+            self._watched.pop(key, None)
+            if idle.state == "unused" and self._store.get(TARGET_HEALTH, key) is not None:
+                # Unused targets have no health: when traffic comes, they begin as new ones.
+                await self._store.update(lambda tx: tx.delete(TARGET_HEALTH, key))
+            return Pass(f"no checks: {idle.description}")
+        watch = self._watch(target, group)
+        now = self._clock.now()
+        if not group.health_check.enabled:
+            return await self._no_checks(target, watch, now)
+        watch.due = min(watch.due, now + group.health_check.interval)  # the interval may have been shortened
+        if watch.due > now:
+            return Pass(_sentence(watch.health), again_after=watch.due - now)
+        return await self._probe(target, group, watch)
+
+    def _watch(self, target: Target, group: TargetGroup) -> _Watch:
+        watch = self._watched.get(target.key)
+        if watch is None or watch.registered_at != target.registered_at:
+            now = self._clock.now()
+            known = current_health(self._store, target)
+            health = known or decide.begin(target, group.health_check, now)
+            due = decide.first_probe_at(health, group.health_check, now)
+            watch = self._watched[target.key] = _Watch(target.registered_at, health, due, fresh=known is None)
+        return watch
+
+    async def _no_checks(self, target: Target, watch: _Watch, now: float) -> Pass:
+        if watch.health.state != "unavailable":
+            watch.health = decide.enter(watch.health, CHECKS_DISABLED, now)
+            watch.fresh = True
+        if watch.fresh:
+            await self._write(target, watch)
+        return Pass(_sentence(watch.health))
+
+    async def _probe(self, target: Target, group: TargetGroup, watch: _Watch) -> Pass:
+        check = group.health_check
+        if watch.health.state == "unavailable":
+            watch.health = decide.begin(target, check, self._clock.now())
+        started = self._clock.now()
+        result = await self._prober.probe(request_for(target, group))
+        now = self._clock.now()
+        before = None if watch.fresh else watch.health
+        watch.health = decide.after_probe(watch.health, result, check, now)
+        due = decide.next_probe_at(watch.health, check, started, now)
+        watch.due = now if due is None else due
+        if decide.visibly_differs(before, watch.health):
+            await self._write(target, watch)
+        return Pass(_sentence(watch.health, result), again_after=max(0.0, watch.due - self._clock.now()))
+
+    async def _write(self, target: Target, watch: _Watch) -> None:
+        health = watch.health
+
+        def change(tx: Transaction) -> None:
+            current = tx.get(TARGETS, target.key)
+            if current is not None and current.registered_at == target.registered_at:
+                tx.put(TARGET_HEALTH, health)
+
+        await self._store.update(change)
+        watch.fresh = False
+
+
+def request_for(target: Target, group: TargetGroup) -> ProbeRequest:
+    """The health check of this target, as the group's settings say (semantics elbv2 §5)."""
+    check = group.health_check
+    port = target.port if check.port == "traffic-port" else int(check.port)
+    return ProbeRequest(
+        protocol=cast("Literal['HTTP', 'HTTPS', 'TCP']", check.protocol),
+        address=target.reaches or target.id,
+        port=port,
+        host=f"{target.reaches or target.id}:{port}",
+        path=check.path,
+        timeout=float(check.timeout),
+    )
+
+
+def _sentence(health: TargetHealth, result: ProbeResult | None = None) -> str:
+    words = health.state if health.description is None else f"{health.state}: {health.description}"
+    return f"{words} (last check: {result.detail})" if result is not None and result.detail else words
+
+
+def _checks_differ(before: TargetGroup | None, after: TargetGroup | None) -> bool:
+    return before is None or after is None or before.health_check != after.health_check
+
+
+def _zones_differ(before: Any, after: Any) -> bool:
+    return before is not None and after is not None and before.subnets != after.subnets
+
+
+def _forget_after_this_pass(loop: Loop, key: str) -> None:
+    """The loop notes the sentence of a pass when it ends; nothing may stay of a key that is gone."""
+    asyncio.get_running_loop().call_soon(loop.forget, key)
