@@ -28,10 +28,10 @@ class Step(msgspec.Struct, frozen=True):
     """Something that should be under way. `container` is a name, for the verbs that concern one container.
 
     allocate: give the task its address · sandbox: start the shared namespace · pull / launch (create and start) / stop:
-    one container · deregister: take the task out of its target groups · register: put it into them · release: remove
-    containers, sandbox and address."""
+    one container · deregister: take the task out of its target groups (the transition to RUNNING put it there) · release:
+    remove containers, sandbox and address."""
 
-    verb: Literal["allocate", "sandbox", "pull", "launch", "stop", "deregister", "register", "release"]
+    verb: Literal["allocate", "sandbox", "pull", "launch", "stop", "deregister", "release"]
     container: str | None = None
 
 
@@ -72,8 +72,6 @@ def _start_up(task: Task, document: Document, now: float) -> TaskPlan:
             return TaskPlan("waits for an address in its subnet", steps=(Step("allocate"),))
         return TaskPlan("has its network", enter="PENDING")
     if task.last_status == "RUNNING":
-        if not task.targets_registered and any(ref.target_group_arn for ref in task.load_balancers):
-            return TaskPlan("registers its targets", steps=(Step("register"),))
         return TaskPlan("no action: runs as it should", steps=_launchable(task, document)[0])
 
     steps = [] if task.sandbox_id else [Step("sandbox")]

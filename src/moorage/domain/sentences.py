@@ -156,3 +156,10 @@ def breaker_rolling_back(deployment_id: str) -> str:
 
 
 ROLLED_BACK = "Service deployment rolled back because the circuit breaker threshold was exceeded."
+
+
+def secret_failed(value_from: str, why: str) -> str:
+    return (
+        "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: "
+        f"unable to retrieve secret: service call has been retried 1 time(s): failed to fetch secret {value_from}: {why}"
+    )

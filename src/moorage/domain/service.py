@@ -107,6 +107,7 @@ class Service(msgspec.Struct, frozen=True):
     steady_said_at: float | None = None
     last_event: str | None = None
     last_event_at: float | None = None
+    event_count: int = 0
     tags: Mapping[str, str] = {}
     deleted_at: float | None = None
 

@@ -1,0 +1,63 @@
+"""Addresses of subnets, given out and taken back. `decide/ipam` chooses; this keeps the set of taken ones at hand so
+that a choice costs the same in a full subnet as in an empty one."""
+
+from __future__ import annotations
+
+from moorage.decide.ipam import mac_of, next_address
+from moorage.domain.network import NetworkInterface, Subnet
+from moorage.store.api import StoreApi, Transaction
+from moorage.store.tables.network import NETWORK_INTERFACES
+
+SubnetKey = tuple[str, str, str]
+
+
+class Addresses:
+    def __init__(self, store: StoreApi) -> None:
+        self._taken: dict[SubnetKey, set[str]] = {}
+        self._last: dict[SubnetKey, str] = {}
+        for interface in store.all(NETWORK_INTERFACES):
+            self._taken.setdefault(_key(interface), set()).add(interface.ipv4)
+
+    def allocate(
+        self,
+        tx: Transaction,
+        subnet: Subnet,
+        *,
+        interface_id: str,
+        owner_arn: str,
+        security_groups: tuple[str, ...],
+        description: str,
+    ) -> NetworkInterface | None:
+        """A new interface with a free address, or None when the subnet is full. Part of the caller's transaction; when
+        that fails, `forget` gives the address back."""
+        key = (subnet.account, subnet.region, subnet.subnet_id)
+        taken = self._taken.setdefault(key, set())
+        address = next_address(subnet.cidr, taken, self._last.get(key))
+        if address is None:
+            return None
+        interface = NetworkInterface(
+            account=subnet.account,
+            region=subnet.region,
+            interface_id=interface_id,
+            subnet_id=subnet.subnet_id,
+            ipv4=address,
+            mac=mac_of(address),
+            security_groups=security_groups,
+            owner_arn=owner_arn,
+            description=description,
+        )
+        tx.put(NETWORK_INTERFACES, interface)
+        taken.add(address)
+        self._last[key] = address
+        return interface
+
+    def release(self, tx: Transaction, interface: NetworkInterface) -> None:
+        tx.delete(NETWORK_INTERFACES, f"{interface.account}/{interface.region}/{interface.interface_id}")
+
+    def forget(self, interface: NetworkInterface) -> None:
+        """The interface's record is gone for good (or was never written): its address is free again."""
+        self._taken.get(_key(interface), set()).discard(interface.ipv4)
+
+
+def _key(interface: NetworkInterface) -> SubnetKey:
+    return (interface.account, interface.region, interface.subnet_id)

@@ -1,0 +1,242 @@
+"""The observed side: what the engine reports becomes what the task records say.
+
+Two sources, one meaning: the event stream for speed, and the engine's full list after every (re)connection, at the start
+and whenever somebody doubts. What runs is adopted; what died meanwhile is noted; containers that belong to no living
+task are removed (only ours: the installation's label tells).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from moorage.control.task_steps import TaskSteps
+from moorage.control.task_writes import container_started, container_stopped, fail, update_task, with_container
+from moorage.domain import sentences
+from moorage.domain.clock import Clock
+from moorage.domain.errors import MoorageError
+from moorage.domain.task import ORDER, Container, StopCode, Task
+from moorage.engine.driver import (
+    LABEL_CONTAINER,
+    LABEL_POOL,
+    LABEL_SANDBOX,
+    LABEL_TASK,
+    Engine,
+    EngineEvent,
+    ObservedContainer,
+)
+from moorage.store.api import Change, StoreApi, Transaction
+from moorage.store.tables.ecs import TASK_DEFINITIONS, TASKS
+
+log = logging.getLogger("moorage.adoption")
+
+KILLED = 137
+_RETRY = 2.0
+
+
+class Adoption:
+    def __init__(self, store: StoreApi, clock: Clock, engine: Engine, steps: TaskSteps) -> None:
+        self._store = store
+        self._clock = clock
+        self._engine = engine
+        self._steps = steps
+        self._listener: asyncio.Task[None] | None = None
+        self._removals: set[asyncio.Task[None]] = set()
+        self._end_watch: Callable[[], None] = lambda: None
+        self._clearing = False
+        steps.resync = self.resync
+
+    def start(self) -> None:
+        """Listens to the engine; its first event is a resync, so the list is read at once."""
+        self._listener = asyncio.get_running_loop().create_task(self._listen(), name="engine events")
+        self._end_watch = self._store.watch(self._changed)
+
+    async def close(self) -> None:
+        self._end_watch()
+        jobs = [job for job in (self._listener, *self._removals) if job is not None]
+        for job in jobs:
+            job.cancel()
+        await asyncio.gather(*jobs, return_exceptions=True)
+
+    def _changed(self, changes: Sequence[Change[Any]]) -> None:
+        """Task records that vanish while the task lives (a state reset) leave containers behind: clear them away."""
+        if self._clearing:
+            return
+        if any(
+            c.table is TASKS and c.after is None and c.before is not None and c.before.last_status != "STOPPED"
+            for c in changes
+        ):
+            self._clearing = True
+            self._spawn(self._clear())
+
+    async def _clear(self) -> None:
+        self._clearing = False
+        try:
+            await self.resync()
+        except MoorageError as error:
+            log.warning("containers of deleted tasks stay until the engine answers: %s", error)
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async for event in self._engine.events():
+                    await self._observe(event)
+            except asyncio.CancelledError:
+                raise
+            except MoorageError as error:
+                log.warning("the engine's events are interrupted: %s", error)
+            except Exception:
+                log.exception("an engine event could not be taken in; the engine's list is read again")
+            await asyncio.sleep(_RETRY)
+
+    # --- events ------------------------------------------------------------------------------------------------------
+    async def _observe(self, event: EngineEvent) -> None:
+        if event.kind == "resync":
+            await self.resync()
+            return
+        arn = event.labels.get(LABEL_TASK)
+        if arn is None:
+            return
+        name = event.labels.get(LABEL_CONTAINER)
+        if name is None or LABEL_SANDBOX in event.labels:
+            if event.kind in ("died", "gone"):
+                await self._sandbox_died(arn, event.id)
+            return
+        match event.kind:
+            case "died":
+                await self._container_died(arn, name, event.id, event.exit_code, event.oom_killed, event.at)
+            case "gone":
+                await self._container_vanished(arn, name, event.id)
+            case "health":
+                await self._container_health(arn, name, event.id, event.health)
+
+    async def _container_died(
+        self, arn: str, name: str, runtime_id: str, exit_code: int | None, oom_killed: bool, at: float | None
+    ) -> None:
+        def write(tx: Transaction, task: Task) -> Task:
+            container = task.container(name)
+            if container is None or not _is_it(container, runtime_id):
+                return task
+            task = with_container(task, replace(container, runtime_id=runtime_id))
+            return container_stopped(
+                task,
+                name,
+                exit_code=exit_code if exit_code is not None else KILLED,
+                reason=sentences.OUT_OF_MEMORY if oom_killed else None,
+                now=at if at is not None else self._clock.now(),
+                essential=self._essential(task, name),
+            )
+
+        await update_task(self._store, arn, write)
+
+    async def _container_vanished(self, arn: str, name: str, runtime_id: str) -> None:
+        def write(tx: Transaction, task: Task) -> Task:
+            container = task.container(name)
+            if container is None or container.known != "RUNNING" or not _is_it(container, runtime_id):
+                return task
+            return container_stopped(
+                task,
+                name,
+                exit_code=KILLED,
+                reason=sentences.CONTAINER_VANISHED,
+                now=self._clock.now(),
+                essential=self._essential(task, name),
+            )
+
+        await update_task(self._store, arn, write)
+
+    async def _container_health(self, arn: str, name: str, runtime_id: str, health: str) -> None:
+        def write(tx: Transaction, task: Task) -> Task:
+            container = task.container(name)
+            if container is None or container.known == "STOPPED" or not _is_it(container, runtime_id):
+                return task
+            return with_container(task, replace(container, health=health))
+
+        await update_task(self._store, arn, write)
+
+    async def _sandbox_died(self, arn: str, sandbox_id: str) -> None:
+        def write(tx: Transaction, task: Task) -> Task:
+            if task.sandbox_id != sandbox_id or task.rank >= ORDER["DEPROVISIONING"]:
+                return task
+            code: StopCode = "EssentialContainerExited" if task.started_at is not None else "TaskFailedToStart"
+            return fail(task, code, sentences.SANDBOX_DIED, self._clock.now())
+
+        await update_task(self._store, arn, write)
+
+    def _essential(self, task: Task, name: str) -> bool:
+        definition = self._store.get(TASK_DEFINITIONS, task.task_definition_arn)
+        container = definition.document.container(name) if definition is not None else None
+        return container is None or container.is_essential
+
+    # --- the full list -----------------------------------------------------------------------------------------------
+    async def resync(self) -> None:
+        """Compares everything that the engine knows with everything that should be there."""
+        before = {task.arn for task in self._store.find(TASKS, "live", True)}
+        observed = await self._engine.list()
+        by_task: dict[str, list[ObservedContainer]] = {}
+        for one in observed:
+            if LABEL_POOL not in one.labels or LABEL_TASK in one.labels:
+                by_task.setdefault(one.labels.get(LABEL_TASK, ""), []).append(one)
+        for arn, mine in by_task.items():
+            task = self._store.get(TASKS, arn)
+            if task is None or task.last_status == "STOPPED":
+                self._remove(mine)
+        for arn in before:
+            task = self._store.get(TASKS, arn)
+            if task is not None and task.last_status != "STOPPED":
+                await self._compare(task, by_task.get(arn, []))
+
+    async def _compare(self, task: Task, observed: list[ObservedContainer]) -> None:
+        sandboxes = [one for one in observed if one.sandbox]
+        if task.sandbox_id is not None and not any(
+            one.id == task.sandbox_id and one.state == "running" for one in sandboxes
+        ):
+            await self._sandbox_died(task.arn, task.sandbox_id)
+        found = {one.labels.get(LABEL_CONTAINER, ""): one for one in observed if not one.sandbox}
+        for container in task.containers:
+            one = found.get(container.name)
+            if one is None:
+                if container.known == "RUNNING" and container.runtime_id is not None:
+                    await self._container_vanished(task.arn, container.name, container.runtime_id)
+            elif one.state == "stopped":
+                await self._container_died(
+                    task.arn, container.name, one.id, one.exit_code, one.oom_killed, one.finished_at
+                )
+            elif one.state == "running":
+                started = one.started_at or self._clock.now()
+                await self._running(task, container, one, started)
+
+    async def _running(self, task: Task, container: Container, one: ObservedContainer, started: float) -> None:
+        name, runtime_id, health = container.name, one.id, one.health
+        if container.known in ("PULLED", "CREATED"):
+            await update_task(self._store, task.arn, lambda tx, t: container_started(t, name, runtime_id, started))
+        await self._container_health(task.arn, name, runtime_id, health)
+        await self._steps.follow_logs(task, name, runtime_id)
+
+    def _remove(self, orphans: list[ObservedContainer]) -> None:
+        """Containers first, then the sandbox that they stand in."""
+        self._spawn(self._remove_now(orphans))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        job = asyncio.get_running_loop().create_task(work, name="orphans")
+        self._removals.add(job)
+        job.add_done_callback(self._removals.discard)
+
+    async def _remove_now(self, orphans: list[ObservedContainer]) -> None:
+        for one in sorted(orphans, key=lambda o: o.sandbox):
+            try:
+                if one.sandbox:
+                    await self._engine.remove_sandbox(one.id)
+                else:
+                    await self._engine.remove(one.id)
+            except MoorageError as error:
+                log.warning("container %s of no living task could not be removed yet: %s", one.id, error)
+
+
+def _is_it(container: Container, runtime_id: str) -> bool:
+    """A container that is being launched does not know its id yet: the label alone tells."""
+    return container.runtime_id is None or container.runtime_id == runtime_id

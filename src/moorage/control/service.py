@@ -1,0 +1,245 @@
+"""The service controller: asks `decide/service` what each service does next and writes the answer in one transaction.
+
+Starting a task is writing its record; stopping one is writing that it should stop: the task controller does the rest.
+A pass over a service reads that service, its tasks and their targets, never anything else.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from moorage.control.loop import Loop, Pass
+from moorage.control.service_events import add_event
+from moorage.control.task_factory import new_service_task
+from moorage.decide.health import TargetFact, Verdict
+from moorage.decide.service import (
+    DeploymentOutcome,
+    FreshIds,
+    ServicePlan,
+    ServiceSnapshot,
+    decide_service,
+)
+from moorage.domain import sentences
+from moorage.domain.clock import Clock, Ids
+from moorage.domain.scope import Scope
+from moorage.domain.service import Service
+from moorage.domain.target_group import Target, TargetHealth
+from moorage.domain.task import Task
+from moorage.store.api import Change, StoreApi, Transaction, View
+from moorage.store.elbv2_queries import target_state
+from moorage.store.tables.ecs import (
+    REVISIONS,
+    SERVICE_DEPLOYMENTS,
+    SERVICES,
+    TASK_DEFINITIONS,
+    TASKS,
+)
+
+
+class ServiceController:
+    def __init__(self, store: StoreApi, clock: Clock, ids: Ids) -> None:
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self.loop = Loop("service", self._reconcile, workers=32)
+        self._verdicts: dict[str, Mapping[str, Verdict]] = {}
+        self._service_by_address: dict[str, str] = {}
+        self._end_watch: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        self._end_watch = self._store.watch(self._changed)
+        for task in self._store.find(TASKS, "live", True):
+            self._remember(task)
+        for service in self._store.all(SERVICES):
+            if service.status != "INACTIVE":
+                self.loop.wake(service.arn)
+
+    async def close(self) -> None:
+        self._end_watch()
+        await self.loop.close()
+
+    def explain(self, service_arn: str) -> str | None:
+        return self.loop.said(service_arn)
+
+    def verdicts(self, service_arn: str) -> Mapping[str, Verdict]:
+        """The last verdict over each living task, by task ARN."""
+        return self._verdicts.get(service_arn, {})
+
+    # --- being woken -------------------------------------------------------------------------------------------------
+    def _changed(self, changes: Sequence[Change[Any]]) -> None:
+        for change in changes:
+            record = change.after if change.after is not None else change.before
+            if isinstance(record, Task):
+                if record.service_arn is not None:
+                    self._task_changed(change, record)
+            elif isinstance(record, Service):
+                if change.after is None or record.status == "INACTIVE":
+                    self.loop.forget(record.arn)
+                    self._verdicts.pop(record.arn, None)
+                else:
+                    self.loop.wake(record.arn)
+            elif isinstance(record, Target | TargetHealth):
+                owner = self._service_by_address.get(record.id)
+                if owner is not None:
+                    self.loop.wake(owner)
+
+    def _task_changed(self, change: Change[Any], task: Task) -> None:
+        assert task.service_arn is not None
+        if change.after is None or task.last_status == "STOPPED":
+            if task.interface is not None and task.interface.ipv4 is not None:
+                self._service_by_address.pop(task.interface.ipv4, None)
+        else:
+            self._remember(task)
+        self.loop.wake(task.service_arn)
+
+    def _remember(self, task: Task) -> None:
+        if task.service_arn and task.interface is not None and task.interface.ipv4 is not None and task.load_balancers:
+            self._service_by_address[task.interface.ipv4] = task.service_arn
+
+    # --- a pass ------------------------------------------------------------------------------------------------------
+    async def _reconcile(self, arn: str) -> Pass:
+        service = self._store.get(SERVICES, arn)
+        if service is None or service.status == "INACTIVE":
+            return Pass("no action: the service is deleted")
+        if service.controller != "ECS" or service.scheduling_strategy != "REPLICA":
+            return Pass(f"no action: controller {service.controller}, strategy {service.scheduling_strategy}")
+        now = self._clock.now()
+        scope = Scope(service.account, service.region)
+        cluster, name = arn.rsplit("/", 2)[-2:]
+        fresh = FreshIds(
+            deployment=f"ecs-svc/{self._ids.digits(19)}",
+            service_deployment_arn=scope.arn("ecs", f"service-deployment/{cluster}/{name}/{self._ids.url_safe(21)}"),
+        )
+        plan = await self._store.update(lambda tx: self._write(tx, arn, fresh, now))
+        self._verdicts[arn] = plan.verdicts
+        return Pass(plan.said, plan.again_after)
+
+    def _write(self, tx: Transaction, arn: str, fresh: FreshIds, now: float) -> ServicePlan:
+        """Decides on the newest records and writes the plan: one transaction, so nothing can slip in between."""
+        service = tx.get(SERVICES, arn)
+        if service is None:
+            raise RuntimeError(f"{arn} vanished between two lines")
+        plan = decide_service(snapshot_of(tx, service, fresh), now)
+        tx.put(SERVICES, plan.service)
+        for task_arn in plan.healthy:
+            task = tx.get(TASKS, task_arn)
+            if task is not None:
+                tx.put(TASKS, replace(task, became_healthy_at=now))
+        for task_arn in plan.accounted:
+            task = tx.get(TASKS, task_arn)
+            if task is not None:
+                tx.put(TASKS, replace(task, accounted=True))
+        for message in plan.events:
+            add_event(tx, arn, message, now)
+        for order in plan.stop:
+            task = tx.get(TASKS, order.task_arn)
+            if task is not None and task.desired_status != "STOPPED":
+                tx.put(
+                    TASKS,
+                    replace(
+                        task,
+                        desired_status="STOPPED",
+                        stop_code="ServiceSchedulerInitiated",
+                        stopped_reason=order.reason,
+                        stopping_at=now,
+                        version=task.version + 1,
+                    ),
+                )
+        for deployment_id, count in plan.start:
+            self._start(tx, plan.service, deployment_id, count, now)
+        for outcome in plan.outcomes:
+            _note_outcome(tx, outcome, now)
+        return plan
+
+    def _start(self, tx: Transaction, service: Service, deployment_id: str, count: int, now: float) -> None:
+        deployment = next(d for d in service.deployments if d.id == deployment_id)
+        revision = tx.get(REVISIONS, deployment.revision_arn)
+        definition = tx.get(TASK_DEFINITIONS, revision.task_definition_arn) if revision is not None else None
+        assert revision is not None
+        assert definition is not None
+        living = [t for t in tx.find(TASKS, "service", service.arn) if t.desired_status == "RUNNING"]
+        zones = Counter(t.availability_zone for t in living)
+        subnets = Counter(t.interface.subnet_id for t in living if t.interface is not None)
+        providers = Counter(t.capacity_provider for t in living if t.capacity_provider is not None)
+        if revision.launch_type == "EC2" and not revision.strategy:
+            add_event(tx, service.arn, sentences.no_instances(service.name), now)
+            return
+        started: list[str] = []
+        for _ in range(count):
+            task = new_service_task(
+                tx, self._ids, service, deployment_id, revision, definition, now, zones, subnets, providers
+            )
+            tx.put(TASKS, task)
+            started.append(task.id)
+            zones[task.availability_zone] += 1
+            if task.interface is not None:
+                subnets[task.interface.subnet_id] += 1
+            if task.capacity_provider is not None:
+                providers[task.capacity_provider] += 1
+        add_event(tx, service.arn, sentences.started(service.name, started), now)
+
+
+def snapshot_of(view: View, service: Service, fresh: FreshIds) -> ServiceSnapshot:
+    """Everything that the decision over one service looks at."""
+    tasks = tuple(view.find(TASKS, "service", service.arn))
+    documents = {}
+    for task in tasks:
+        if task.task_definition_arn not in documents:
+            definition = view.get(TASK_DEFINITIONS, task.task_definition_arn)
+            assert definition is not None, "a task definition outlives its tasks"
+            documents[task.task_definition_arn] = definition.document
+    return ServiceSnapshot(
+        service=service,
+        revisions={},
+        documents=documents,
+        tasks=tasks,
+        ended=tuple(view.find(TASKS, "service_unaccounted", service.arn)),
+        targets={task.arn: facts for task in tasks if (facts := _targets_of(view, task))},
+        fresh=fresh,
+    )
+
+
+def _targets_of(view: View, task: Task) -> dict[str, TargetFact]:
+    if not task.targets_registered or task.interface is None or task.interface.ipv4 is None:
+        return {}
+    facts = {}
+    for ref in task.load_balancers:
+        if ref.target_group_arn is not None and ref.container_port is not None:
+            state = target_state(view, ref.target_group_arn, task.interface.ipv4, ref.container_port)
+            facts[ref.target_group_arn] = TargetFact(
+                ref.target_group_arn, ref.container_port, state.state, state.description or ""
+            )
+    return facts
+
+
+def _note_outcome(tx: Transaction, outcome: DeploymentOutcome, now: float) -> None:
+    record = tx.get(SERVICE_DEPLOYMENTS, outcome.service_deployment_arn)
+    if record is None:
+        return
+    finished = outcome.status not in ("ROLLBACK_IN_PROGRESS", "IN_PROGRESS")
+    rolling_back = outcome.status == "ROLLBACK_IN_PROGRESS"
+    tx.put(
+        SERVICE_DEPLOYMENTS,
+        replace(
+            record,
+            status=outcome.status,
+            status_reason=outcome.reason or record.status_reason,
+            updated_at=now,
+            finished_at=now if finished else None,
+            rollback_reason=outcome.reason if rolling_back else record.rollback_reason,
+            rollback_started_at=now if rolling_back else record.rollback_started_at,
+            rollback_revision=outcome.rollback_revision or record.rollback_revision,
+            failure_count=outcome.failure_count if outcome.failure_count is not None else record.failure_count,
+            breaker_status=_breaker_status(record.breaker_status, outcome.status),
+        ),
+    )
+
+
+def _breaker_status(before: str, status: str) -> str:
+    if before == "DISABLED":
+        return before
+    return "MONITORING_COMPLETE" if status == "SUCCESSFUL" else "TRIGGERED" if "ROLLBACK" in status else before

@@ -1,0 +1,210 @@
+"""The task controller: brings every task to where it should be, by asking `decide/task_lifecycle` and doing what it says.
+
+A pass writes the transitions that are due and makes sure that the steps named by the decision are under way in the
+background (`task_steps.py`); whatever a step finds out is written to the store, which wakes the task again. It never
+chooses anything itself. What the engine reports comes in through `adoption.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from moorage.control.addresses import Addresses
+from moorage.control.loop import Loop, Pass
+from moorage.control.ports import ContainerLogs, ImageSource, SecretSource
+from moorage.control.task_steps import StepFailed, TaskSteps
+from moorage.control.task_writes import enter, fail, update_task
+from moorage.decide.task_lifecycle import Step, TaskPlan, decide_task
+from moorage.domain.clock import Clock, Ids
+from moorage.domain.errors import Retryable
+from moorage.domain.network import NetworkInterface
+from moorage.domain.target_group import Target, target_key
+from moorage.domain.task import Task
+from moorage.engine.driver import Engine
+from moorage.store.api import Change, StoreApi
+from moorage.store.tables.ecs import TASK_DEFINITIONS, TASKS
+from moorage.store.tables.elbv2 import TARGETS
+
+# Steps that bring a task up; they are called off when it should stop.
+_UPWARD = ("allocate", "sandbox", "pull", "launch")
+_RETRY_FIRST, _RETRY_LONGEST = 0.5, 15.0
+
+
+class TaskController:
+    """`start()` looks at every living task once; `close()` leaves containers as they are."""
+
+    def __init__(
+        self,
+        store: StoreApi,
+        clock: Clock,
+        ids: Ids,
+        engine: Engine,
+        images: ImageSource,
+        logs: ContainerLogs | None = None,
+        secrets: SecretSource | None = None,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._addresses = Addresses(store)
+        self.steps = TaskSteps(store, clock, ids, engine, images, self._addresses, logs, secrets)
+        self.loop = Loop("task", self._reconcile, workers=64)
+        self._under_way: dict[str, dict[Step, asyncio.Task[None]]] = {}
+        self._failures: dict[tuple[str, Step], int] = {}
+        self._trouble: dict[str, str] = {}
+        self._task_by_address: dict[str, str] = {}
+        self._end_watch: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        self._end_watch = self._store.watch(self._changed)
+        for task in self._store.find(TASKS, "live", True):
+            self._remember_address(task)
+            self.loop.wake(task.arn)
+
+    async def close(self) -> None:
+        self._end_watch()
+        await self.loop.close()
+        running = [job for jobs in self._under_way.values() for job in jobs.values()]
+        for job in running:
+            job.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    def explain(self, task_arn: str) -> str | None:
+        """What the last pass over the task said, and what its steps are having trouble with."""
+        parts = [part for part in (self.loop.said(task_arn), self._trouble.get(task_arn)) if part]
+        return "; ".join(parts) or None
+
+    # --- being woken -------------------------------------------------------------------------------------------------
+    def _changed(self, changes: Sequence[Change[Any]]) -> None:
+        for change in changes:
+            if change.table is TASKS:
+                self._task_changed(change)
+            elif change.after is not None:
+                continue
+            elif isinstance(change.before, Target):
+                owner = self._task_by_address.get(change.before.id)
+                if owner is not None:
+                    self.loop.wake(owner)
+            elif isinstance(change.before, NetworkInterface):
+                self._addresses.forget(change.before)
+
+    def _task_changed(self, change: Change[Task]) -> None:
+        task = change.after
+        if task is None or task.last_status == "STOPPED":
+            self._forget(change.key)
+            before = change.before
+            if before is not None and before.interface is not None and before.interface.ipv4 is not None:
+                self._task_by_address.pop(before.interface.ipv4, None)
+            return
+        self._remember_address(task)
+        self.loop.wake(task.arn)
+
+    def _remember_address(self, task: Task) -> None:
+        if task.interface is not None and task.interface.ipv4 is not None:
+            self._task_by_address[task.interface.ipv4] = task.arn
+
+    def _forget(self, arn: str) -> None:
+        self.loop.forget(arn)
+        self._trouble.pop(arn, None)
+        for job in self._under_way.pop(arn, {}).values():
+            job.cancel()
+        for key in [key for key in self._failures if key[0] == arn]:
+            del self._failures[key]
+
+    # --- a pass ------------------------------------------------------------------------------------------------------
+    async def _reconcile(self, arn: str) -> Pass:
+        while True:
+            task = self._store.get(TASKS, arn)
+            if task is None or task.last_status == "STOPPED":
+                return Pass("no action: the task has stopped")
+            definition = self._store.get(TASK_DEFINITIONS, task.task_definition_arn)
+            assert definition is not None, "a task definition outlives its tasks"
+            if task.desired_status == "STOPPED" and self._call_off(arn):
+                return Pass("should stop: waits for what is being started to become stoppable")
+            now = self._clock.now()
+            plan = decide_task(task, definition.document, self._draining(task), now)
+            if not await self._write(arn, plan, now):
+                self._start(task, plan.steps)
+                return Pass(plan.said, plan.again_after)
+
+    async def _write(self, arn: str, plan: TaskPlan, now: float) -> bool:
+        """Writes the failure or the transition of the plan; False when there is neither."""
+        failure, status = plan.failure, plan.enter
+        if failure is not None:
+            await update_task(self._store, arn, lambda tx, task: fail(task, failure.stop_code, failure.reason, now))
+            return True
+        if status is not None:
+            await update_task(self._store, arn, lambda tx, task: enter(tx, task, status, now))
+            return True
+        return False
+
+    def _draining(self, task: Task) -> int:
+        if task.interface is None or task.interface.ipv4 is None:
+            return 0
+        address = task.interface.ipv4
+        return sum(
+            1
+            for ref in task.load_balancers
+            if ref.target_group_arn is not None
+            and self._store.get(TARGETS, target_key(ref.target_group_arn, address, ref.container_port or 0)) is not None
+        )
+
+    # --- steps under way ---------------------------------------------------------------------------------------------
+    def _call_off(self, arn: str) -> bool:
+        """Cancels pulls; True while a step upwards is still running (its result must be known before stopping)."""
+        busy = False
+        for step, job in self._under_way.get(arn, {}).items():
+            if step.verb == "pull":
+                job.cancel()
+            elif step.verb in _UPWARD:
+                busy = True
+        return busy
+
+    def _start(self, task: Task, steps: Sequence[Step]) -> None:
+        jobs = self._under_way.setdefault(task.arn, {})
+        for step in steps:
+            if step not in jobs:
+                jobs[step] = asyncio.get_running_loop().create_task(
+                    self._run(task.arn, step), name=f"{step.verb}:{step.container or ''}:{task.id}"
+                )
+        if not jobs:
+            self._under_way.pop(task.arn, None)
+
+    async def _run(self, arn: str, step: Step) -> None:
+        delay: float | None = None
+        try:
+            await self.steps.run(arn, step)
+            self._failures.pop((arn, step), None)
+            self._trouble.pop(arn, None)
+        except asyncio.CancelledError:
+            raise
+        except StepFailed as failed:
+            failure = failed
+            await update_task(
+                self._store, arn, lambda tx, task: fail(task, failure.stop_code, failure.reason, self._clock.now())
+            )
+        except Retryable as error:
+            delay = self._back_off(arn, step, error)
+        except Exception as error:
+            self.steps.log.exception("task %s: %s failed; it will be tried again", arn, step.verb)
+            delay = self._back_off(arn, step, error)
+        finally:
+            jobs = self._under_way.get(arn)
+            if jobs is not None:
+                jobs.pop(step, None)
+                if not jobs:
+                    self._under_way.pop(arn, None)
+            if delay is None:
+                self.loop.wake(arn)
+            else:
+                self.loop.wake_after(arn, delay)
+
+    def _back_off(self, arn: str, step: Step, error: Exception) -> float:
+        count = self._failures.get((arn, step), 0)
+        self._failures[(arn, step)] = count + 1
+        delay: float = min(_RETRY_LONGEST, _RETRY_FIRST * 2.0 ** min(count, 10))
+        self._trouble[arn] = (
+            f"{step.verb} {step.container or ''}: {error} (tried {count + 1} times, next in {delay:.1f} s)"
+        )
+        return delay

@@ -1,0 +1,297 @@
+"""The steps of a task, done: each verb of `decide/task_lifecycle.Step` as a coroutine over the engine and the store.
+
+A step is idempotent: after a crash it is simply run again. What it finds out is written before it returns. It raises
+`StepFailed` when the task cannot go on and `Retryable` when the world is not ready yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from msgspec.structs import replace
+
+from moorage.control.addresses import Addresses
+from moorage.control.container_spec import container_log, container_spec, sandbox_spec
+from moorage.control.ports import ContainerLogs, ImageSource, SecretSource
+from moorage.control.task_writes import (
+    container_started,
+    container_stopped,
+    deregister_targets,
+    enter,
+    update_task,
+    with_container,
+)
+from moorage.decide.task_lifecycle import Step, stop_timeout
+from moorage.domain import sentences
+from moorage.domain.clock import Clock, Ids
+from moorage.domain.errors import AwsError
+from moorage.domain.network import NetworkInterface, Subnet
+from moorage.domain.scope import Scope
+from moorage.domain.task import StopCode, Task
+from moorage.domain.task_definition import ContainerDefinition, Document
+from moorage.engine.driver import Engine, EngineError, Sandbox
+from moorage.store.api import StoreApi, Transaction
+from moorage.store.tables.ecs import TASK_DEFINITIONS, TASKS
+from moorage.store.tables.network import NETWORK_INTERFACES, SUBNETS
+
+
+class StepFailed(Exception):
+    """The task cannot go on."""
+
+    def __init__(self, stop_code: StopCode, reason: str) -> None:
+        super().__init__(reason)
+        self.stop_code: StopCode = stop_code
+        self.reason = reason
+
+
+# How long an exit may go unreported after `stop` returned: 40 × 50 ms.
+EVENT_PATIENCE, EVENT_INTERVAL = 40, 0.05
+
+
+class TaskSteps:
+    log = logging.getLogger("moorage.task")
+
+    def __init__(
+        self,
+        store: StoreApi,
+        clock: Clock,
+        ids: Ids,
+        engine: Engine,
+        images: ImageSource,
+        addresses: Addresses,
+        logs: ContainerLogs | None,
+        secrets: SecretSource | None,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._engine = engine
+        self._images = images
+        self._addresses = addresses
+        self._logs = logs
+        self._secrets = secrets
+        self.resync: Callable[[], Awaitable[None]] = _nothing
+
+    async def run(self, arn: str, step: Step) -> None:
+        task = self._store.get(TASKS, arn)
+        if task is None:
+            return
+        definition = self._store.get(TASK_DEFINITIONS, task.task_definition_arn)
+        assert definition is not None
+        document = definition.document
+        match step.verb:
+            case "allocate":
+                await self._allocate(task)
+            case "sandbox":
+                await self._sandbox(task, document)
+            case "pull":
+                await self._pull(task, document, step.container or "")
+            case "launch":
+                await self._launch(task, document, step.container or "")
+            case "deregister":
+                await update_task(self._store, arn, lambda tx, t: deregister_targets(tx, t, self._clock.now()))
+            case "stop":
+                await self._stop(task, document, step.container or "")
+            case "release":
+                await self._release(task)
+
+    # --- network -----------------------------------------------------------------------------------------------------
+    def _subnet(self, task: Task) -> Subnet | None:
+        if task.interface is None:
+            return None
+        return self._store.get(SUBNETS, f"{task.account}/{task.region}/{task.interface.subnet_id}")
+
+    async def _allocate(self, task: Task) -> None:
+        assert task.interface is not None
+        wanted = task.interface
+        subnet = self._subnet(task)
+        if subnet is None:
+            raise StepFailed("TaskFailedToStart", sentences.subnet_gone(wanted.subnet_id))
+        given: list[NetworkInterface] = []
+
+        def write(tx: Transaction, current: Task) -> Task:
+            if current.interface is None or current.interface.ipv4 is not None:
+                return current
+            interface = self._addresses.allocate(
+                tx,
+                subnet,
+                interface_id=f"eni-{self._ids.hex(17)}",
+                owner_arn=current.arn,
+                security_groups=wanted.security_groups,
+                description=Scope(current.account, current.region).arn("ecs", f"attachment/{wanted.attachment_id}"),
+            )
+            if interface is None:
+                raise StepFailed("TaskFailedToStart", sentences.no_address(wanted.subnet_id))
+            given.append(interface)
+            attached = replace(wanted, interface_id=interface.interface_id, ipv4=interface.ipv4, mac=interface.mac)
+            return enter(tx, replace(current, interface=attached), "PENDING", self._clock.now())
+
+        try:
+            await update_task(self._store, task.arn, write)
+        except BaseException:
+            for interface in given:
+                self._addresses.forget(interface)
+            raise
+
+    async def _sandbox(self, task: Task, document: Document) -> None:
+        try:
+            sandbox = await self._engine.start_sandbox(sandbox_spec(task, document, self._subnet(task)))
+        except EngineError as error:
+            raise StepFailed("TaskFailedToStart", error.reason()) from error
+        await update_task(self._store, task.arn, lambda tx, t: replace(t, sandbox_id=sandbox.id))
+
+    # --- containers --------------------------------------------------------------------------------------------------
+    async def _pull(self, task: Task, document: Document, name: str) -> None:
+        definition = _definition(document, name)
+        container = task.container(name)
+        assert container is not None
+        now = self._clock.now()
+        if task.pull_started_at is None:
+            await update_task(self._store, task.arn, lambda tx, t: replace(t, pull_started_at=t.pull_started_at or now))
+        try:
+            reference = self._images.resolve(Scope(task.account, task.region), container.image)
+            pulled = await self._engine.pull(reference.image, reference.auth)
+        except EngineError as error:
+            await self._never_started(task, definition, error.reason())
+            return
+
+        def write(tx: Transaction, current: Task) -> Task:
+            mine = current.container(name)
+            if mine is None or mine.known != "NONE":
+                return current
+            changed = with_container(
+                current,
+                replace(mine, known="PULLED", pulled=pulled.reference, image_digest=reference.digest or pulled.digest),
+            )
+            if all(c.known != "NONE" for c in changed.containers):
+                changed = replace(changed, pull_stopped_at=self._clock.now())
+            return changed
+
+        await update_task(self._store, task.arn, write)
+
+    async def _launch(self, task: Task, document: Document, name: str) -> None:
+        definition = _definition(document, name)
+        container = task.container(name)
+        assert container is not None
+        assert container.pulled is not None
+        secrets = await self._secret_values(task, definition)
+        try:
+            spec = container_spec(task, document, definition, container.pulled, secrets)
+            runtime_id = await self._engine.create(spec, Sandbox(task.sandbox_id or ""))
+        except EngineError as error:
+            await self._never_started(task, definition, error.reason())
+            return
+        log = container_log(task, definition, runtime_id)
+        if log is not None and self._logs is not None:
+            problem = await self._logs.validate(log)
+            if problem is not None:
+                await self._engine.remove(runtime_id)
+                raise StepFailed("TaskFailedToStart", problem)
+        try:
+            await self._engine.start(runtime_id)
+        except EngineError as error:
+            await self._never_started(task, definition, error.reason(), runtime_id)
+            return
+        await update_task(
+            self._store, task.arn, lambda tx, t: container_started(t, name, runtime_id, self._clock.now())
+        )
+        if log is not None and self._logs is not None:
+            await self._logs.follow(log)
+
+    async def follow_logs(self, task: Task, name: str, runtime_id: str) -> None:
+        """Takes up following again after a restart of the control plane."""
+        definition = self._store.get(TASK_DEFINITIONS, task.task_definition_arn)
+        container = definition.document.container(name) if definition is not None else None
+        log = container_log(task, container, runtime_id) if container is not None else None
+        if log is not None and self._logs is not None:
+            await self._logs.follow(log)
+
+    async def _secret_values(self, task: Task, definition: ContainerDefinition) -> dict[str, str]:
+        values: dict[str, str] = {}
+        for secret in definition.secrets or ():
+            if self._secrets is None:
+                raise StepFailed(
+                    "TaskFailedToStart", sentences.secret_failed(secret.value_from, "no source of secrets")
+                )
+            try:
+                scope = Scope(task.account, task.region)
+                values[secret.name] = await self._secrets.value(scope, secret.value_from)
+            except AwsError as error:
+                text = sentences.secret_failed(secret.value_from, f"{error.code}: {error.message}")
+                raise StepFailed("TaskFailedToStart", text) from error
+        return values
+
+    async def _never_started(
+        self, task: Task, definition: ContainerDefinition, reason: str, runtime_id: str | None = None
+    ) -> None:
+        """The container goes to STOPPED without an exit code; the decision makes the task fail of it."""
+
+        def write(tx: Transaction, current: Task) -> Task:
+            container = current.container(definition.name or "")
+            if container is not None and runtime_id is not None:
+                current = with_container(current, replace(container, runtime_id=runtime_id))
+            return container_stopped(
+                current,
+                definition.name or "",
+                exit_code=None,
+                reason=reason,
+                now=self._clock.now(),
+                essential=definition.is_essential,
+            )
+
+        await update_task(self._store, task.arn, write)
+
+    async def _stop(self, task: Task, document: Document, name: str) -> None:
+        container = task.container(name)
+        if container is None or container.runtime_id is None:
+            return
+        await self._engine.stop(container.runtime_id, stop_timeout(document.container(name)))
+        # The engine's event says how it ended; should the event be lost, the engine is asked.
+        for _ in range(EVENT_PATIENCE):
+            current = self._store.get(TASKS, task.arn)
+            seen = current.container(name) if current is not None else None
+            if seen is None or seen.known == "STOPPED":
+                return
+            await asyncio.sleep(EVENT_INTERVAL)
+        await self.resync()
+
+    async def _release(self, task: Task) -> None:
+        """Removes what the task held on the host, then its address, and the task is STOPPED."""
+        for container in task.containers:
+            if container.runtime_id is not None:
+                if self._logs is not None and container.started_at is not None:
+                    await self._logs.drain(container.runtime_id)
+                await self._engine.remove(container.runtime_id)
+        if task.sandbox_id is not None:
+            await self._engine.remove_sandbox(task.sandbox_id)
+
+        def write(tx: Transaction, current: Task) -> Task:
+            now = self._clock.now()
+            for interface in tx.find(NETWORK_INTERFACES, "owner", current.arn):
+                self._addresses.release(tx, interface)
+            released = replace(current.interface, released=True) if current.interface is not None else None
+            containers = tuple(c if c.known == "STOPPED" else replace(c, known="STOPPED") for c in current.containers)
+            return replace(
+                current,
+                last_status="STOPPED",
+                stopped_at=now,
+                interface=released,
+                containers=containers,
+                execution_stopped_at=current.execution_stopped_at or now,
+                connectivity_at=now,
+                targets_registered=False,
+            )
+
+        await update_task(self._store, task.arn, write)
+
+
+async def _nothing() -> None:
+    return
+
+
+def _definition(document: Document, name: str) -> ContainerDefinition:
+    definition = document.container(name)
+    assert definition is not None, "a task has the containers of its definition"
+    return definition

@@ -1,0 +1,129 @@
+"""The writes of the observed side of a task: every change of a task record by the control plane goes through here.
+
+`last_status` never moves back, and `version` grows with every change that the API shows (ecs-tasks §2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from moorage.control.service_events import add_event
+from moorage.domain import sentences
+from moorage.domain.target_group import Target, target_key
+from moorage.domain.task import ORDER, Container, LastStatus, StopCode, Task
+from moorage.store.api import StoreApi, Transaction
+from moorage.store.tables.ecs import SERVICES, TASKS
+from moorage.store.tables.elbv2 import TARGET_GROUPS, TARGETS
+
+TaskChange = Callable[[Transaction, Task], Task]
+
+
+async def update_task(store: StoreApi, arn: str, change: TaskChange) -> Task | None:
+    """Applies `change` to the newest record in one transaction; None when the task is gone. STOPPED is final."""
+
+    def write(tx: Transaction) -> Task | None:
+        task = tx.get(TASKS, arn)
+        if task is None or task.last_status == "STOPPED":
+            return None
+        changed = change(tx, task)
+        if changed == task:
+            return task
+        assert changed.rank >= task.rank, f"{task.last_status} never goes back to {changed.last_status}"
+        return tx.put(TASKS, replace(changed, version=task.version + 1))
+
+    return await store.update(write)
+
+
+def with_container(task: Task, container: Container) -> Task:
+    return replace(task, containers=tuple(container if c.name == container.name else c for c in task.containers))
+
+
+def fail(task: Task, stop_code: StopCode, reason: str, now: float) -> Task:
+    """The task should stop; a reason that was given earlier stays."""
+    if task.desired_status == "STOPPED":
+        return task
+    return replace(
+        task, desired_status="STOPPED", stop_code=stop_code, stopped_reason=sentences.clipped(reason), stopping_at=now
+    )
+
+
+def enter(tx: Transaction, task: Task, status: LastStatus, now: float) -> Task:
+    if ORDER[status] <= task.rank:
+        return task
+    changed = replace(task, last_status=status)
+    match status:
+        case "RUNNING":
+            return register_targets(tx, replace(changed, started_at=now, connectivity_at=now), now)
+        case "STOPPING" | "DEACTIVATING":
+            return replace(changed, stopping_at=task.stopping_at or now)
+        case "DEPROVISIONING":
+            return deregister_targets(tx, changed, now)
+        case _:
+            return changed
+
+
+def register_targets(tx: Transaction, task: Task, now: float) -> Task:
+    """Puts the task's address into its service's target groups; a group that is gone is skipped and told of."""
+    address = task.interface.ipv4 if task.interface else None
+    if address is None or task.desired_status == "STOPPED" or task.targets_registered:
+        return task
+    service = tx.get(SERVICES, task.service_arn) if task.service_arn else None
+    registered = False
+    for ref in task.load_balancers:
+        arn, port = ref.target_group_arn, ref.container_port
+        if arn is None or port is None or tx.get(TARGET_GROUPS, arn) is None:
+            continue
+        tx.put(TARGETS, Target(arn, address, port, task.availability_zone, registered_at=now))
+        registered = True
+        if service is not None:
+            add_event(tx, service.arn, sentences.registered(service.name, 1, arn), now)
+    return replace(task, targets_registered=registered)
+
+
+def deregister_targets(tx: Transaction, task: Task, now: float) -> Task:
+    """Starts the deregistration of all targets of the task."""
+    address = task.interface.ipv4 if task.interface else None
+    if address is None or not task.targets_registered:
+        return task
+    service = tx.get(SERVICES, task.service_arn) if task.service_arn else None
+    for ref in task.load_balancers:
+        arn, port = ref.target_group_arn, ref.container_port
+        if arn is None or port is None:
+            continue
+        target = tx.get(TARGETS, target_key(arn, address, port))
+        if target is None or target.deregistered_at is not None:
+            continue
+        tx.put(TARGETS, replace(target, deregistered_at=now))
+        if service is not None:
+            add_event(tx, service.arn, sentences.deregistered(service.name, 1, arn), now)
+    return replace(task, targets_registered=False)
+
+
+def container_started(task: Task, name: str, runtime_id: str, now: float) -> Task:
+    container = task.container(name)
+    if container is None or container.known == "STOPPED":
+        return task
+    return with_container(
+        task, replace(container, known="RUNNING", runtime_id=runtime_id, started_at=container.started_at or now)
+    )
+
+
+def container_stopped(
+    task: Task, name: str, *, exit_code: int | None, reason: str | None, now: float, essential: bool
+) -> Task:
+    container = task.container(name)
+    if container is None or container.known == "STOPPED":
+        return task
+    stopped = replace(
+        container,
+        known="STOPPED",
+        exit_code=exit_code,
+        reason=sentences.clipped(reason) if reason else container.reason,
+        finished_at=now,
+    )
+    changed = with_container(task, stopped)
+    if essential and changed.execution_stopped_at is None:
+        changed = replace(changed, execution_stopped_at=now)
+    return changed

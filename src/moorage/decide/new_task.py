@@ -1,0 +1,89 @@
+"""What a new task looks like before anything happened to it (semantics ecs-tasks §2.2, §9, §11)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from moorage.domain.scope import Scope
+from moorage.domain.service import AwsvpcConfiguration
+from moorage.domain.task import Container, Interface, LoadBalancerRef, Task
+from moorage.domain.task_definition import TaskDefinition
+
+PLATFORM_VERSION = "1.4.0"
+EPHEMERAL_GIB = 20
+
+
+def new_task(
+    *,
+    arn: str,
+    cluster_arn: str,
+    definition: TaskDefinition,
+    group: str,
+    launch_type: str,
+    now: float,
+    new_uuid: Callable[[], str],
+    network: AwsvpcConfiguration | None = None,
+    subnet: tuple[str, str, str] | None = None,
+    security_groups: tuple[str, ...] = (),
+    availability_zone: str = "",
+    capacity_provider: str | None = None,
+    started_by: str | None = None,
+    service_arn: str | None = None,
+    deployment_id: str | None = None,
+    load_balancers: tuple[LoadBalancerRef, ...] = (),
+    overrides: dict[str, Any] | None = None,
+    tags: Mapping[str, str] | None = None,
+    enable_execute_command: bool = False,
+) -> Task:
+    """`subnet`: (subnet id, VPC id, availability zone) chosen for an awsvpc task."""
+    account, region = arn.split(":")[4], arn.split(":")[3]
+    document = definition.document
+    fargate = launch_type == "FARGATE"
+    task_overrides = overrides or {}
+    interface = None
+    if subnet is not None:
+        interface = Interface(
+            attachment_id=new_uuid(),
+            subnet_id=subnet[0],
+            vpc_id=subnet[1],
+            security_groups=security_groups,
+            assign_public_ip=network is not None and network.assign_public_ip == "ENABLED",
+        )
+    ephemeral = (task_overrides.get("ephemeralStorage") or document.ephemeral_storage or {}).get("sizeInGiB")
+    cluster_and_id = arn.split(":task/", 1)[1]
+    return Task(
+        arn=arn,
+        account=account,
+        region=region,
+        cluster_arn=cluster_arn,
+        task_definition_arn=definition.arn,
+        group=group,
+        launch_type=launch_type,
+        availability_zone=subnet[2] if subnet is not None else availability_zone,
+        desired_status="RUNNING",
+        last_status="PROVISIONING" if interface is not None else "PENDING",
+        containers=tuple(
+            Container(
+                name=c.name or "",
+                id=Scope(account, region).arn("ecs", f"container/{cluster_and_id}/{new_uuid()}"),
+                image=c.image or "",
+            )
+            for c in document.container_definitions
+        ),
+        created_at=now,
+        cpu=task_overrides.get("cpu") or document.cpu,
+        memory=task_overrides.get("memory") or document.memory,
+        capacity_provider=capacity_provider,
+        platform_version=PLATFORM_VERSION if fargate else None,
+        platform_family="Linux" if fargate else None,
+        started_by=started_by,
+        service_arn=service_arn,
+        deployment_id=deployment_id,
+        interface=interface,
+        load_balancers=load_balancers,
+        overrides=overrides or None,
+        enable_execute_command=enable_execute_command,
+        ephemeral_storage_gib=ephemeral or (EPHEMERAL_GIB if fargate else None),
+        tags=dict(tags or {}),
+    )
