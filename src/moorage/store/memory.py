@@ -294,8 +294,14 @@ class Store:
 
     def _bytes(self, table: Table[Any], record: Any) -> bytes:
         data = _encode(record)
-        if self._verify and self._read(table, table.key(record), data) != record:
-            raise TypeError(f"{table.name} {table.key(record)} would not survive a restart unchanged: {record!r}")
+        if self._verify:
+            problem = f"{table.name} {table.key(record)} would not survive a restart unchanged: {record!r}"
+            try:
+                again = self._decoders[table].decode(data)
+            except msgspec.DecodeError as error:
+                raise TypeError(f"{problem}: {error}") from error
+            if again != record:
+                raise TypeError(problem)
         return data
 
     def _read(self, table: Table[R], key: str, data: bytes) -> R:

@@ -1,9 +1,8 @@
 """How a data file of an older version becomes one of this version, one numbered step at a time.
 
 A step is a function over the open SQLite connection; all missing steps run in one transaction. Add a step at the end,
-never change one that was released. What a step needs mostly is `rewrite`: records as plain dictionaries, changed one by
-one. msgspec already reads records that lack a new member with a default, or carry a member that is no more: these changes
-need no step.
+never change one that was released. What most steps need is `rewrite`: records as plain dictionaries, one by one. A new
+member with a default, or a member that is no more, needs no step: msgspec reads such records as they are.
 """
 
 from __future__ import annotations
