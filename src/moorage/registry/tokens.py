@@ -7,7 +7,6 @@ Source: semantics around §1.1 (12 h), §1.2 (Basic auth, user AWS, expired toke
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import os
@@ -77,6 +76,6 @@ def basic_credentials(authorization: str | None) -> tuple[str, str] | None:
         return None
     try:
         user, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         return None
     return (user, password) if colon else None
