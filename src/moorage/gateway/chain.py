@@ -76,7 +76,8 @@ def find_operation(gateway: Gateway, exchange: Exchange) -> Awaitable[None] | No
 
 
 def parse(_gateway: Gateway, exchange: Exchange) -> None:
-    assert exchange.protocol is not None and exchange.operation is not None
+    assert exchange.protocol is not None
+    assert exchange.operation is not None
     exchange.params = exchange.protocol.parse(exchange.operation, exchange.request)
 
 
@@ -91,7 +92,8 @@ async def dispatch(_gateway: Gateway, exchange: Exchange) -> None:
 
 
 def serialise(_gateway: Gateway, exchange: Exchange) -> None:
-    assert exchange.protocol is not None and exchange.operation is not None
+    assert exchange.protocol is not None
+    assert exchange.operation is not None
     exchange.response = exchange.protocol.serialize(exchange.operation, exchange.result, exchange.request_id)
 
 

@@ -29,7 +29,7 @@ def built_in(gateway: Gateway) -> list[tuple[str, Door]]:
         """In the shape that LocalStack users know."""
         if request.method == "POST":
             return _json({"message": "Nothing to do."})
-        services = {name: "running" for name in gateway.handlers}
+        services = dict.fromkeys(gateway.handlers, "running")
         if gateway.hooks.health is not None:
             services = {**gateway.hooks.health(), **services}
         return _json({"services": dict(sorted(services.items())), "edition": "moorage", "version": moorage.__version__})

@@ -10,14 +10,17 @@ import functools
 import gzip
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from botocore.loaders import JSONFileLoader, Loader
-from botocore.model import OperationModel, ServiceModel, Shape, StructureShape
+from botocore.model import OperationModel, ServiceModel
 
 # Services that share a signing name and whose requests cannot be told apart otherwise: the one people mean.
 PREFERRED = ("ecs", "elbv2", "rds", "iam", "lambda", "s3", "apigateway", "ses", "events", "cloudwatch", "dynamodb")
+
+# botocore's Shape. Its subclasses have different attributes by `type_name`, on which the protocols branch.
+Shape: TypeAlias = Any
 
 _HEAD_BYTES = 4096
 
@@ -31,8 +34,8 @@ class Operation:
         self.service = service
         self.model = model
         self.name: str = model.name
-        self.input: StructureShape | None = model.input_shape
-        self.output: StructureShape | None = model.output_shape
+        self.input: Shape = model.input_shape
+        self.output: Shape = model.output_shape
         self.codecs: dict[str, Any] = {}
 
 
@@ -42,6 +45,7 @@ class Service:
     def __init__(self, name: str, description: dict[str, Any]) -> None:
         self.name = name
         self.model = ServiceModel(description, name)
+        self.description = description
         self.metadata: dict[str, Any] = dict(description["metadata"])
         self.protocol: str = self.metadata["protocol"]
         self.protocols: tuple[str, ...] = tuple(self.metadata.get("protocols") or (self.protocol,))
@@ -69,7 +73,7 @@ class Service:
             found.setdefault(shape.error_code, shape)
         return found
 
-    def error_shape(self, code: str) -> StructureShape | None:
+    def error_shape(self, code: str) -> Shape:
         """The modelled error named by its shape ("ClusterNotFoundException") or its wire code ("LoadBalancerNotFound")."""
         return self._errors.get(code)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import calendar
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate, parsedate_to_datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ _ISO = re.compile(
 def epoch(value: Any) -> float | int:
     """Seconds since the epoch of what a provider returned: a number, or a datetime (UTC when it names no zone)."""
     if isinstance(value, datetime):
-        return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).timestamp()
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
     return value  # type: ignore[no-any-return]
 
 
@@ -35,7 +35,7 @@ def to_iso(value: Any) -> str:
     """`2015-01-25T08:00:00Z`, with milliseconds when there are any."""
     milliseconds = round(epoch(value) * 1000)
     seconds, rest = divmod(milliseconds, 1000)
-    moment = datetime.fromtimestamp(0, timezone.utc) + timedelta(seconds=seconds)
+    moment = datetime.fromtimestamp(0, UTC) + timedelta(seconds=seconds)
     text = f"{moment.year:04d}-{moment.month:02d}-{moment.day:02d}T{moment.hour:02d}:{moment.minute:02d}:{moment.second:02d}"
     return f"{text}.{rest:03d}Z" if rest else f"{text}Z"
 
@@ -86,9 +86,7 @@ def _finite(value: float) -> float:
 def _from_iso(match: re.Match[str]) -> float:
     year, month, day, hour, minute, second, fraction, zone = match.groups()
     try:
-        moment = datetime(  # noqa: DTZ001
-            int(year), int(month), int(day), int(hour or 0), int(minute or 0), min(int(second or 0), 59)
-        )
+        moment = datetime(int(year), int(month), int(day), int(hour or 0), int(minute or 0), min(int(second or 0), 59))
     except ValueError:
         raise Malformed(f"Unable to parse timestamp: {match.string[:64]}") from None
     seconds = float(calendar.timegm(moment.timetuple()))

@@ -10,14 +10,28 @@ from moorage.domain.errors import AwsError
 from moorage.wire.messages import WireRequest, WireResponse
 from moorage.wire.model import Service
 from moorage.wire.protocols.base import REQUEST_ID, WireProtocol
+from moorage.wire.protocols.cbor import CborProtocol
 from moorage.wire.protocols.json_rpc import JsonProtocol
 from moorage.wire.protocols.query import Ec2Protocol, QueryProtocol
+from moorage.wire.protocols.rest import RestJsonProtocol, RestXmlProtocol
 from moorage.wire.protocols.xml_values import escape
 
 JSON_1_0 = JsonProtocol("1.0")
 JSON_1_1 = JsonProtocol("1.1")
 QUERY = QueryProtocol()
 EC2 = Ec2Protocol()
+REST_JSON = RestJsonProtocol()
+REST_XML = RestXmlProtocol()
+CBOR = CborProtocol()
+
+BY_NAME: dict[str, WireProtocol] = {
+    "json": JSON_1_1,
+    "query": QUERY,
+    "ec2": EC2,
+    "rest-json": REST_JSON,
+    "rest-xml": REST_XML,
+    "smithy-rpc-v2-cbor": CBOR,
+}
 
 
 def protocol_of(service: Service, request: WireRequest) -> WireProtocol:
@@ -25,20 +39,32 @@ def protocol_of(service: Service, request: WireRequest) -> WireProtocol:
     headers = request.headers
     if "X-Amz-Target" in headers:
         return JSON_1_0 if "1.0" in headers.get("Content-Type", "") else JSON_1_1
+    if service.protocol in ("rest-json", "rest-xml"):
+        return BY_NAME[service.protocol]
+    if "smithy-protocol" in headers or headers.get("Content-Type", "").startswith("application/cbor"):
+        return CBOR
+    if service.protocol == "ec2":
+        return EC2
+    if service.protocol == "query" or speaks_form(request):
+        return QUERY
     return default_protocol(service)
 
 
+def speaks_form(request: WireRequest) -> bool:
+    """Whether the request is in query form, whatever its service prefers: old SQS and CloudWatch clients."""
+    return "x-www-form-urlencoded" in request.headers.get("Content-Type", "") or "Action=" in request.query
+
+
 def default_protocol(service: Service) -> WireProtocol:
-    if service.protocol == "query":
-        return QUERY
-    if service.protocol == "ec2":
-        return EC2
-    return JSON_1_0 if service.metadata.get("jsonVersion") == "1.0" else JSON_1_1
+    """What the model itself prefers."""
+    if service.protocol == "json":
+        return JSON_1_0 if service.metadata.get("jsonVersion") == "1.0" else JSON_1_1
+    return BY_NAME[service.protocol]
 
 
 def guess_protocol(request: WireRequest) -> Callable[[AwsError, str], WireResponse]:
     """How to word a refusal when not even the service is known: XML for query-like requests, else JSON."""
-    form = "x-www-form-urlencoded" in request.headers.get("Content-Type", "") or "Action=" in request.query
+    form = speaks_form(request)
 
     def write(error: AwsError, request_id: str) -> WireResponse:
         if form:

@@ -7,14 +7,14 @@ call means. Values inside Moorage: member names of the model, timestamps as epoc
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Protocol as TypingProtocol
+from typing import Any
+from typing import Protocol as TypingProtocol
 
 import msgspec
-from botocore.model import Shape, StructureShape
 
 from moorage.domain.errors import AwsError
 from moorage.wire.messages import Params, WireRequest, WireResponse
-from moorage.wire.model import Operation, Service
+from moorage.wire.model import Operation, Service, Shape
 
 REQUEST_ID = "x-amzn-requestid"
 
@@ -42,18 +42,20 @@ class ErrorFacts(msgspec.Struct, frozen=True):
     shape_name: str
     status: int
     sender: bool
-    shape: StructureShape | None
+    shape: Shape | None
     members: dict[str, Any]
 
 
-def resolve_error(service: Service, error: AwsError) -> ErrorFacts:
-    """Looks the refusal up in the model: code and name, HTTP status, whose fault, and the members of its shape."""
+def resolve_error(service: Service, error: AwsError, *, rpc: bool = False) -> ErrorFacts:
+    """Looks the refusal up in the model: code and name, HTTP status, whose fault, and the members of its shape. `rpc`: JSON
+    and CBOR, where a query-compatible service keeps the statuses of its model for query clients only."""
     shape = service.error_shape(error.code)
     details = shape.metadata.get("error", {}) if shape is not None else {}
     status = error.status
     fault = bool(shape is not None and shape.metadata.get("fault"))
     if status == 400:
-        status = details.get("httpStatusCode") or (500 if fault else 400)
+        modelled = None if rpc and service.query_compatible else details.get("httpStatusCode")
+        status = modelled or (500 if fault else 400)
     members: dict[str, Any] = dict(error.fields)
     if shape is not None:
         members.setdefault(message_member(shape), error.message)
@@ -67,7 +69,7 @@ def resolve_error(service: Service, error: AwsError) -> ErrorFacts:
     )
 
 
-def message_member(shape: StructureShape) -> str:
+def message_member(shape: Shape) -> str:
     """Which member of an error shape carries the sentence: models spell it `message`, `Message` or `errorMessage`."""
     for name in shape.members:
         if name.lower() == "message":

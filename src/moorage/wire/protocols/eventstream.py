@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
-from botocore.model import Shape
 
 from moorage.domain.errors import AwsError
 from moorage.wire import timestamps
+from moorage.wire.model import Shape
 from moorage.wire.protocols.json_values import JsonWriter
 
 CONTENT_TYPE = "application/vnd.amazon.eventstream"

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
-from botocore.model import Shape
-
 from moorage.domain.errors import AwsError
 from moorage.wire.errors import Malformed
 from moorage.wire.messages import WireRequest
+from moorage.wire.model import Shape
 from moorage.wire.protocols.xml_values import member_element_name, text_scalar
 
 Tree = dict[str, Any]
@@ -81,8 +80,9 @@ class FormReader:
 
     def _names(self, member: Shape, name: str) -> tuple[str, ...]:
         if not self._ec2:
-            renamed = member_element_name(member, name)
-            return (renamed,) if renamed == name else (renamed, name)
+            return tuple(
+                dict.fromkeys((member_element_name(member, name), member.serialization.get("name", name), name))
+            )
         traits = member.serialization
         if "queryName" in traits:
             return (traits["queryName"],)

@@ -33,14 +33,14 @@ def reader_of(service: Service) -> JsonReader:
     found = service.codecs.get("json-reader")
     if found is None:
         found = service.codecs["json-reader"] = JsonReader()
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def writer_of(service: Service) -> JsonWriter:
     found = service.codecs.get("json-writer")
     if found is None:
         found = service.codecs["json-writer"] = JsonWriter()
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 class JsonProtocol:
@@ -101,7 +101,7 @@ class JsonProtocol:
         return WireResponse(200, {**headers, "Content-Type": eventstream.CONTENT_TYPE}, body)
 
     def serialize_error(self, service: Service, error: AwsError, request_id: str) -> WireResponse:
-        facts = resolve_error(service, error)
+        facts = resolve_error(service, error, rpc=True)
         headers = {REQUEST_ID: request_id, "Content-Type": self.content_type}
         if service.query_compatible:
             headers["x-amzn-query-error"] = f"{facts.code};{'Sender' if facts.sender else 'Receiver'}"

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
-from botocore.model import Shape
 
 from moorage.wire import timestamps
 from moorage.wire.errors import Malformed
+from moorage.wire.model import Shape
 
 Convert = Callable[[Any], Any]
 Raw = msgspec.Raw
@@ -121,13 +121,15 @@ SCALAR_READERS: dict[str, Convert] = {
 
 
 class JsonReader:
-    """Compiles readers for the shapes of one service. `use_names` is False for CBOR, whose keys are member names."""
+    """Compiles readers for the shapes of one service. CBOR has scalars of its own and prefers member names on the wire."""
 
-    def __init__(self) -> None:
+    def __init__(self, scalars: Mapping[str, Convert] | None = None, *, wire_names: bool = True) -> None:
+        self._scalars = SCALAR_READERS if scalars is None else scalars
+        self._wire_names = wire_names
         self._compiled: dict[str, Convert] = {}
 
     def reader(self, shape: Shape) -> Convert:
-        scalar = SCALAR_READERS.get(shape.type_name)
+        scalar = self._scalars.get(shape.type_name)
         if scalar is not None:
             return scalar
         found = self._compiled.get(shape.name)
@@ -156,6 +158,8 @@ class JsonReader:
             if skip_located and "location" in member.serialization:
                 continue
             table[member.serialization.get("name", name)] = (name, self.reader(member))
+            if not self._wire_names:
+                table[name] = (name, self.reader(member))
         find = table.get
 
         def read(value: Any) -> dict[str, Any]:
@@ -217,15 +221,17 @@ _SCALAR_WRITERS: dict[str, Convert] = {"blob": _write_blob, "float": _write_floa
 class JsonWriter:
     """Compiles writers for the shapes of one service; None stands for "write the value as it is"."""
 
-    def __init__(self) -> None:
+    def __init__(self, scalars: Mapping[str, Convert] | None = None, *, wire_names: bool = True) -> None:
+        self._scalars = _SCALAR_WRITERS if scalars is None else scalars
+        self._wire_names = wire_names
         self._compiled: dict[tuple[str, str | None], Convert | None] = {}
 
     def writer(self, shape: Shape) -> Convert | None:
         kind = shape.type_name
-        if kind == "timestamp":
-            return timestamps.formatter(shape.serialization.get("timestampFormat"), "unixTimestamp")  # type: ignore[no-any-return]
         if kind not in ("structure", "list", "map"):
-            return _SCALAR_WRITERS.get(kind)
+            if kind in self._scalars or kind != "timestamp":
+                return self._scalars.get(kind)
+            return timestamps.formatter(shape.serialization.get("timestampFormat"), "unixTimestamp")  # type: ignore[no-any-return]
         key = (shape.name, None)
         if key not in self._compiled:
             compiled = self._compiled
@@ -245,9 +251,9 @@ class JsonWriter:
         as_is: set[str] = set()
         changed: dict[str, tuple[str, Convert | None]] = {}
         for name, member in shape.members.items():
-            if skip_located and "location" in member.serialization:
+            if skip_located and member.serialization.get("location") in ("header", "headers", "statusCode"):
                 continue
-            wire_name = member.serialization.get("name", name)
+            wire_name = member.serialization.get("name", name) if self._wire_names else name
             convert = self.writer(member)
             if convert is None and wire_name == name:
                 as_is.add(name)

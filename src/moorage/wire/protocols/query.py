@@ -20,15 +20,13 @@ def writer_of(service: Service) -> XmlWriter:
     found = service.codecs.get("xml-writer")
     if found is None:
         found = service.codecs["xml-writer"] = XmlWriter()
-    return found  # type: ignore[no-any-return]
+    return found
 
 
-def _namespace(service: Service) -> str:
+def namespace_of(service: Service) -> str:
     namespace = service.metadata.get("xmlNamespace")
     if isinstance(namespace, dict):
         namespace = namespace.get("uri")
-    if not namespace and "query" in service.protocols:
-        namespace = f"http://{service.metadata['endpointPrefix']}.amazonaws.com/doc/{service.metadata['apiVersion']}/"
     return f' xmlns="{escape(namespace)}"' if namespace else ""
 
 
@@ -75,7 +73,7 @@ class QueryProtocol:
 
     def _compile(self, operation: Operation) -> tuple[Any, Any, Any]:
         root = f"{operation.name}Response"
-        opening = f"<{root}{_namespace(operation.service)}>"
+        opening = f"<{root}{namespace_of(operation.service)}>"
         write = wrapper = None
         if operation.output is not None:
             wrapper = operation.output.serialization.get("resultWrapper") or f"{operation.name}Result"
@@ -93,7 +91,7 @@ class QueryProtocol:
     def serialize_error(self, service: Service, error: AwsError, request_id: str) -> WireResponse:
         facts = resolve_error(service, error)
         text = (
-            f"{_DECLARATION}<ErrorResponse{_namespace(service)}><Error><Type>{'Sender' if facts.sender else 'Receiver'}</Type>"
+            f"{_DECLARATION}<ErrorResponse{namespace_of(service)}><Error><Type>{'Sender' if facts.sender else 'Receiver'}</Type>"
             f"{self._error_body(service, facts, error)}</Error><RequestId>{request_id}</RequestId></ErrorResponse>"
         )
         headers = {REQUEST_ID: request_id, "Content-Type": self.content_type}
@@ -117,7 +115,7 @@ class Ec2Protocol(QueryProtocol):
 
     def _compile(self, operation: Operation) -> tuple[Any, Any, Any]:
         root = f"{operation.name}Response"
-        opening = f"<{root}{_namespace(operation.service)}>"
+        opening = f"<{root}{namespace_of(operation.service)}>"
         write = writer_of(operation.service).members(operation.output) if operation.output is not None else None
         return (
             lambda request_id: f"{opening}<requestId>{request_id}</requestId>",

@@ -12,15 +12,17 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from xml.etree import ElementTree
 
-from botocore.model import Shape
-
 from moorage.domain.errors import AwsError
 from moorage.wire import timestamps
 from moorage.wire.errors import Malformed
+from moorage.wire.model import Shape
 from moorage.wire.protocols.base import float_text
 from moorage.wire.protocols.json_values import decode_base64
 
 Write = Callable[[list[str], Any], None]
+# Where a response may carry a member outside its body; other locations mean nothing in a response.
+RESPONSE_LOCATIONS = ("header", "headers", "statusCode")
+
 Read = Callable[[ElementTree.Element], Any]
 
 # Characters that XML 1.0 cannot carry at all; AWS drops them too.
@@ -165,7 +167,7 @@ class XmlWriter:
             (name, self.writer(member, member_element_name(member, name)))
             for name, member in shape.members.items()
             if not member.serialization.get("xmlAttribute")
-            and member.serialization.get("location") not in ("header", "headers", "statusCode", "uri", "querystring")
+            and member.serialization.get("location") not in RESPONSE_LOCATIONS
         ]
 
         def write(out: list[str], value: Any) -> None:
@@ -298,9 +300,12 @@ class XmlReader:
                 attributes[traits.get("name", name).rpartition(":")[2]] = (name, text_scalar(member))
             elif member.type_name in ("list", "map") and traits.get("flattened"):
                 many = self._items(member.member) if member.type_name == "list" else self._entries(member)
-                repeated[member_element_name(member, name)] = (name, many)
+                for wire_name in (member_element_name(member, name), traits.get("name", name)):
+                    repeated.setdefault(wire_name, (name, many))
             else:
                 single[traits.get("name", name)] = (name, self.reader(member))
+                # Models may put the name of the shape's own root element on its members too; clients use either.
+                single.setdefault(name, (name, self.reader(member)))
 
         def read(element: ElementTree.Element) -> dict[str, Any]:
             out: dict[str, Any] = {}

@@ -1,0 +1,50 @@
+"""Every request that botocore's vectors say a client sends parses to the parameters it was made from."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from multidict import CIMultiDict
+
+from moorage.wire.messages import WireRequest
+from moorage.wire.protocols import protocol_of
+
+from .cases import FILLED_TOKEN, as_moorage, cases, comparable, operation_of
+
+
+def request_of(suite: dict[str, Any], serialized: dict[str, Any]) -> WireRequest:
+    body = serialized.get("body", "")
+    raw = base64.b64decode(body) if "cbor" in suite["metadata"]["protocol"] else body.encode()
+    path, _, query = serialized.get("uri", "/").partition("?")
+    return WireRequest(serialized.get("method", "POST"), path, query, CIMultiDict(serialized.get("headers", {})), raw)
+
+
+def without_bound_keys(shape: Any, params: dict[str, Any]) -> dict[str, Any]:
+    """Some vectors repeat in a map of query parameters what members of their own carry, others do not; Moorage never does."""
+    members = shape.members.items() if shape is not None else ()
+    bound = {
+        m.serialization.get("name", name) for name, m in members if m.serialization.get("location") == "querystring"
+    }
+    maps = {n for n, m in members if m.serialization.get("location") == "querystring" and m.type_name == "map"}
+    out = {}
+    for name, value in params.items():
+        kept = {key: item for key, item in value.items() if key not in bound} if name in maps else value
+        if name not in maps or kept:
+            out[name] = kept
+    return out
+
+
+@pytest.mark.parametrize(("suite", "case"), cases("input"))
+def test_a_request_parses_to_its_parameters(suite: dict[str, Any], case: dict[str, Any]) -> None:
+    operation = operation_of(suite, case)
+    request = request_of(suite, case["serialized"])
+    protocol = protocol_of(operation.service, request)
+    assert protocol.name == suite["metadata"]["protocol"]
+    assert protocol.operation_name(operation.service, request) == operation.name
+    expected = as_moorage(operation.input, case["params"]) if operation.input is not None else {}
+    expected = without_bound_keys(operation.input, expected)
+    if "AutoFill" in case["id"] and not expected:
+        expected = {"token": FILLED_TOKEN}
+    assert comparable(protocol.parse(operation, request)) == comparable(expected)
