@@ -1,0 +1,98 @@
+"""What the load balancer itself says: AWS's small HTML pages and the mapping of Envoy's own failures to AWS's status
+codes (semantics elbv2 §8).
+
+Envoy marks every answer that it makes itself with response flags; the mappers turn those, and only those, into AWS's
+codes and pages. An answer of a target, and a fixed response of a rule, carry no such flag and pass untouched.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+SERVER = "awselb/2.0"
+TITLES = {
+    301: "301 Moved Permanently",
+    302: "302 Found",
+    400: "400 Bad Request",
+    404: "404 Not Found",
+    405: "405 Method Not Allowed",
+    408: "408 Request Time-out",
+    414: "414 Request-URI Too Large",
+    463: "463",
+    464: "464",
+    500: "500 Internal Server Error",
+    501: "501 Not Implemented",
+    502: "502 Bad Gateway",
+    503: "503 Service Temporarily Unavailable",
+    504: "504 Gateway Time-out",
+    505: "505 HTTP Version Not Supported",
+}
+UNKNOWN_HOST = (
+    "No load balancer has this DNS name: %REQ(:AUTHORITY)%\n"
+    "`moor status` lists the load balancers and their DNS names.\n"
+)
+SERVER_HEADER = {"header": {"key": "server", "value": SERVER}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+
+_CEL = "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
+
+
+def page(status: int) -> str:
+    """The HTML body of an answer made by the load balancer itself."""
+    title = TITLES[status]
+    return (
+        f"<html>\r\n<head><title>{title}</title></head>\r\n"
+        f"<body>\r\n<center><h1>{title}</h1></center>\r\n</body>\r\n</html>\r\n"
+    )
+
+
+def local_replies(*, unknown_host: bool) -> dict[str, Any]:
+    """Envoy's `local_reply_config`. First match wins. `unknown_host`: the listener is shared by several load balancers,
+    so "no route" means that no load balancer has the Host's name."""
+    no_route = _mapper(_flags("NR"), 404, UNKNOWN_HOST if unknown_host else page(404), html=not unknown_host)
+    rows = [
+        (_both(_flags("UF"), _details("timeout")), 504),  # no connection within the connect timeout
+        (_flags("UT"), 504),
+        (_both(_flags("SI"), _status(408)), 408),  # the client did not finish its request
+        (_flags("SI", "DT"), 504),  # the target said nothing for the idle timeout
+        (_flags("UF", "UC", "UR", "UPE", "LR"), 502),
+        (_flags("UH", "NC", "UO", "URX", "NFCF"), 503),
+        (_flags("DPE"), 400),
+        (_both(_status(431), _details("headers")), 400),
+        (_status(301), 301),
+        (_status(302), 302),
+    ]
+    return {"mappers": [no_route, *(_mapper(when, status, page(status)) for when, status in rows)]}
+
+
+def _mapper(when: dict[str, Any], status: int, body: str, *, html: bool = True) -> dict[str, Any]:
+    return {
+        "filter": when,
+        "status_code": status,
+        "headers_to_add": [SERVER_HEADER],
+        "body_format_override": {
+            "text_format_source": {"inline_string": body},
+            "content_type": "text/html" if html else "text/plain",
+        },
+    }
+
+
+def _flags(*flags: str) -> dict[str, Any]:
+    return {"response_flag_filter": {"flags": list(flags)}}
+
+
+def _status(status: int) -> dict[str, Any]:
+    value = {"default_value": status, "runtime_key": "moorage.never_set"}
+    return {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}
+
+
+def _details(part: str) -> dict[str, Any]:
+    return {
+        "extension_filter": {
+            "name": "envoy.access_loggers.extension_filters.cel",
+            "typed_config": {"@type": _CEL, "expression": f"response.code_details.contains('{part}')"},
+        }
+    }
+
+
+def _both(*filters: dict[str, Any]) -> dict[str, Any]:
+    return {"and_filter": {"filters": list(filters)}}

@@ -1,0 +1,300 @@
+"""Envoy as the data plane of the application load balancers: the `Proxy` contract over one Envoy process and one ADS
+server. Decides the order of changes (make before break) and which refusals reach whom; holds no knowledge of Envoy's
+resources (translate) nor of the wire (xds).
+
+    target group:   cluster → endpoints                         removal: cluster (endpoints go with it)
+    load balancer:  routes, listener, edge listener, scopes     removal: scopes → listeners → routes
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from moorage.proxy.driver import LoadBalancerConfig, ProxyRefused, ProxyUnavailable, TargetGroupConfig
+from moorage.proxy.envoy import translate
+from moorage.proxy.envoy.encode import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, encode
+from moorage.proxy.envoy.ports import default_port_of, loopback_families
+from moorage.proxy.envoy.process import EnvoyProcess
+from moorage.proxy.envoy.translate_target_group import assignment, cluster
+from moorage.proxy.envoy.xds import AdsServer, Key, Refusal
+from moorage.settings import Settings
+
+log = logging.getLogger("moorage.proxy")
+
+PATIENCE = 15.0
+"""Seconds a change may take to be in use, an Envoy that is just starting included."""
+LOOK_AT_LOG = 60.0
+FIRST_RESTART = 0.1
+LONGEST_RESTART = 10.0
+
+
+class EnvoyProxy:
+    """`port_of`: port of the API → port of this machine. `workers`: threads of Envoy. `binary`: another Envoy than the
+    packaged one."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        port_of: Callable[[int], int] = default_port_of,
+        workers: int | None = None,
+        binary: Path | None = None,
+    ) -> None:
+        self._port_of = port_of
+        self._families = loopback_families()
+        self.process = EnvoyProcess(
+            settings.data_dir / "envoy", settings.installation, binary=binary, workers=workers, on_exit=self._exited
+        )
+        self._ads = AdsServer(self.process.ads_socket)
+        self._load_balancers: dict[str, LoadBalancerConfig] = {}
+        self._made: dict[str, translate.LoadBalancerResources] = {}
+        self._sticky: dict[str, int] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._listening: set[str] = set()
+        self._keeper: asyncio.Task[None] | None = None
+        self._died = asyncio.Event()
+        self._restarts = 0
+
+    async def start(self) -> None:
+        """Starts or adopts Envoy. Returns before Envoy is ready; a `put` waits for it."""
+        self.process.directory.mkdir(parents=True, exist_ok=True)
+        self.process.sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
+        await self._ads.start()
+        await self.process.start()
+        self._keeper = asyncio.create_task(self._keep(), name="envoy")
+
+    async def stop(self) -> None:
+        """`moor down`: Envoy ends, nothing is left behind but its log."""
+        await self._leave_keeper()
+        await self.process.stop()
+        await self._ads.close()
+
+    async def close(self) -> None:
+        """The control plane leaves; Envoy serves on."""
+        await self._leave_keeper()
+        self.process.leave()
+        await self._ads.close()
+
+    def status(self) -> dict[str, Any]:
+        """For `moor status`. `ports`: port of the API → port of this machine, those in use."""
+        running = self.process.running
+        refusal = self._ads.last_refusal
+        return {
+            "pid": running.pid if running else None,
+            "version": running.version if running else None,
+            "connected": self._ads.connected,
+            "adopted": self.process.adopted,
+            "restarts": self._restarts,
+            "ports": {port: self._port_of(port) for port in sorted(self._ports_in_use())},
+            "load_balancers": len(self._load_balancers),
+            "target_groups": len(self._ads.names(CLUSTER)),
+            "last_refusal": f"{refusal.key[1]}: {refusal.message}" if refusal else None,
+            "log": str(self.process.log_file),
+        }
+
+    async def put_target_group(self, config: TargetGroupConfig) -> None:
+        arn = config.target_group.arn
+        async with self._lock(arn):
+            key: Key = (CLUSTER, arn)
+            wanted = encode(CLUSTER, cluster(config.target_group))
+            before = self._ads.desired(key)
+            changed = before is not None and before != wanted
+            self._ads.set(key, wanted)
+            endpoints = encode(ENDPOINTS, assignment(config))
+            if not changed:
+                self._ads.set((ENDPOINTS, arn), endpoints)
+            await self._settle([key])
+            # a cluster that changed waits for its endpoints, and does not ask for them
+            self._ads.set((ENDPOINTS, arn), endpoints, resend=changed)
+            await self._settle([(ENDPOINTS, arn)])
+        await self._stickiness_of(config)
+
+    async def remove_target_group(self, arn: str) -> None:
+        async with self._lock(arn):
+            self._ads.unset((CLUSTER, arn))
+            self._ads.unset((ENDPOINTS, arn))
+            self._sticky.pop(arn, None)
+            await self._settle([(CLUSTER, arn)])
+        self._locks.pop(arn, None)
+
+    async def put_load_balancer(self, config: LoadBalancerConfig) -> None:
+        arn = config.load_balancer.arn
+        async with self._lock(arn):
+            self._load_balancers[arn] = config
+            await self._apply(arn)
+
+    async def remove_load_balancer(self, arn: str) -> None:
+        async with self._lock(arn):
+            self._load_balancers.pop(arn, None)
+            before = self._made.pop(arn, None)
+            if before is not None:
+                await self._withdraw(before.scopes, before.listeners, before.routes)
+                await self._drop_unused_edges(before.ports)
+        self._locks.pop(arn, None)
+
+    async def retain(self, load_balancers: Sequence[str], target_groups: Sequence[str]) -> None:
+        for arn in [arn for arn in self._load_balancers if arn not in set(load_balancers)]:
+            await self.remove_load_balancer(arn)
+        for arn in [arn for arn in self._ads.names(CLUSTER) if arn not in set(target_groups)]:
+            await self.remove_target_group(arn)
+        for type_url in (SCOPE, LISTENER, CLUSTER):
+            gone = set(self._ads.held(type_url)) - set(self._ads.names(type_url))
+            self._ads.release(type_url)
+            await self._settle((type_url, name) for name in gone)
+
+    async def _apply(self, arn: str) -> None:
+        """Takes the newest configuration of a load balancer into use, as far as this machine lets it."""
+        config = self._load_balancers[arn]
+        made = translate.load_balancer_resources(config, self._port_of, self._sticky)
+        before = self._made.get(arn)
+        self._made[arn] = made
+        if before is not None:
+            scopes = before.scopes.keys() - made.scopes.keys()
+            await self._withdraw(scopes, before.listeners.keys() - made.listeners.keys(), ())
+        edges: translate.Resources = {}
+        for port in sorted(made.ports):
+            edges |= translate.edge_resources(port, self._port_of, self._families)
+        listeners = {**made.listeners, **edges}
+        self._set_all(ROUTES, made.routes)
+        self._set_all(LISTENER, listeners)
+        refusals = await self._settle([(LISTENER, name) for name in listeners], refuse=False)
+        refused = {refusal.key[1] for refusal in refusals}
+        self._set_all(SCOPE, made.scopes)
+        refusals += await self._settle([(SCOPE, name) for name in made.scopes], refuse=False)
+        refusals += await self._settle([(ROUTES, name) for name in self._asked_for(made, refused)], refuse=False)
+        await self._until_listening({name: r for name, r in listeners.items() if name not in refused})
+        if before is not None:
+            for name in before.routes.keys() - made.routes.keys():
+                self._ads.unset((ROUTES, name))
+            await self._drop_unused_edges(before.ports)
+        if refusals:
+            raise self._refused(refusals, listeners)
+
+    def _asked_for(self, made: translate.LoadBalancerResources, refused: set[str]) -> list[str]:
+        """Routes that some listener uses: their own one, or the edge of their port."""
+        open_ports = {p for p in made.ports if any(translate.edge_name(p, f) not in refused for f in self._families)}
+        open_edges = {r["route_configuration_name"] for r in made.scopes.values() if _port_of_scope(r) in open_ports}
+        return [name for name in made.routes if name not in refused or name in open_edges]
+
+    async def _withdraw(self, scopes: Iterable[str], listeners: Iterable[str], routes: Iterable[str]) -> None:
+        for type_url, names in ((SCOPE, tuple(scopes)), (LISTENER, tuple(listeners)), (ROUTES, tuple(routes))):
+            for name in names:
+                self._ads.unset((type_url, name))
+                self._listening.discard(name)
+            if type_url != ROUTES:
+                await self._settle([(type_url, name) for name in names])
+
+    async def _drop_unused_edges(self, ports: Iterable[int]) -> None:
+        unused = set(ports) - self._ports_in_use()
+        await self._withdraw((), [translate.edge_name(p, f) for p in unused for f in ("v4", "v6")], ())
+
+    async def _stickiness_of(self, config: TargetGroupConfig) -> None:
+        """Target stickiness is an attribute of the target group and a property of the routes that lead to it."""
+        arn, seconds = config.target_group.arn, translate.sticky_seconds(config.target_group)
+        if self._sticky.get(arn) == seconds:
+            return
+        if seconds is None:
+            del self._sticky[arn]
+        else:
+            self._sticky[arn] = seconds
+        for load_balancer in list(self._load_balancers):
+            async with self._lock(load_balancer):
+                if load_balancer in self._load_balancers:
+                    with contextlib.suppress(ProxyRefused):  # told to whoever put the load balancer
+                        await self._apply(load_balancer)
+
+    def _set_all(self, type_url: str, resources: translate.Resources) -> None:
+        for name, resource in resources.items():
+            self._ads.set((type_url, name), encode(type_url, resource))
+
+    async def _settle(self, keys: Iterable[Key], *, refuse: bool = True) -> list[Refusal]:
+        refusals = (await self._ads.settle(keys, PATIENCE)).refusals
+        if refuse and refusals:
+            raise self._refused(refusals, {})
+        return list(refusals)
+
+    async def _until_listening(self, listeners: translate.Resources) -> None:
+        """Envoy acknowledges a listener a moment before its threads accept connections."""
+        new = {name: r for name, r in listeners.items() if name not in self._listening}
+        for name, resource in new.items():
+            address = resource["address"]["socket_address"]
+            await _accepts(address["address"], address["port_value"])
+            self._listening.add(name)
+
+    def _refused(self, refusals: Sequence[Refusal], listeners: translate.Resources) -> ProxyRefused:
+        whats, nexts = [], []
+        for refusal in refusals:
+            resource = listeners.get(refusal.key[1])
+            if resource is None or "cannot bind" not in refusal.message:
+                whats.append(f"Envoy refused {refusal.key[1]}: {refusal.message}")
+                nexts.append("This is a bug of Moorage: please report it with the log of Envoy")
+                continue
+            address = resource["address"]["socket_address"]
+            port = address["port_value"]
+            reason = refusal.message.rpartition(": ")[2] or refusal.message
+            whats.append(f"Port {port} of this machine cannot be used on {address['address']}: {reason}")
+            nexts.append(f"`ss -ltnp 'sport = :{port}'` shows who holds it; end that program or choose another port")
+        return ProxyRefused("; ".join(dict.fromkeys(whats)), next="; ".join(dict.fromkeys(nexts)))
+
+    def _ports_in_use(self) -> set[int]:
+        return {port for made in self._made.values() for port in made.ports}
+
+    def _lock(self, arn: str) -> asyncio.Lock:
+        return self._locks.setdefault(arn, asyncio.Lock())
+
+    def _exited(self) -> None:
+        self._listening.clear()
+        self._died.set()
+
+    async def _keep(self) -> None:
+        """Starts Envoy again when it ends, sooner or later, and keeps its log small."""
+        delay = FIRST_RESTART
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._died.wait(), LOOK_AT_LOG)
+            if not self._died.is_set():
+                delay = FIRST_RESTART
+                await self.process.rotate_log()
+                continue
+            self._died.clear()
+            delay = FIRST_RESTART if loop.time() - began > LONGEST_RESTART else min(delay * 2, LONGEST_RESTART)
+            log.warning("Envoy ended; starting it again in %.1f s", delay)
+            await asyncio.sleep(delay)
+            self._restarts += 1
+            try:
+                await self.process.start()
+            except ProxyUnavailable as error:
+                log.warning("%s", error)
+                self._died.set()
+
+    async def _leave_keeper(self) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+            self._keeper = None
+
+
+def _port_of_scope(scope: dict[str, Any]) -> int:
+    return int(scope["key"]["fragments"][0]["string_key"])
+
+
+async def _accepts(address: str, port: int) -> None:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + 5.0
+    while loop.time() < deadline:
+        try:
+            _, writer = await asyncio.open_connection(address, port)
+        except OSError:
+            await asyncio.sleep(0.005)
+        else:
+            writer.close()
+            return
+    raise ProxyUnavailable("Envoy does not listen yet", f"on {address}:{port}", "Look at envoy.log", delay=1.0)

@@ -1,0 +1,150 @@
+"""Listeners of load balancers → Envoy listeners, and the scopes by which a shared listener finds a load balancer. Pure.
+
+Two doors lead to the same routes: the load balancer's own loopback address, which answers for every Host, and one *edge*
+listener per port and address family on 127.0.0.1 and [::1], shared by all load balancers, which tells them apart by
+Host. The edge listener never changes while it lives; load balancers come and go as scopes (Envoy's scoped routes), so a
+change costs the same with one load balancer and with fifty, and no connection is drained by it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moorage.domain.load_balancer import LoadBalancer
+from moorage.proxy.envoy.pages import local_replies
+from moorage.proxy.envoy.script import script
+from moorage.proxy.envoy.translate_conditions import PEER
+from moorage.proxy.envoy.translate_routes import LUA, STICKY
+
+EDGE_HEADER = "x-moorage-port"
+"""Added by the edge listener so that the scope key holds the port as well as the Host; never reaches a target."""
+
+_EXT = "type.googleapis.com/envoy.extensions."
+_HCM = _EXT + "filters.network.http_connection_manager.v3.HttpConnectionManager"
+_SET_STATE = _EXT + "filters.network.set_filter_state.v3.Config"
+_EARLY = _EXT + "http.early_header_mutation.header_mutation.v3.HeaderMutation"
+_ADS = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
+
+
+def own_listener(name: str, load_balancer: LoadBalancer, port: int, bind_port: int) -> dict[str, Any]:
+    """The envoy.config.listener.v3.Listener on the load balancer's own address. `name` is also the name of its route
+    configuration. `port`: of the API; `bind_port`: of this machine."""
+    attributes = load_balancer.attributes
+    manager = _connection_manager(
+        port,
+        default_host=load_balancer.dns_name,
+        idle=attributes.get("idle_timeout.timeout_seconds", "60"),
+        keep_alive=attributes.get("client_keep_alive.seconds", "3600"),
+        edge=False,
+    )
+    manager["rds"] = {"config_source": _ADS, "route_config_name": name}
+    return _listener(name, load_balancer.loopback, bind_port, manager)
+
+
+def edge_listener(name: str, address: str, port: int, bind_port: int) -> dict[str, Any]:
+    """The shared listener of a port. Its idle timeout between requests is AWS's default for all; the idle timeout of a
+    request is its load balancer's own (set on the route)."""
+    manager = _connection_manager(port, default_host="localhost", idle="60", keep_alive="3600", edge=True)
+    mark = {"header": {"key": EDGE_HEADER, "value": str(port)}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    manager["early_header_mutation_extensions"] = [
+        {
+            "name": "envoy.http.early_header_mutation.header_mutation",
+            "typed_config": {"@type": _EARLY, "mutations": [{"append": mark}]},
+        }
+    ]
+    manager["scoped_routes"] = {
+        "name": "edge",
+        "rds_config_source": _ADS,
+        "scope_key_builder": {
+            "fragments": [
+                {"header_value_extractor": {"name": EDGE_HEADER, "index": 0}},
+                {"header_value_extractor": {"name": ":authority", "element_separator": ":", "index": 0}},
+            ]
+        },
+        "scoped_rds": {"scoped_rds_config_source": _ADS},
+    }
+    return _listener(name, address, bind_port, manager)
+
+
+def scopes(name: str, load_balancer: LoadBalancer, port: int) -> dict[str, dict[str, Any]]:
+    """ScopedRouteConfigurations (by name) that lead Host and port to the route configuration `name`: the DNS name as AWS
+    gives it and in lower case (the script lowers any other spelling)."""
+    hosts = sorted({load_balancer.dns_name, load_balancer.dns_name.lower()})
+    return {
+        f"{name}/{host}": {
+            "name": f"{name}/{host}",
+            "route_configuration_name": name,
+            "key": {"fragments": [{"string_key": str(port)}, {"string_key": host}]},
+        }
+        for host in hosts
+    }
+
+
+def _listener(name: str, address: str, port: int, manager: dict[str, Any]) -> dict[str, Any]:
+    remember = {
+        "object_key": PEER,
+        "format_string": {"text_format_source": {"inline_string": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}},
+    }
+    return {
+        "name": name,
+        "stat_prefix": "listener",
+        "address": {"socket_address": {"address": address, "port_value": port}},
+        # without reuse_port a port that another program holds is refused instead of silently shared
+        "enable_reuse_port": False,
+        "connection_balance_config": {"exact_balance": {}},
+        "filter_chains": [
+            {
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.set_filter_state",
+                        "typed_config": {"@type": _SET_STATE, "on_new_connection": [remember]},
+                    },
+                    {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager},
+                ]
+            }
+        ],
+    }
+
+
+def _connection_manager(port: int, *, default_host: str, idle: str, keep_alive: str, edge: bool) -> dict[str, Any]:
+    return {
+        "@type": _HCM,
+        "stat_prefix": "alb",
+        "codec_type": "HTTP1",
+        # the TCP peer is the client; nobody's X-Envoy headers are believed
+        "use_remote_address": True,
+        "skip_xff_append": True,
+        "internal_address_config": {},
+        "generate_request_id": False,
+        "preserve_external_request_id": True,
+        # a target's own Server header passes; the load balancer's own answers carry its own
+        "server_header_transformation": "PASS_THROUGH",
+        "normalize_path": False,
+        "merge_slashes": False,
+        "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
+        "max_request_headers_kb": 64,
+        "stream_idle_timeout": f"{idle}s",
+        "request_headers_timeout": f"{idle}s",
+        "common_http_protocol_options": {"idle_timeout": f"{idle}s", "max_connection_duration": f"{keep_alive}s"},
+        "http_protocol_options": {"accept_http_10": True, "default_host_for_http_10": default_host},
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
+        "local_reply_config": local_replies(unknown_host=edge),
+        "http_filters": [
+            {
+                "name": LUA,
+                "typed_config": {
+                    "@type": _EXT + "filters.http.lua.v3.Lua",
+                    "default_source_code": {"inline_string": script(port, edge=edge)},
+                },
+            },
+            {
+                "name": STICKY,
+                "disabled": True,  # target groups with stickiness switch it on for their routes
+                "typed_config": {"@type": _EXT + "filters.http.stateful_session.v3.StatefulSession"},
+            },
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {"@type": _EXT + "filters.http.router.v3.Router", "suppress_envoy_headers": True},
+            },
+        ],
+    }

@@ -1,0 +1,236 @@
+"""The rules of one listener → one Envoy RouteConfiguration. Pure. Source: semantics elbv2 §6, §7.
+
+Rules in ascending priority, the default rule last; the first route that matches wins, as in AWS. The same route
+configuration serves the load balancer's own address and the shared edge listener.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from moorage.domain.load_balancer import Action, FixedResponse, Forward, Listener, LoadBalancer, Redirect, Rule
+from moorage.proxy.envoy.pages import SERVER_HEADER, page
+from moorage.proxy.envoy.script import HeaderRules, redirect_script, script
+from moorage.proxy.envoy.translate_conditions import route_match
+
+RETRIES = 5
+LUA = "envoy.filters.http.lua"
+STICKY = "envoy.filters.http.stateful_session"
+_LUA_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute"
+_STICKY_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute"
+_STICKY_COOKIE = "type.googleapis.com/envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState"
+_PREVIOUS = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+
+
+class RouteContext(msgspec.Struct, frozen=True):
+    """What the routes of a listener depend on beside its rules. `port_of` maps a port of the API to the port of this
+    machine (redirects must lead to something that answers). `sticky`: target group ARN → seconds of its load balancer
+    cookie, for target groups with lb_cookie stickiness."""
+
+    load_balancer: LoadBalancer
+    listener: Listener
+    port_of: Callable[[int], int]
+    sticky: Mapping[str, int] = {}
+
+    @property
+    def idle_timeout(self) -> str:
+        return f"{self.load_balancer.attributes.get('idle_timeout.timeout_seconds', '60')}s"
+
+
+def route_configuration(name: str, context: RouteContext, rules: Iterable[Rule]) -> dict[str, Any]:
+    """The envoy.config.route.v3.RouteConfiguration of a listener."""
+    routes: list[dict[str, Any]] = []
+    for rule in sorted(rules, key=lambda r: r.priority):
+        routes += _routes(route_match(rule.conditions), rule.actions, context)
+    routes += _routes(route_match(()), context.listener.default_actions, context)
+    made: dict[str, Any] = {
+        "name": name,
+        "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes, "retry_policy": _retry_policy()}],
+        **_forwarded_headers(context),
+    }
+    header_rules = header_rules_of(context.load_balancer)
+    if header_rules != HeaderRules():
+        source = script(context.listener.port, header_rules)
+        made["typed_per_filter_config"] = {LUA: _lua_per_route(source)}
+    return made
+
+
+def header_rules_of(load_balancer: LoadBalancer) -> HeaderRules:
+    attributes = load_balancer.attributes
+    return HeaderRules(
+        preserve_host=attributes.get("routing.http.preserve_host_header.enabled", "false") == "true",
+        forwarded_for=attributes.get("routing.http.xff_header_processing.mode", "append"),
+        client_port=attributes.get("routing.http.xff_client_port.enabled", "false") == "true",
+    )
+
+
+def _forwarded_headers(context: RouteContext) -> dict[str, Any]:
+    rules = header_rules_of(context.load_balancer)
+    add = [
+        _header("x-forwarded-proto", context.listener.protocol.lower()),
+        _header("x-forwarded-port", str(context.listener.port)),
+    ]
+    remove = ["x-moorage-port", "x-envoy-external-address", "x-envoy-internal"]
+    if rules.forwarded_for == "append" and not rules.client_port:
+        # the script appends to a header that exists
+        peer = "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"
+        add.append(_header("x-forwarded-for", peer, action="ADD_IF_ABSENT"))
+    elif rules.forwarded_for == "remove":
+        remove.append("x-forwarded-for")
+    return {"request_headers_to_add": add, "request_headers_to_remove": remove}
+
+
+def _retry_policy() -> dict[str, Any]:
+    """A request that reached no target is repeated on another one. (GET and HEAD also when the connection broke after
+    the request was written: the script grants that.)"""
+    return {
+        "retry_on": "connect-failure,refused-stream,reset-before-request",
+        "num_retries": RETRIES,
+        "retry_host_predicate": [
+            {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": {"@type": _PREVIOUS}}
+        ],
+        "host_selection_retry_max_attempts": 5,
+        "retry_back_off": {"base_interval": "0.010s", "max_interval": "0.100s"},
+    }
+
+
+def _routes(match: dict[str, Any], actions: Iterable[Action], context: RouteContext) -> list[dict[str, Any]]:
+    action = next(reversed(tuple(actions)), None)
+    if isinstance(action, Forward):
+        return _forward(match, action, context)
+    if isinstance(action, Redirect):
+        return [{"match": match, **_redirect(action, context)}]
+    if isinstance(action, FixedResponse):
+        return [{"match": match, **_fixed(int(action.status_code), action.body or "", action.content_type)}]
+    return [{"match": match, **_unavailable()}]
+
+
+def _forward(match: dict[str, Any], action: Forward, context: RouteContext) -> list[dict[str, Any]]:
+    """All weights zero answers 503 (AWS's behaviour is not known)."""
+    groups = [g for g in action.target_groups if g.weight > 0]
+    if not groups:
+        return [{"match": match, **_unavailable()}]
+    common = {"timeout": "0s", "idle_timeout": context.idle_timeout}
+    if len(action.target_groups) == 1:
+        arn = groups[0].arn
+        return [{"match": match, "route": {"cluster": arn, **common}, **_sticky_target(arn, context)}]
+    seconds = action.stickiness_seconds
+    shares = [
+        {
+            "name": g.arn,
+            "weight": g.weight,
+            **_sticky_target(g.arn, context),
+            **({} if seconds is None else _group_cookies(g.arn, seconds)),
+        }
+        for g in groups
+    ]
+    weighted = {"match": match, "route": {"weighted_clusters": {"clusters": shares}, **common}}
+    if seconds is None:
+        return [weighted]
+    stuck = [
+        {
+            "match": _with_cookie(match, g.arn),
+            "route": {"cluster": g.arn, **common},
+            **_sticky_target(g.arn, context),
+            **_group_cookies(g.arn, seconds),
+        }
+        for g in groups
+    ]
+    return [*stuck, weighted]
+
+
+def _sticky_target(arn: str, context: RouteContext) -> dict[str, Any]:
+    """Target stickiness by the load balancer's own cookie AWSALB."""
+    seconds = context.sticky.get(arn)
+    if seconds is None:
+        return {}
+    cookie = {"name": "AWSALB", "path": "/", "ttl": f"{seconds}s"}
+    state = {
+        "name": "envoy.http.stateful_session.cookie",
+        "typed_config": {"@type": _STICKY_COOKIE, "cookie": cookie},
+    }
+    session = {"@type": _STICKY_PER_ROUTE, "stateful_session": {"session_state": state}}
+    return {"typed_per_filter_config": {STICKY: session}}
+
+
+def _token(arn: str) -> str:
+    return hashlib.sha256(arn.encode()).hexdigest()[:32]
+
+
+def _group_cookies(arn: str, seconds: int) -> dict[str, Any]:
+    """Target group stickiness: the cookie names the group that was drawn."""
+    value = f"{_token(arn)}; Max-Age={seconds}; Path=/"
+    plain, cors = f"AWSALBTG={value}", f"AWSALBTGCORS={value}; SameSite=None; Secure"
+    append = "APPEND_IF_EXISTS_OR_ADD"
+    return {
+        "response_headers_to_add": [
+            _header("set-cookie", plain, action=append),
+            _header("set-cookie", cors, action=append),
+        ]
+    }
+
+
+def _with_cookie(match: dict[str, Any], arn: str) -> dict[str, Any]:
+    regex = rf"(?:.*;\s*)?AWSALBTG(?:CORS)?={_token(arn)}(?:;.*)?"
+    cookie = {"name": "cookie", "string_match": {"safe_regex": {"regex": regex}}}
+    return {**match, "headers": [*match.get("headers", []), cookie]}
+
+
+def _redirect(redirect: Redirect, context: RouteContext) -> dict[str, Any]:
+    """Envoy's own redirect where it can say the same (it keeps the query and prints the port), else the script."""
+    here = context.listener.protocol.lower()
+    protocol = redirect.protocol.replace("#{protocol}", here).lower()
+    port = context.port_of(int(redirect.port.replace("#{port}", str(context.listener.port))))
+    status = int(redirect.status_code.removeprefix("HTTP_"))
+    plain = _plain_redirect(redirect)
+    if plain is None:
+        resolved = msgspec.structs.replace(redirect, protocol=protocol, port=str(port))
+        source = redirect_script(
+            resolved, protocol=here, port=context.port_of(context.listener.port), status=status, body=page(status)
+        )
+        return {**_fixed(500, page(500), "text/html"), "typed_per_filter_config": {LUA: _lua_per_route(source)}}
+    code = "MOVED_PERMANENTLY" if status == 301 else "FOUND"
+    return {"redirect": {"scheme_redirect": protocol, "port_redirect": port, "response_code": code, **plain}}
+
+
+def _plain_redirect(redirect: Redirect) -> dict[str, Any] | None:
+    """The host, path and query part of Envoy's RedirectAction, or None when placeholders need the script."""
+    made: dict[str, Any] = {}
+    if redirect.host != "#{host}":
+        if "#{" in redirect.host:
+            return None
+        made["host_redirect"] = redirect.host
+    same_path, same_query = redirect.path == "/#{path}", redirect.query == "#{query}"
+    if (not same_path and "#{" in redirect.path) or (not same_query and "#{" in redirect.query):
+        return None
+    if same_path and redirect.query and not same_query:
+        return None
+    if not same_path:
+        made["path_redirect"] = redirect.path + (f"?{redirect.query}" if redirect.query and not same_query else "")
+    if not redirect.query:
+        made["strip_query"] = True
+    return made
+
+
+def _fixed(status: int, body: str, content_type: str | None) -> dict[str, Any]:
+    response: dict[str, Any] = {"status": status}
+    if body:
+        response["body"] = {"inline_string": body}
+    headers = [_header("content-type", content_type or "text/plain; charset=utf-8"), SERVER_HEADER]
+    return {"direct_response": response, "response_headers_to_add": headers}
+
+
+def _unavailable() -> dict[str, Any]:
+    return _fixed(503, page(503), "text/html")
+
+
+def _lua_per_route(source: str) -> dict[str, Any]:
+    return {"@type": _LUA_PER_ROUTE, "source_code": {"inline_string": source}}
+
+
+def _header(key: str, value: str, *, action: str = "OVERWRITE_IF_EXISTS_OR_ADD") -> dict[str, Any]:
+    return {"header": {"key": key, "value": value}, "append_action": action}
