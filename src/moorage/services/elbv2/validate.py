@@ -137,7 +137,7 @@ def page(
 
 def _unpack(marker: str) -> str:
     try:
-        return base64.urlsafe_b64decode(marker.encode()).decode()
+        return base64.b64decode(marker.encode(), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
         raise invalid(f"Invalid marker '{marker}'") from None
 
