@@ -5,18 +5,17 @@ No network, no session, no credentials.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, cast
 from urllib.parse import urlencode
 
 import msgspec
-from botocore.loaders import Loader
-from botocore.model import ServiceModel
 from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
 
 from moorage.domain.errors import AwsError
+from moorage.wire import model
 
 # What moto speaks of the protocols that a service lists.
 _PROTOCOLS = ("json", "rest-json", "rest-xml", "ec2", "query")
@@ -32,30 +31,19 @@ class Request(msgspec.Struct, frozen=True):
 
 
 @cache
-def _loader() -> Loader:
-    return Loader()
-
-
-@cache
-def service_model(service: str) -> ServiceModel:
-    return ServiceModel(_loader().load_service_model(service, "service-2"), service)
-
-
-@cache
 def protocol(service: str) -> str:
     """The protocol that `serialize` and `parse` use with moto."""
-    metadata = service_model(service).metadata
-    listed = metadata.get("protocols", [metadata["protocol"]])
+    listed = model.service(service).protocols
     return next(name for name in _PROTOCOLS if name in listed)
 
 
 def serialize(service: str, operation: str, params: Mapping[str, Any], region: str) -> Request:
     """Raises `AwsError` ValidationException when the parameters do not fit the model."""
-    model = service_model(service).operation_model(operation)
+    shape = model.service(service).model.operation_model(operation)
     from botocore.exceptions import ParamValidationError
 
     try:
-        made = create_serializer(protocol(service), include_validation=True).serialize_to_request(dict(params), model)
+        made = create_serializer(protocol(service), include_validation=True).serialize_to_request(dict(params), shape)
     except ParamValidationError as error:
         raise AwsError("ValidationException", str(error)) from error
     path = cast("str", made["url_path"])
@@ -69,17 +57,17 @@ def serialize(service: str, operation: str, params: Mapping[str, Any], region: s
         if not any(name.lower() == "content-type" for name, _ in headers):
             headers.append(("Content-Type", "application/x-www-form-urlencoded; charset=utf-8"))
     data = body.encode() if isinstance(body, str) else bytes(body or b"")
-    headers.append(("Host", f"{service_model(service).metadata['endpointPrefix']}.{region}.amazonaws.com"))
+    headers.append(("Host", f"{model.service(service).metadata['endpointPrefix']}.{region}.amazonaws.com"))
     return Request(made["method"], path, headers, data)
 
 
-def parse(service: str, operation: str, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> dict[str, Any]:
+def parse(service: str, operation: str, status: int, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
     """The result without `ResponseMetadata`; an error answer is raised as `AwsError`."""
     from botocore.awsrequest import HeadersDict
 
-    model = service_model(service).operation_model(operation)
-    answer = {"status_code": status, "headers": HeadersDict(dict(headers)), "body": body, "context": {}}
-    parsed: dict[str, Any] = create_parser(protocol(service)).parse(answer, cast("Any", model.output_shape))
+    shape = model.service(service).model.operation_model(operation)
+    answer = {"status_code": status, "headers": HeadersDict(headers), "body": body, "context": {}}
+    parsed: dict[str, Any] = create_parser(protocol(service)).parse(answer, cast("Any", shape.output_shape))
     if status >= 300 or "Error" in parsed:
         error = parsed.get("Error", {})
         raise AwsError(error.get("Code") or str(status), error.get("Message") or "", status=status)

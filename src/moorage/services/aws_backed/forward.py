@@ -10,15 +10,18 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from moorage.domain.clock import Clock, Ids
 from moorage.domain.errors import AwsError
 from moorage.domain.scope import Scope
-from moorage.services.aws_backed import client, long_poll
+from moorage.services.aws_backed import client, long_poll, translate
 from moorage.services.aws_backed.frames import Answer, Call, Reset
 from moorage.services.aws_backed.operations import MOTO_SERVICES, changes_state
 from moorage.services.aws_backed.process import WorkerFailed, WorkerProcess
 from moorage.services.base import RequestContext
 from moorage.settings import Settings
+from moorage.wire.messages import WireRequest
 
 JOURNAL = "aws-backed.journal"
 LOG = "aws-backed.log"
@@ -28,7 +31,7 @@ _DROPPED_HEADERS = frozenset(
     {"authorization", "connection", "expect", "transfer-encoding", "user-agent", "accept-encoding", "x-moto-account-id"}
 )
 
-Headers = list[tuple[str, str]]
+Reply = tuple[int, dict[str, str], bytes]
 
 
 class AwsBacked:
@@ -41,11 +44,9 @@ class AwsBacked:
         self._clock = clock
         self._ids = ids or Ids()
         self._journal = settings.data_dir / JOURNAL
-        self._worker = self._new_worker()
-
-    def _new_worker(self) -> WorkerProcess:
-        log_file = self._settings.data_dir / LOG
-        return WorkerProcess(self._journal, log_file, self._settings.account, self._clock, self._ids)
+        self._worker = WorkerProcess(self._journal, settings.data_dir / LOG, settings.account, self._clock, self._ids)
+        self.version = 0
+        """Grows with every request that may change something: what was read at an older version may be stale."""
 
     @property
     def loaded(self) -> bool:
@@ -62,22 +63,36 @@ class AwsBacked:
         context: RequestContext,
         method: str,
         path: str,
-        headers: Mapping[str, str] | Iterable[tuple[str, str]],
+        headers: Mapping[str, str],
         body: bytes,
-    ) -> tuple[int, Headers, bytes]:
-        """Answers an HTTP request with moto's status, headers and body. `path` is raw, with its query string.
+    ) -> Reply:
+        """Answers an HTTP request with moto's status, headers and body. `path` is raw, with its query string. The
+        operation is found here when `context.operation` is empty.
 
         Raises `AwsError` when moto cannot do the operation at all; the gateway words that in the caller's protocol."""
         if service not in MOTO_SERVICES:
             raise AwsError("UnsupportedOperation", f"Moorage has no service {service} (asked for {context.operation})")
-        pairs = headers.items() if isinstance(headers, Mapping) else headers
-        kept = [(str(name), str(value)) for name, value in pairs if name.lower() not in _DROPPED_HEADERS]
+        raw_path, _, query = path.partition("?")
+        request = WireRequest(method, raw_path, query, headers, body)
+        operation = context.operation or translate.operation_of(service, request)
+        context = msgspec.structs.replace(context, service=service, operation=operation)
+        if translate.is_cbor(request):
+            plain = translate.from_cbor(service, operation, context.region, request)
+            answer = await self._send(context, plain.method, plain.path, plain.headers, plain.body)
+            return translate.to_cbor(service, operation, answer, context.request_id)
+        return await self._send(context, method, path, headers.items(), body)
+
+    async def _send(
+        self, context: RequestContext, method: str, path: str, headers: Iterable[tuple[str, str]], body: bytes
+    ) -> Reply:
+        service, operation = context.service, context.operation
+        kept = [(str(name), str(value)) for name, value in headers if name.lower() not in _DROPPED_HEADERS]
         call = Call(
             id=self._ids.hex(32),
             at=self._clock.now(),
             seed=self._ids.hex(32),
             service=service,
-            operation=context.operation,
+            operation=operation,
             account=context.account,
             region=context.region,
             access_key=context.access_key_id or "test",
@@ -85,10 +100,12 @@ class AwsBacked:
             path=path,
             headers=kept,
             body=body,
-            mutates=changes_state(service, context.operation, method),
+            mutates=changes_state(service, operation, method),
         )
-        answer = await self._poll(call) if (service, context.operation) == long_poll.RECEIVE else await self._ask(call)
-        return answer.status, answer.headers, answer.body
+        if call.mutates:
+            self.version += 1
+        answer = await self._poll(call) if (service, operation) == long_poll.RECEIVE else await self._ask(call)
+        return answer.status, dict(answer.headers), answer.body
 
     async def call(self, scope: Scope, service: str, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """One operation for a neighbour inside the control plane. Answers the parsed result in the model's member
@@ -103,13 +120,12 @@ class AwsBacked:
             access_key_id="test",
             principal_arn=f"arn:aws:iam::{scope.account}:root",
         )
-        status, headers, body = await self.forward(
-            service, context, request.method, request.path, request.headers, request.body
-        )
-        return client.parse(service, operation, status, headers, body)
+        answer = await self._send(context, request.method, request.path, request.headers, request.body)
+        return client.parse(service, operation, *answer)
 
     async def reset(self) -> None:
         """Forgets everything, durably. A worker that runs stays loaded."""
+        self.version += 1
         if self._worker.running:
             await self._worker.ask(Reset(self._ids.hex(32), self._clock.now(), self._ids.hex(32)))
         else:

@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 from botocore.exceptions import ClientError
 
-from moorage.services.aws_backed import determinism, mend
+from moorage.services.aws_backed import determinism, mend, mend_services
 from moorage.services.aws_backed.frames import Answer, Call
 from moorage.services.aws_backed.moto_modules import moto_module
 from moorage.services.aws_backed.operations import MOTO_SERVICES
@@ -87,7 +87,7 @@ class MotoHost:
         routes = self._routes.get(service)
         if routes is None:
             routes = self._routes[service] = _Routes(service)
-            mend.service_loaded(service)
+            mend_services.mend_loaded()
         return routes
 
 

@@ -1,0 +1,140 @@
+"""What Moorage's own services ask of EC2 and IAM (`services/lookups`), answered by the embedded ones.
+
+Subnets are copied into the store when first used: whoever runs tasks after a restart needs no EC2 for it. Everything
+else is remembered only until anything in the embedded services changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from moorage.domain.errors import AwsError
+from moorage.domain.network import SecurityGroup, Subnet
+from moorage.domain.scope import Scope
+from moorage.services.aws_backed.forward import AwsBacked
+from moorage.store.api import StoreApi
+from moorage.store.tables.network import SUBNETS
+
+
+def subnet_key(scope: Scope, subnet_id: str) -> str:
+    return f"{scope.account}/{scope.region}/{subnet_id}"
+
+
+class _Remembered:
+    """Answers of the embedded services, forgotten together as soon as one of them changes anything."""
+
+    def __init__(self, backed: AwsBacked) -> None:
+        self._backed = backed
+        self._version = -1
+        self._answers: dict[tuple[Any, ...], Mapping[str, Any] | None] = {}
+
+    async def ask(
+        self, scope: Scope, service: str, operation: str, name: str, values: Sequence[str]
+    ) -> Mapping[str, Any] | None:
+        """`operation` with `name` as a filter (EC2) or as the one parameter (IAM). None: refused as unknown."""
+        if self._version != self._backed.version:
+            self._answers.clear()
+            self._version = self._backed.version
+        key = (scope, operation, name, *values)
+        if key in self._answers:
+            return self._answers[key]
+        version = self._version
+        params = {"Filters": [{"Name": name, "Values": list(values)}]} if service == "ec2" else {name: values[0]}
+        try:
+            answer: Mapping[str, Any] | None = await self._backed.call(scope, service, operation, params)
+        except AwsError as error:
+            if error.status >= 500:
+                raise
+            answer = None
+        if version == self._backed.version:
+            self._answers[key] = answer
+        return answer
+
+
+class MotoNetworks:
+    """`services/lookups.NetworkLookup`."""
+
+    def __init__(self, backed: AwsBacked, store: StoreApi) -> None:
+        self._remembered = _Remembered(backed)
+        self._store = store
+
+    async def subnets(self, scope: Scope, subnet_ids: Sequence[str]) -> dict[str, Subnet]:
+        found: dict[str, Subnet] = {}
+        missing: list[str] = []
+        for subnet_id in dict.fromkeys(subnet_ids):
+            subnet = self._store.get(SUBNETS, subnet_key(scope, subnet_id))
+            if subnet is None:
+                missing.append(subnet_id)
+            else:
+                found[subnet_id] = subnet
+        if missing:
+            answer = await self._remembered.ask(scope, "ec2", "DescribeSubnets", "subnet-id", missing)
+            fresh = [_subnet(scope, item) for item in (answer or {}).get("Subnets", ())]
+            if fresh:
+                await self._store.update(lambda transaction: [transaction.put(SUBNETS, subnet) for subnet in fresh])
+            found.update((subnet.subnet_id, subnet) for subnet in fresh)
+        return found
+
+    async def security_groups(self, scope: Scope, group_ids: Sequence[str]) -> dict[str, SecurityGroup]:
+        if not group_ids:
+            return {}
+        wanted = tuple(dict.fromkeys(group_ids))
+        answer = await self._remembered.ask(scope, "ec2", "DescribeSecurityGroups", "group-id", wanted)
+        groups = (_group(scope, item) for item in (answer or {}).get("SecurityGroups", ()))
+        return {group.group_id: group for group in groups}
+
+    async def default_security_group(self, scope: Scope, vpc_id: str) -> SecurityGroup | None:
+        answer = await self._remembered.ask(scope, "ec2", "DescribeSecurityGroups", "vpc-id", (vpc_id,))
+        groups = (_group(scope, item) for item in (answer or {}).get("SecurityGroups", ()))
+        return next((group for group in groups if group.name == "default"), None)
+
+    async def vpc_exists(self, scope: Scope, vpc_id: str) -> bool:
+        answer = await self._remembered.ask(scope, "ec2", "DescribeVpcs", "vpc-id", (vpc_id,))
+        return bool((answer or {}).get("Vpcs"))
+
+    async def refresh_subnet(self, scope: Scope, subnet_id: str) -> None:
+        """The copy of a subnet that was changed or deleted; a subnet that was never used has none."""
+        key = subnet_key(scope, subnet_id)
+        if self._store.get(SUBNETS, key) is not None:
+            await self._store.update(lambda transaction: transaction.delete(SUBNETS, key))
+            await self.subnets(scope, [subnet_id])
+
+
+class MotoRoles:
+    """`services/lookups.RoleLookup`."""
+
+    def __init__(self, backed: AwsBacked) -> None:
+        self._remembered = _Remembered(backed)
+
+    async def role_exists(self, scope: Scope, role_arn: str) -> bool:
+        """`arn:aws:iam::<account>:role[/path]/<name>`; the account may be another than the caller's."""
+        head, _, path = role_arn.partition(":role/")
+        account = head.rpartition(":")[2]
+        if not path or len(account) != 12:
+            return False
+        owner = Scope(account, scope.region)
+        answer = await self._remembered.ask(owner, "iam", "GetRole", "RoleName", (path.rpartition("/")[2],))
+        return answer is not None and answer["Role"]["Arn"] == role_arn
+
+
+def _subnet(scope: Scope, item: Mapping[str, Any]) -> Subnet:
+    return Subnet(
+        account=scope.account,
+        region=scope.region,
+        subnet_id=item["SubnetId"],
+        vpc_id=item["VpcId"],
+        cidr=item["CidrBlock"],
+        availability_zone=item["AvailabilityZone"],
+        map_public_ip=bool(item.get("MapPublicIpOnLaunch")),
+    )
+
+
+def _group(scope: Scope, item: Mapping[str, Any]) -> SecurityGroup:
+    return SecurityGroup(
+        account=scope.account,
+        region=scope.region,
+        group_id=item["GroupId"],
+        vpc_id=item.get("VpcId", ""),
+        name=item["GroupName"],
+    )
