@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -24,27 +24,39 @@ LOOK_AGAIN = 15.0
 """Seconds until a refused configuration is offered again: a port that was taken may have become free."""
 
 
-class LoadBalancersController:
-    """Start it after `TargetsController`, so that the proxy knows the endpoints before the listeners open."""
+WAIT_FOR_OFFERS = 0.5
+"""Seconds between two looks whether the proxy has taken everything, after a start."""
 
-    def __init__(self, store: StoreApi, clock: Clock, proxy: Proxy) -> None:
+
+class Offering(Protocol):
+    def offered(self) -> bool:
+        """Has the proxy taken (or refused) every target group that there is?"""
+        ...
+
+
+class LoadBalancersController:
+    """`target_groups`: the `TargetsController`. Start it first, so that the proxy knows the endpoints before the
+    listeners open."""
+
+    def __init__(self, store: StoreApi, clock: Clock, proxy: Proxy, target_groups: Offering) -> None:
         self._store = store
         self._clock = clock
         self._proxy = proxy
+        self._target_groups = target_groups
         self._pushed: dict[str, LoadBalancerConfig] = {}
+        self._refused: set[str] = set()
         self.loop = Loop("load-balancers", self._reconcile, workers=PUSHES_AT_ONCE)
         self._retained = Loop("proxy-retain", self._retain, workers=1)
         self._unwatch: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
-        """Follows the store from now on, offers every load balancer to the proxy, and then lets the proxy forget what
-        no record names (retried while the proxy does not answer)."""
+        """Follows the store from now on and offers every load balancer to the proxy. Does not wait for the proxy. When
+        the proxy has taken everything, it is told, once, to forget what no record names: a proxy that outlived us
+        serves its old configuration until then."""
         self._unwatch = self._store.watch(self._changed)
         for record in self._store.all(LOAD_BALANCERS):
             self.loop.wake(record.arn)
-        await self.loop.quiet()
         self._retained.wake("retain")
-        await self._retained.quiet()
 
     async def close(self) -> None:
         self._unwatch()
@@ -70,6 +82,7 @@ class LoadBalancersController:
         record = self._store.get(LOAD_BALANCERS, arn)
         if record is None:
             self._pushed.pop(arn, None)
+            self._refused.discard(arn)
             await self._proxy.remove_load_balancer(arn)
             asyncio.get_running_loop().call_soon(self.loop.forget, arn)
             return Pass("removed from the proxy")
@@ -80,9 +93,11 @@ class LoadBalancersController:
             try:
                 await self._proxy.put_load_balancer(config)
             except ProxyRefused as refusal:
+                self._refused.add(arn)
                 await self._mark(arn, "failed", str(refusal))
                 return Pass(f"the proxy refused it: {refusal}", again_after=LOOK_AGAIN)
             self._pushed[arn] = config
+            self._refused.discard(arn)
         await self._mark(arn, "active", "")
         rules = sum(len(of_listener) for of_listener in config.rules.values())
         return Pass(f"active with {len(config.listeners)} listeners and {rules} rules")
@@ -113,6 +128,9 @@ class LoadBalancersController:
 
     async def _retain(self, key: str) -> Pass:
         load_balancers = [record.arn for record in self._store.all(LOAD_BALANCERS)]
+        taken = all(arn in self._pushed or arn in self._refused for arn in load_balancers)
+        if not (taken and self._target_groups.offered()):
+            return Pass("the proxy has not taken everything yet", again_after=WAIT_FOR_OFFERS)
         groups = [record.arn for record in self._store.all(TARGET_GROUPS)]
         await self._proxy.retain(load_balancers, groups)
         return Pass(f"the proxy keeps {len(load_balancers)} load balancers and {len(groups)} target groups")

@@ -32,12 +32,14 @@ from moorage.domain.target_group import (
     TargetHealth,
     deregistration_delay,
 )
-from moorage.proxy.driver import Endpoint, Proxy, TargetGroupConfig
+from moorage.proxy.driver import Endpoint, Proxy, ProxyRefused, TargetGroupConfig
 from moorage.store.api import Change, StoreApi, Transaction
 from moorage.store.elbv2_queries import current_health, idle_state, in_use
 from moorage.store.tables.elbv2 import LOAD_BALANCERS, TARGET_GROUP_USES, TARGET_GROUPS, TARGET_HEALTH, TARGETS
 
 PUSHES_AT_ONCE = 64
+LOOK_AGAIN = 15.0
+"""Seconds until a refused configuration is offered again."""
 CHECKS_AT_ONCE = 512
 """A target that does not answer holds its place for its whole timeout: many must fit beside it."""
 
@@ -61,17 +63,16 @@ class TargetsController:
         self._proxy = proxy
         self._watched: dict[str, _Watch] = {}
         self._pushed: dict[str, TargetGroupConfig] = {}
+        self._refused: set[str] = set()
         self.groups = Loop("target-groups", self._reconcile_group, workers=PUSHES_AT_ONCE)
         self.checks = Loop("health-checks", self._check, workers=CHECKS_AT_ONCE)
         self._unwatch: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
-        """Follows the store from now on; returns when every target group was offered to the proxy once (what failed is
-        retried by the loop)."""
+        """Follows the store from now on and looks at everything in it once. Does not wait for the proxy."""
         self._unwatch = self._store.watch(self._changed)
         for group in self._store.all(TARGET_GROUPS):
             self.groups.wake(group.arn)
-        await self.groups.quiet()
         for target in self._store.all(TARGETS):
             self.checks.wake(target.key)
 
@@ -83,6 +84,10 @@ class TargetsController:
     def said(self, key: str) -> str | None:
         """The last sentence about a target group (by ARN) or a target (by `target_key`)."""
         return self.groups.said(key) or self.checks.said(key)
+
+    def offered(self) -> bool:
+        """Has the proxy taken (or refused) every target group that there is?"""
+        return all(group.arn in self._pushed or group.arn in self._refused for group in self._store.all(TARGET_GROUPS))
 
     # --- what wakes what ---------------------------------------------------------------------------------------------
 
@@ -115,8 +120,9 @@ class TargetsController:
     async def _reconcile_group(self, arn: str) -> Pass:
         group = self._store.get(TARGET_GROUPS, arn)
         if group is None:
-            await self._proxy.remove_target_group(arn)
             self._pushed.pop(arn, None)
+            self._refused.discard(arn)
+            await self._proxy.remove_target_group(arn)
             _forget_after_this_pass(self.groups, arn)
             return Pass("removed from the proxy")
         targets = self._store.find(TARGETS, "target_group", arn)
@@ -124,8 +130,13 @@ class TargetsController:
         if self._pushed.get(arn) != config:
             # Unknown until the proxy answers: a push that fails half-way must be repeated even if all changes back.
             self._pushed.pop(arn, None)
-            await self._proxy.put_target_group(config)
+            try:
+                await self._proxy.put_target_group(config)
+            except ProxyRefused as refusal:
+                self._refused.add(arn)
+                return Pass(f"the proxy refused it: {refusal}", again_after=LOOK_AGAIN)
             self._pushed[arn] = config
+            self._refused.discard(arn)
         draining = [target for target in targets if target.deregistered_at is not None]
         left = await self._drop_drained(group, draining)
         healthy = sum(endpoint.healthy for endpoint in config.endpoints)
