@@ -98,6 +98,8 @@ async def make(
         "labels": {LABEL_CONTAINER: "app"},
         "command": None if command is None else ("sh", "-c", command),
     }
+    if "argv" in changes:
+        values["command"] = changes.pop("argv")
     return await engine.create(ContainerSpec(**(values | changes)), sandbox)  # type: ignore[arg-type]
 
 

@@ -42,7 +42,7 @@ class _Line:
         self.pieces.append(piece)
         self.size += len(piece)
 
-    def take(self, stream: Stream) -> LogLine:
+    def take(self, stream: Stream) -> tuple[int, LogLine]:
         text = b"".join(self.pieces)
         if text.endswith(b"\n"):
             text = text[:-1]
@@ -50,7 +50,7 @@ class _Line:
             text = text[:-1]
         line = LogLine(at=self.at / 1e9, message=text.decode(errors="replace"), stream=stream)
         self.pieces, self.size = [], 0
-        return line
+        return self.at, line
 
 
 class FrameParser:
@@ -60,7 +60,7 @@ class FrameParser:
         self._buffer = bytearray()
         self._lines: dict[Stream, _Line] = {"stdout": _Line(), "stderr": _Line()}
 
-    def feed(self, chunk: bytes) -> Iterator[LogLine]:
+    def feed(self, chunk: bytes) -> Iterator[tuple[int, LogLine]]:
         self._buffer += chunk
         offset = 0
         while len(self._buffer) - offset >= 8:
@@ -79,7 +79,7 @@ class FrameParser:
         if offset:
             del self._buffer[:offset]
 
-    def end(self) -> Iterator[LogLine]:
+    def end(self) -> Iterator[tuple[int, LogLine]]:
         """What the container wrote last, without a line end."""
         for stream, line in self._lines.items():
             if line.pieces:
@@ -93,7 +93,7 @@ class TerminalParser:
         self._buffer = b""
         self._line = _Line()
 
-    def feed(self, chunk: bytes) -> Iterator[LogLine]:
+    def feed(self, chunk: bytes) -> Iterator[tuple[int, LogLine]]:
         self._buffer += chunk
         while True:
             at, rest = _split_stamp(self._buffer)
@@ -108,7 +108,7 @@ class TerminalParser:
             if newline >= 0 or self._line.size >= LONGEST_LINE:
                 yield self._line.take("stdout")
 
-    def end(self) -> Iterator[LogLine]:
+    def end(self) -> Iterator[tuple[int, LogLine]]:
         while self._buffer:
             at, rest = _split_stamp(self._buffer)
             piece, self._buffer = rest[:_PIECE], rest[_PIECE:]
@@ -124,45 +124,47 @@ def _split_stamp(message: bytes) -> tuple[int | None, bytes]:
     return epoch_nanoseconds(match.group().decode()), message[match.end() :]
 
 
-def log_query(since: float) -> dict[str, str]:
-    query = {"follow": "1", "stdout": "1", "stderr": "1", "timestamps": "1"}
-    if since > 0:
-        # A little earlier: a float holds the time of a line to about 240 ns. `follow` drops what is not newer.
-        nanoseconds = int(since * 1e9) - 1000
-        query["since"] = f"{nanoseconds // 10**9}.{nanoseconds % 10**9:09d}"
+def log_query(since_ns: int, following: bool) -> dict[str, str]:
+    query = {"follow": "1" if following else "0", "stdout": "1", "stderr": "1", "timestamps": "1"}
+    if since_ns > 0:
+        query["since"] = f"{since_ns // 10**9}.{since_ns % 10**9:09d}"
     return query
 
 
 async def follow(client: Client, container_id: str, since: float) -> AsyncIterator[LogLine]:
     """Lines written after `since` (epoch seconds, as `LogLine.at` gave it). Ends when the container has stopped and
     all was read, or when it is gone. An engine that goes away meanwhile is EngineUnavailable: resume with the last
-    line's time."""
-    while True:
-        terminal, _ = await _state(client, container_id)
-        if terminal is None:
-            return
+    line's time.
+
+    Docker closes a followed stream before a dying container's last words are in it (its last line without an end comes
+    some 30 ms later), so a stopped container is read once more, without following."""
+    # A float holds a time to about 240 ns: ask from a little earlier, and drop what is not newer by the same float.
+    newest = max(0, int(since * 1e9) - 1000)
+    terminal, following = await _state(client, container_id)
+    while terminal is not None:
         parser: FrameParser | TerminalParser = TerminalParser() if terminal else FrameParser()
-        newest = since
         try:
-            async with client.stream("GET", f"/containers/{container_id}/logs", query=log_query(since)) as chunks:
+            query = log_query(newest, following)
+            async with client.stream("GET", f"/containers/{container_id}/logs", query=query) as chunks:
                 async for chunk in chunks:
-                    for line in parser.feed(chunk):
-                        if line.at > since:
-                            newest = max(newest, line.at)
+                    for at, line in parser.feed(chunk):
+                        if at > newest and line.at > since:
+                            newest = at
                             yield line
         except ApiError as error:
             if error.status in (404, 409):
                 return
             raise EngineUnavailable(f"Docker does not give the output of {container_id[:12]}", error.text) from error
-        terminal, running = await _state(client, container_id)
-        if not running:
-            for line in parser.end():
-                if line.at > since:
+        if not following:
+            for at, line in parser.end():
+                if at > newest and line.at > since:
                     yield line
             return
-        # Docker closed the stream of a container that runs (a restart of the engine): go on after the last line.
-        since = newest
-        await asyncio.sleep(_RETRY_SECONDS)
+        # The container stopped (read what is left), or Docker closed the stream of one that runs (go on after the
+        # last line). What was read of an unfinished line is read again.
+        terminal, following = await _state(client, container_id)
+        if following:
+            await asyncio.sleep(_RETRY_SECONDS)
 
 
 async def _state(client: Client, container_id: str) -> tuple[bool | None, bool]:
