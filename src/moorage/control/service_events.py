@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 from msgspec.structs import replace
 
 from moorage.domain.service import ServiceEvent
@@ -26,7 +28,13 @@ def add_event(tx: Transaction, service_arn: str, message: str, now: float) -> No
         return
     sequence = service.event_count
     event = ServiceEvent(
-        id=f"{service_arn}#{sequence}", service_arn=service_arn, created_at=now, sequence=sequence, message=message
+        id=f"{service_arn}#{sequence}",
+        # Names are hashed rather than drawn, so that writing an event needs no source of randomness.
+        uuid=str(uuid.uuid5(uuid.NAMESPACE_URL, f"{service_arn}#{sequence}#{now}")),
+        service_arn=service_arn,
+        created_at=now,
+        sequence=sequence,
+        message=message,
     )
     tx.put(SERVICE_EVENTS, event)
     tx.delete(SERVICE_EVENTS, f"{service_arn}#{sequence - KEPT}")

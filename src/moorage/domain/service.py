@@ -113,9 +113,10 @@ class Service(msgspec.Struct, frozen=True):
 
 
 class ServiceEvent(msgspec.Struct, frozen=True):
-    """`sequence` orders the events of one service."""
+    """`sequence` orders the events of one service; `uuid` is the id that the API shows."""
 
     id: str
+    uuid: str
     service_arn: str
     created_at: float
     sequence: int

@@ -1,3 +1,5 @@
+from moorage.domain.account_setting import AccountSetting
+from moorage.domain.client_token import ClientToken
 from moorage.domain.cluster import Cluster
 from moorage.domain.service import Revision, Service, ServiceDeployment, ServiceEvent
 from moorage.domain.task import Task
@@ -32,9 +34,7 @@ TASKS: Table[Task] = Table(
         "cluster": lambda r: (r.cluster_arn, r.desired_status),
         "cluster_status": lambda r: (r.cluster_arn, r.last_status),
         "service": lambda r: r.service_arn if r.last_status != "STOPPED" else None,
-        "service_unaccounted": lambda r: (
-            r.service_arn if r.desired_status == "STOPPED" and not r.accounted else None
-        ),
+        "service_unaccounted": lambda r: r.service_arn if r.desired_status == "STOPPED" and not r.accounted else None,
         "service_all": lambda r: r.service_arn,
         "family": lambda r: (r.cluster_arn, r.task_definition_arn.rsplit("/", 1)[-1].rsplit(":", 1)[0]),
         "started_by": lambda r: (r.cluster_arn, r.started_by) if r.started_by else None,
@@ -58,7 +58,16 @@ SERVICE_DEPLOYMENTS: Table[ServiceDeployment] = Table(
 SERVICE_EVENTS: Table[ServiceEvent] = Table(
     "service_events", ServiceEvent, key=lambda r: r.id, indexes={"service": lambda r: r.service_arn}
 )
+CLIENT_TOKENS: Table[ClientToken] = Table("client_tokens", ClientToken, key=lambda r: r.key)
+ACCOUNT_SETTINGS: Table[AccountSetting] = Table(
+    "account_settings",
+    AccountSetting,
+    key=lambda r: f"{r.account}/{r.region}/{r.name}",
+    indexes={"scope": lambda r: (r.account, r.region)},
+)
 TABLES = (
+    ACCOUNT_SETTINGS,
+    CLIENT_TOKENS,
     CLUSTERS,
     FAMILIES,
     TASK_DEFINITIONS,

@@ -1,0 +1,12 @@
+"""One ECS account setting that somebody set."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class AccountSetting(msgspec.Struct, frozen=True):
+    account: str
+    region: str
+    name: str
+    value: str

@@ -1,0 +1,250 @@
+"""Cluster operations (semantics ecs-services §2.4, §8)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from moorage.domain.clock import Clock, Ids
+from moorage.domain.cluster import Cluster, StrategyItem
+from moorage.domain.errors import AwsError
+from moorage.services.base import Provider, RequestContext, operation
+from moorage.services.ecs import present, resolve
+from moorage.services.ecs.paging import page
+from moorage.services.ecs.tags import to_mapping
+from moorage.store.api import StoreApi, Transaction
+from moorage.store.tables.ecs import CLUSTERS, SERVICES, TASKS
+
+FARGATE_PROVIDERS = ("FARGATE", "FARGATE_SPOT")
+_NAME = re.compile(r"[a-zA-Z0-9\-_]{1,255}")
+_SETTING_VALUES = ("enabled", "disabled", "enhanced")
+
+
+class ClusterOperations(Provider):
+    _store: StoreApi
+    _clock: Clock
+    _ids: Ids
+
+    @operation("CreateCluster")
+    async def create_cluster(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
+        name = request.get("clusterName") or resolve.DEFAULT_CLUSTER
+        if not _NAME.fullmatch(name):
+            raise AwsError(
+                "InvalidParameterException", rf"ClusterName must match ^[a-zA-Z0-9\-_]{{1,255}}$, but was {name}"
+            )
+        providers = tuple(request.get("capacityProviders") or ())
+        _check_providers(providers)
+        _check_configuration(request.get("configuration"))
+        cluster = Cluster(
+            arn=resolve.cluster_arn(ctx.scope, name),
+            account=ctx.account,
+            region=ctx.region,
+            name=name,
+            status="ACTIVE",
+            created_at=self._clock.now(),
+            settings=_settings((("containerInsights", "disabled"),), request.get("settings")),
+            configuration=request.get("configuration"),
+            capacity_providers=providers,
+            default_strategy=strategy_items(request.get("defaultCapacityProviderStrategy"), providers),
+            service_connect_namespace=(request.get("serviceConnectDefaults") or {}).get("namespace"),
+            tags=to_mapping(request.get("tags")),
+        )
+
+        def write(tx: Transaction) -> Cluster:
+            existing = tx.get(CLUSTERS, cluster.arn)
+            # Creating a cluster that exists answers with it, whatever else was asked for.
+            return existing if existing is not None and existing.status == "ACTIVE" else tx.put(CLUSTERS, cluster)
+
+        created = await self._store.update(write)
+        return {"cluster": present.cluster(self._store, created, tags=True)}
+
+    @operation("DescribeClusters")
+    async def describe_clusters(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
+        include = request.get("include") or ()
+        found, failures = [], []
+        for identifier in request.get("clusters") or [resolve.DEFAULT_CLUSTER]:
+            arn = resolve.cluster_arn(ctx.scope, identifier)
+            cluster = self._store.get(CLUSTERS, arn)
+            if cluster is None or (cluster.account, cluster.region) != (ctx.account, ctx.region):
+                failures.append({"arn": arn, "reason": "MISSING"})
+            else:
+                found.append(
+                    present.cluster(
+                        self._store,
+                        cluster,
+                        tags="TAGS" in include,
+                        statistics="STATISTICS" in include,
+                        settings="SETTINGS" in include,
+                        configurations="CONFIGURATIONS" in include,
+                    )
+                )
+        return {"clusters": found, "failures": failures}
+
+    @operation("ListClusters")
+    async def list_clusters(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
+        arns = sorted(
+            c.arn for c in self._store.find(CLUSTERS, "scope", (ctx.account, ctx.region)) if c.status == "ACTIVE"
+        )
+        chosen, token = page(arns, request)
+        return {"clusterArns": chosen, "nextToken": token}
+
+    @operation("UpdateCluster")
+    async def update_cluster(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
+        _check_configuration(request.get("configuration"))
+
+        def change(cluster: Cluster) -> Cluster:
+            changed = replace(cluster, settings=_settings(cluster.settings, request.get("settings")))
+            if request.get("configuration") is not None:
+                changed = replace(changed, configuration=request["configuration"])
+            if request.get("serviceConnectDefaults") is not None:
+                changed = replace(
+                    changed, service_connect_namespace=request["serviceConnectDefaults"].get("namespace") or None
+                )
+            return changed
+
+        return await self._change(ctx, request["cluster"], change)
+
+    @operation("UpdateClusterSettings")
+    async def update_cluster_settings(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
+        return await self._change(
+            ctx, request["cluster"], lambda c: replace(c, settings=_settings(c.settings, request["settings"]))
+        )
+
+    @operation("PutClusterCapacityProviders")
+    async def put_cluster_capacity_providers(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
+        providers = tuple(request["capacityProviders"])
+        _check_providers(providers)
+        strategy = strategy_items(request["defaultCapacityProviderStrategy"], providers)
+
+        def write(tx: Transaction) -> Cluster:
+            cluster = resolve.cluster(tx, ctx.scope, request["cluster"])
+            for provider in set(cluster.capacity_providers) - set(providers):
+                if _in_use(tx, cluster, provider):
+                    raise AwsError(
+                        "ResourceInUseException",
+                        "The specified capacity provider is in use and cannot be removed.",
+                    )
+            return tx.put(CLUSTERS, replace(cluster, capacity_providers=providers, default_strategy=strategy))
+
+        cluster = await self._store.update(write)
+        return {"cluster": present.cluster(self._store, cluster, settings=True)}
+
+    @operation("DeleteCluster")
+    async def delete_cluster(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
+        def write(tx: Transaction) -> Cluster:
+            arn = resolve.cluster_arn(ctx.scope, request["cluster"])
+            cluster = tx.get(CLUSTERS, arn)
+            if cluster is None or (cluster.account, cluster.region) != (ctx.account, ctx.region):
+                raise AwsError("ClusterNotFoundException", "Cluster not found.")
+            if any(tx.find(SERVICES, "cluster", (arn, status)) for status in ("ACTIVE", "DRAINING")):
+                raise AwsError(
+                    "ClusterContainsServicesException", "The Cluster cannot be deleted while Services are active."
+                )
+            if tx.find(TASKS, "cluster", (arn, "RUNNING")):
+                raise AwsError("ClusterContainsTasksException", "The Cluster cannot be deleted while Tasks are active.")
+            return tx.put(CLUSTERS, replace(cluster, status="INACTIVE"))
+
+        cluster = await self._store.update(write)
+        return {"cluster": present.cluster(self._store, cluster)}
+
+    @operation("DescribeCapacityProviders")
+    async def describe_capacity_providers(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
+        wanted = request.get("capacityProviders") or list(FARGATE_PROVIDERS)
+        found, failures = [], []
+        for identifier in wanted:
+            name = identifier.rsplit("/", 1)[-1]
+            arn = ctx.scope.arn("ecs", f"capacity-provider/{name}")
+            if name in FARGATE_PROVIDERS:
+                found.append({"capacityProviderArn": arn, "name": name, "status": "ACTIVE", "tags": []})
+            else:
+                failures.append({"arn": arn, "reason": "MISSING"})
+        return {"capacityProviders": found, "failures": failures}
+
+    @operation("ListContainerInstances")
+    async def list_container_instances(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
+        resolve.cluster(self._store, ctx.scope, request.get("cluster"))
+        return {"containerInstanceArns": []}
+
+    @operation("DescribeContainerInstances")
+    async def describe_container_instances(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
+        cluster = resolve.cluster(self._store, ctx.scope, request.get("cluster"))
+        arns = [
+            i if i.startswith("arn:") else ctx.scope.arn("ecs", f"container-instance/{cluster.name}/{i}")
+            for i in request["containerInstances"]
+        ]
+        return {"containerInstances": [], "failures": [{"arn": arn, "reason": "MISSING"} for arn in arns]}
+
+    async def _change(self, ctx: RequestContext, identifier: str, change: Callable[[Cluster], Cluster]) -> dict[str, Any]:
+        def write(tx: Transaction) -> Cluster:
+            return tx.put(CLUSTERS, change(resolve.cluster(tx, ctx.scope, identifier)))
+
+        cluster = await self._store.update(write)
+        return {"cluster": present.cluster(self._store, cluster, tags=True, settings=True)}
+
+
+def strategy_items(items: Any, providers: tuple[str, ...]) -> tuple[StrategyItem, ...]:
+    """A capacity provider strategy, checked against the providers of the cluster (ecs-services §2.2)."""
+    strategy = msgspec.convert(items or [], tuple[StrategyItem, ...])
+    if any(item.capacity_provider not in providers for item in strategy):
+        raise AwsError(
+            "InvalidParameterException",
+            "The specified capacity provider strategy cannot contain a capacity provider that is not associated with "
+            "the cluster. Associate the capacity provider with the cluster or specify a valid capacity provider and "
+            "try again.",
+        )
+    if sum(1 for item in strategy if item.base > 0) > 1:
+        raise AwsError(
+            "InvalidParameterException",
+            "There are multiple capacity providers in the specified capacity provider strategy with a base value "
+            "defined. Specify a base value for only one capacity provider and try again.",
+        )
+    if strategy and not any(item.weight > 0 for item in strategy):
+        if len(strategy) == 1:
+            return tuple(replace(item, weight=1) for item in strategy)
+        raise AwsError(
+            "InvalidParameterException",
+            "There are no capacity providers in the capacity provider strategy with a weight value greater than zero. "
+            "Specify a weight value greater than zero for at least one capacity provider and try again.",
+        )
+    return strategy
+
+
+def _in_use(tx: Transaction, cluster: Cluster, provider: str) -> bool:
+    running = tx.find(TASKS, "cluster", (cluster.arn, "RUNNING"))
+    return any(task.capacity_provider == provider for task in running)
+
+
+def _check_providers(providers: tuple[str, ...]) -> None:
+    for name in providers:
+        if name not in FARGATE_PROVIDERS:
+            raise AwsError(
+                "InvalidParameterException",
+                "The specified capacity provider does not exist. Specify a valid name or ARN and try again.",
+            )
+
+
+def _check_configuration(configuration: dict[str, Any] | None) -> None:
+    execute = (configuration or {}).get("executeCommandConfiguration") or {}
+    log = execute.get("logConfiguration") or {}
+    if execute.get("logging") == "OVERRIDE" and not (log.get("cloudWatchLogGroupName") or log.get("s3BucketName")):
+        raise AwsError(
+            "InvalidParameterException",
+            "A CloudWatch log group name or S3 bucket name must be specified when overriding the default log "
+            "configuration.",
+        )
+
+
+def _settings(current: tuple[tuple[str, str], ...], changes: Any) -> tuple[tuple[str, str], ...]:
+    settings = dict(current)
+    for change in changes or ():
+        name, value = change.get("name"), change.get("value")
+        if name != "containerInsights":
+            raise AwsError("InvalidParameterException", f"Cluster setting name '{name}' is invalid.")
+        if value not in _SETTING_VALUES:
+            raise AwsError("InvalidParameterException", f"Cluster setting value '{value}' is invalid.")
+        settings[name] = value
+    return tuple(settings.items())

@@ -1,0 +1,58 @@
+"""launchType xor capacityProviderStrategy, resolved against the cluster (semantics ecs-tasks §9, ecs-services §1, §2.2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from moorage.domain.cluster import Cluster, StrategyItem
+from moorage.domain.errors import AwsError
+from moorage.domain.task_definition import TaskDefinition
+from moorage.services.ecs.clusters import strategy_items
+
+_PLATFORMS = ("LATEST", "1.4.0", "1.3.0")
+
+
+class Compute(msgspec.Struct, frozen=True):
+    """Either a strategy or a launch type. `launches_on` is what it comes down to: FARGATE, EC2 or EXTERNAL."""
+
+    launch_type: str | None
+    strategy: tuple[StrategyItem, ...]
+    platform_version: str | None
+    launches_on: str
+
+
+def _refuse(message: str) -> AwsError:
+    return AwsError("InvalidParameterException", message)
+
+
+def resolve(cluster: Cluster, definition: TaskDefinition, request: dict[str, Any]) -> Compute:
+    """Raises InvalidParameterException, PlatformUnknownException."""
+    launch_type, given = request.get("launchType"), request.get("capacityProviderStrategy")
+    if launch_type and given:
+        raise _refuse(
+            "Specifying both a launch type and capacity provider strategy is not supported. Remove one and try again."
+        )
+    strategy: tuple[StrategyItem, ...] = ()
+    if given:
+        strategy = strategy_items(given, cluster.capacity_providers)
+    elif not launch_type:
+        strategy = cluster.default_strategy
+    launches_on = "FARGATE" if strategy else launch_type or "EC2"
+    if launches_on not in ("FARGATE", "EC2"):
+        raise _refuse(f"Moorage does not run the launch type {launches_on} yet. Use FARGATE.")
+    version = request.get("platformVersion")
+    if launches_on == "EC2":
+        if version:
+            raise _refuse("The platform version must be null when specifying an EC2 launch type.")
+    else:
+        if version and version not in _PLATFORMS:
+            raise AwsError("PlatformUnknownException", "The specified platform does not exist.")
+        version = version or "LATEST"
+        for name, noun in (("placementConstraints", "constraints"), ("placementStrategy", "strategies")):
+            if request.get(name):
+                raise _refuse(f"Placement {noun} are not supported with FARGATE launch type.")
+    if launches_on not in definition.compatibilities:
+        raise _refuse(f"Task definition does not support launch_type {launches_on}.")
+    return Compute(None if strategy else launch_type or "EC2", strategy, version or None, launches_on)

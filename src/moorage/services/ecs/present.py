@@ -1,0 +1,427 @@
+"""Records → API shapes. Absent stays absent; lists that AWS always sends are always there.
+
+Source: semantics ecs-tasks §2.2, §8; ecs-task-definitions §3; ecs-services §1, §3.3.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from moorage.decide.health import roll_up
+from moorage.decide.ipam import private_dns_name
+from moorage.domain.cluster import Cluster, StrategyItem
+from moorage.domain.service import Deployment, Revision, Service, ServiceDeployment, ServiceEvent
+from moorage.domain.task import Container, Interface, Task
+from moorage.domain.task_definition import TaskDefinition
+from moorage.services.ecs.tags import to_list
+from moorage.store.api import View
+from moorage.store.tables.ecs import (
+    REVISIONS,
+    SERVICE_EVENTS,
+    SERVICES,
+    TASK_DEFINITIONS,
+    TASKS,
+)
+
+Shape = dict[str, Any]
+PENDING = ("PROVISIONING", "PENDING", "ACTIVATING")
+_ATTACHED = ("PENDING", "ACTIVATING", "RUNNING", "DEACTIVATING", "STOPPING")
+
+
+def cluster(
+    view: View,
+    record: Cluster,
+    *,
+    tags: bool = False,
+    statistics: bool = False,
+    settings: bool = False,
+    configurations: bool = False,
+) -> Shape:
+    def count(status: str) -> int:
+        return len(view.find(TASKS, "cluster_status", (record.arn, status)))
+
+    pending = sum(count(status) for status in PENDING)
+    running = count("RUNNING")
+    shape: Shape = {
+        "clusterArn": record.arn,
+        "clusterName": record.name,
+        "status": record.status,
+        "registeredContainerInstancesCount": 0,
+        "runningTasksCount": running,
+        "pendingTasksCount": pending,
+        "activeServicesCount": len(view.find(SERVICES, "cluster", (record.arn, "ACTIVE"))),
+        "statistics": [],
+        "tags": to_list(record.tags) if tags else [],
+        "settings": [],
+        "capacityProviders": list(record.capacity_providers),
+        "defaultCapacityProviderStrategy": strategy(record.default_strategy),
+    }
+    if settings or tags:
+        shape["settings"] = [{"name": name, "value": value} for name, value in record.settings]
+    if statistics:
+        shape["statistics"] = [
+            {"name": "runningEC2TasksCount", "value": "0"},
+            {"name": "runningFargateTasksCount", "value": str(running)},
+            {"name": "pendingEC2TasksCount", "value": "0"},
+            {"name": "pendingFargateTasksCount", "value": str(pending)},
+        ]
+    if configurations and record.configuration is not None:
+        shape["configuration"] = record.configuration
+    if record.service_connect_namespace is not None:
+        shape["serviceConnectDefaults"] = {"namespace": record.service_connect_namespace}
+    return shape
+
+
+def strategy(items: tuple[StrategyItem, ...]) -> list[Shape]:
+    return [{"capacityProvider": i.capacity_provider, "weight": i.weight, "base": i.base} for i in items]
+
+
+def task_definition(record: TaskDefinition) -> Shape:
+    shape: Shape = {"taskDefinitionArn": record.arn}
+    shape |= msgspec.to_builtins(record.document)
+    shape |= {
+        "revision": record.revision,
+        "volumes": shape.get("volumes", []),
+        "status": record.status,
+        "requiresAttributes": [{"name": name} for name in record.requires_attributes],
+        "placementConstraints": shape.get("placementConstraints", []),
+        "compatibilities": list(record.compatibilities),
+        "registeredAt": record.registered_at,
+        "registeredBy": record.registered_by,
+    }
+    if record.deregistered_at is not None:
+        shape["deregisteredAt"] = record.deregistered_at
+    if record.delete_requested_at is not None:
+        shape["deleteRequestedAt"] = record.delete_requested_at
+    return shape
+
+
+# --- tasks -----------------------------------------------------------------------------------------------------------
+def task(view: View, record: Task, *, tags: bool = False) -> Shape:
+    definition = view.get(TASK_DEFINITIONS, record.task_definition_arn)
+    document = definition.document if definition is not None else None
+    shape: Shape = {
+        "taskArn": record.arn,
+        "clusterArn": record.cluster_arn,
+        "taskDefinitionArn": record.task_definition_arn,
+        "attachments": [_attachment(record, record.interface)] if record.interface is not None else [],
+        "attributes": [{"name": "ecs.cpu-architecture", "value": "x86_64"}],
+        "availabilityZone": record.availability_zone,
+        "containers": [
+            _container(record, c, document.container(c.name) if document is not None else None)
+            for c in record.containers
+        ],
+        "createdAt": record.created_at,
+        "desiredStatus": record.desired_status,
+        "enableExecuteCommand": record.enable_execute_command,
+        "group": record.group,
+        "healthStatus": roll_up(record, document) if document is not None else "UNKNOWN",
+        "lastStatus": record.last_status,
+        "launchType": record.launch_type,
+        "overrides": _overrides(record),
+        "tags": to_list(record.tags) if tags else [],
+        "version": record.version,
+    }
+    if record.connectivity_at is not None:
+        shape["connectivity"] = "CONNECTED"
+        shape["connectivityAt"] = record.connectivity_at
+    if record.ephemeral_storage_gib is not None:
+        shape["ephemeralStorage"] = {"sizeInGiB": record.ephemeral_storage_gib}
+    optional = {
+        "capacityProviderName": record.capacity_provider,
+        "cpu": record.cpu,
+        "memory": record.memory,
+        "platformVersion": record.platform_version,
+        "platformFamily": record.platform_family,
+        "startedBy": record.started_by,
+        "pullStartedAt": record.pull_started_at,
+        "pullStoppedAt": record.pull_stopped_at,
+        "startedAt": record.started_at,
+        "stoppingAt": record.stopping_at,
+        "executionStoppedAt": record.execution_stopped_at,
+        "stoppedAt": record.stopped_at,
+        "stopCode": record.stop_code,
+        "stoppedReason": record.stopped_reason,
+    }
+    shape |= {name: value for name, value in optional.items() if value is not None}
+    return shape
+
+
+# Task records are immutable: what one looks like is worked out once, until a newer record takes its place.
+_shapes: dict[tuple[str, bool], tuple[Task, msgspec.Raw]] = {}
+_SHAPES_KEPT = 4096
+
+
+def cached_task(view: View, record: Task, *, tags: bool = False) -> msgspec.Raw:
+    """`task` as JSON, encoded once per record."""
+    key = (record.arn, tags)
+    hit = _shapes.get(key)
+    if hit is not None and hit[0] is record:
+        return hit[1]
+    raw = msgspec.Raw(msgspec.json.encode(task(view, record, tags=tags)))
+    if len(_shapes) >= _SHAPES_KEPT:
+        _shapes.clear()
+    _shapes[key] = (record, raw)
+    return raw
+
+
+def _attachment(record: Task, interface: Interface) -> Shape:
+    details = [{"name": "subnetId", "value": interface.subnet_id}]
+    if interface.ipv4 is not None:
+        details += [
+            {"name": "networkInterfaceId", "value": interface.interface_id or ""},
+            {"name": "macAddress", "value": interface.mac or ""},
+            {"name": "privateDnsName", "value": private_dns_name(interface.ipv4, record.region)},
+            {"name": "privateIPv4Address", "value": interface.ipv4},
+        ]
+    status = "PRECREATED" if interface.ipv4 is None else "ATTACHED" if record.last_status in _ATTACHED else "DETACHING"
+    if record.last_status == "STOPPED":
+        status = "DELETED"
+    return {"id": interface.attachment_id, "type": "ElasticNetworkInterface", "status": status, "details": details}
+
+
+def _container(record: Task, container: Container, definition: Any) -> Shape:
+    interface = record.interface
+    shape: Shape = {
+        "containerArn": container.id,
+        "taskArn": record.arn,
+        "name": container.name,
+        "image": container.image,
+        "lastStatus": container.last_status,
+        "networkInterfaces": [],
+        "healthStatus": container.health if definition is not None and definition.health_check else "UNKNOWN",
+        "cpu": str(definition.cpu or 0) if definition is not None else "0",
+    }
+    if interface is not None and interface.ipv4 is not None:
+        shape["networkInterfaces"] = [{"attachmentId": interface.attachment_id, "privateIpv4Address": interface.ipv4}]
+    if definition is not None and definition.memory is not None:
+        shape["memory"] = str(definition.memory)
+    if definition is not None and definition.memory_reservation is not None:
+        shape["memoryReservation"] = str(definition.memory_reservation)
+    if record.enable_execute_command:
+        running = container.known == "RUNNING"
+        shape["managedAgents"] = [
+            {"name": "ExecuteCommandAgent", "lastStatus": "PENDING" if not running else "STOPPED"}
+        ]
+    optional = {
+        "imageDigest": container.image_digest,
+        "runtimeId": container.runtime_id,
+        "exitCode": container.exit_code,
+        "reason": container.reason,
+    }
+    return shape | {name: value for name, value in optional.items() if value is not None}
+
+
+def _overrides(record: Task) -> Shape:
+    given = record.overrides or {}
+    named = {o.get("name"): o for o in given.get("containerOverrides") or ()}
+    shape = {key: value for key, value in given.items() if key != "containerOverrides"}
+    shape["containerOverrides"] = [named.get(c.name) or {"name": c.name} for c in record.containers]
+    shape.setdefault("inferenceAcceleratorOverrides", [])
+    return shape
+
+
+# --- services --------------------------------------------------------------------------------------------------------
+def service(view: View, record: Service, *, tags: bool = False, events: bool = True) -> Shape:
+    revision = view.get(REVISIONS, record.revision_arn)
+    assert revision is not None, "a service keeps the revision it was made of"
+    living = view.find(TASKS, "service", record.arn)
+    shape: Shape = {
+        "serviceArn": record.arn,
+        "serviceName": record.name,
+        "clusterArn": record.cluster_arn,
+        "loadBalancers": msgspec.to_builtins(revision.load_balancers),
+        "serviceRegistries": list(revision.service_registries),
+        "status": record.status,
+        "desiredCount": record.desired_count,
+        "runningCount": sum(1 for t in living if t.last_status == "RUNNING"),
+        "pendingCount": sum(1 for t in living if t.last_status in PENDING),
+        "taskDefinition": revision.task_definition_arn,
+        "deploymentConfiguration": _deployment_configuration(record),
+        "deployments": [_deployment(view, record, d, living) for d in record.deployments],
+        "events": [],
+        "createdAt": record.created_at,
+        "createdBy": record.created_by,
+        "placementConstraints": list(record.placement_constraints),
+        "placementStrategy": list(record.placement_strategy),
+        "schedulingStrategy": record.scheduling_strategy,
+        "deploymentController": {"type": record.controller},
+        "enableECSManagedTags": record.managed_tags,
+        "propagateTags": record.propagate_tags,
+        "enableExecuteCommand": record.enable_execute_command,
+        "availabilityZoneRebalancing": record.az_rebalancing,
+    }
+    shape |= _compute(revision)
+    if revision.network is not None:
+        shape["networkConfiguration"] = {"awsvpcConfiguration": awsvpc(revision)}
+    if events:
+        newest = sorted(view.find(SERVICE_EVENTS, "service", record.arn), key=lambda e: -e.sequence)[:100]
+        shape["events"] = [event(e) for e in newest]
+    if record.role_arn is not None:
+        shape["roleArn"] = record.role_arn
+    if record.health_check_grace_period is not None:
+        shape["healthCheckGracePeriodSeconds"] = record.health_check_grace_period
+    elif revision.load_balancers:
+        shape["healthCheckGracePeriodSeconds"] = 0
+    if record.deployments:
+        shape["currentServiceDeployment"] = record.deployments[0].service_deployment_arn
+        shape["currentServiceRevisions"] = [
+            {
+                "arn": d.revision_arn,
+                "requestedTaskCount": record.desired_count if d.status == "PRIMARY" else 0,
+                "runningTaskCount": sum(1 for t in living if t.deployment_id == d.id and t.last_status == "RUNNING"),
+                "pendingTaskCount": sum(1 for t in living if t.deployment_id == d.id and t.last_status in PENDING),
+            }
+            for d in record.deployments
+        ]
+    if tags:
+        shape["tags"] = to_list(record.tags)
+    return shape
+
+
+def awsvpc(revision: Revision) -> Shape:
+    assert revision.network is not None
+    return {
+        "subnets": list(revision.network.subnets),
+        "securityGroups": list(revision.network.security_groups or ()),
+        "assignPublicIp": revision.network.assign_public_ip or "DISABLED",
+    }
+
+
+def event(record: ServiceEvent) -> Shape:
+    return {"id": record.uuid, "createdAt": record.created_at, "message": record.message}
+
+
+def _compute(revision: Revision) -> Shape:
+    shape: Shape = {}
+    if revision.strategy:
+        shape["capacityProviderStrategy"] = strategy(revision.strategy)
+    elif revision.launch_type is not None:
+        shape["launchType"] = revision.launch_type
+    if revision.platform_version is not None:
+        shape |= {"platformVersion": revision.platform_version, "platformFamily": "Linux"}
+    return shape
+
+
+def _deployment_configuration(record: Service) -> Shape:
+    configuration = record.deployment_configuration
+    breaker: Shape = {
+        "enable": configuration.circuit_breaker.enable,
+        "rollback": configuration.circuit_breaker.rollback,
+    }
+    if configuration.circuit_breaker.threshold_configuration is not None:
+        breaker["thresholdConfiguration"] = configuration.circuit_breaker.threshold_configuration
+    if configuration.circuit_breaker.reset_on_healthy_task is not None:
+        breaker["resetOnHealthyTask"] = configuration.circuit_breaker.reset_on_healthy_task
+    shape: Shape = {
+        "deploymentCircuitBreaker": breaker,
+        "maximumPercent": configuration.maximum_percent,
+        "minimumHealthyPercent": configuration.minimum_healthy_percent,
+        "strategy": "ROLLING",
+        "bakeTimeInMinutes": 0,
+    }
+    if configuration.alarms is not None:
+        shape["alarms"] = configuration.alarms
+    return shape
+
+
+def _deployment(view: View, record: Service, deployment: Deployment, living: Any) -> Shape:
+    revision = view.get(REVISIONS, deployment.revision_arn)
+    assert revision is not None
+    mine = [t for t in living if t.deployment_id == deployment.id]
+    shape: Shape = {
+        "id": deployment.id,
+        "status": deployment.status,
+        "taskDefinition": revision.task_definition_arn,
+        "desiredCount": record.desired_count if deployment.status == "PRIMARY" else 0,
+        "pendingCount": sum(1 for t in mine if t.last_status in PENDING),
+        "runningCount": sum(1 for t in mine if t.last_status == "RUNNING"),
+        "failedTasks": deployment.failed_tasks,
+        "createdAt": deployment.created_at,
+        "updatedAt": deployment.updated_at,
+        "rolloutState": deployment.rollout_state,
+        "rolloutStateReason": deployment.rollout_reason,
+    }
+    shape |= _compute(revision)
+    if revision.platform_version is not None:
+        shape["platformVersion"] = "1.4.0" if revision.platform_version == "LATEST" else revision.platform_version
+    if revision.network is not None:
+        shape["networkConfiguration"] = {"awsvpcConfiguration": awsvpc(revision)}
+    return shape
+
+
+# --- service deployments and revisions -------------------------------------------------------------------------------
+def service_deployment(view: View, record: ServiceDeployment, *, brief: bool = False) -> Shape:
+    optional = {
+        "startedAt": record.started_at,
+        "finishedAt": record.finished_at,
+        "statusReason": record.status_reason,
+    }
+    shape: Shape = {
+        "serviceDeploymentArn": record.arn,
+        "serviceArn": record.service_arn,
+        "clusterArn": record.cluster_arn,
+        "createdAt": record.created_at,
+        "status": record.status,
+    } | {name: value for name, value in optional.items() if value is not None}
+    if brief:
+        return shape | {"targetServiceRevisionArn": record.target_revision}
+    shape["updatedAt"] = record.updated_at or record.created_at
+    shape["sourceServiceRevisions"] = [_revision_summary(view, record, arn) for arn in record.source_revisions]
+    shape["targetServiceRevision"] = _revision_summary(view, record, record.target_revision)
+    service = view.get(SERVICES, record.service_arn)
+    if service is not None:
+        shape["deploymentConfiguration"] = _deployment_configuration(service)
+    shape["deploymentCircuitBreaker"] = {
+        "status": record.breaker_status,
+        "failureCount": record.failure_count,
+        "threshold": record.threshold,
+    }
+    if record.rollback_reason is not None:
+        shape["rollback"] = {
+            "reason": record.rollback_reason,
+            "startedAt": record.rollback_started_at,
+            "serviceRevisionArn": record.rollback_revision,
+        }
+    return shape
+
+
+def _revision_summary(view: View, record: ServiceDeployment, arn: str) -> Shape:
+    service = view.get(SERVICES, record.service_arn)
+    deployments = [d for d in service.deployments if d.revision_arn == arn] if service is not None else []
+    ids = {d.id for d in deployments}
+    mine = [t for t in view.find(TASKS, "service", record.service_arn) if t.deployment_id in ids]
+    primary = any(d.status == "PRIMARY" for d in deployments)
+    return {
+        "arn": arn,
+        "requestedTaskCount": service.desired_count if primary and service is not None else 0,
+        "runningTaskCount": sum(1 for t in mine if t.last_status == "RUNNING"),
+        "pendingTaskCount": sum(1 for t in mine if t.last_status in PENDING),
+    }
+
+
+def service_revision(view: View, record: Revision) -> Shape:
+    definition = view.get(TASK_DEFINITIONS, record.task_definition_arn)
+    images = []
+    for c in definition.document.container_definitions if definition is not None else ():
+        image: Shape = {"containerName": c.name, "image": c.image}
+        if (c.name or "") in record.images:
+            image["imageDigest"] = record.images[c.name or ""]
+        images.append(image)
+    shape: Shape = {
+        "serviceRevisionArn": record.arn,
+        "serviceArn": record.service_arn,
+        "clusterArn": record.cluster_arn,
+        "taskDefinition": record.task_definition_arn,
+        "loadBalancers": msgspec.to_builtins(record.load_balancers),
+        "serviceRegistries": list(record.service_registries),
+        "containerImages": images,
+        "guardDutyEnabled": False,
+        "serviceConnectConfiguration": {"enabled": False},
+        "createdAt": record.created_at,
+    }
+    if record.network is not None:
+        shape["networkConfiguration"] = {"awsvpcConfiguration": awsvpc(record)}
+    return shape | _compute(record)

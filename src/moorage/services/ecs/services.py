@@ -1,0 +1,379 @@
+"""Service operations (semantics ecs-services §1–§3). They write what should be; the service controller makes it so."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from moorage.decide.rollout.circuit_breaker import threshold
+from moorage.domain import sentences
+from moorage.domain.clock import Clock, Ids
+from moorage.domain.cluster import Cluster
+from moorage.domain.errors import AwsError
+from moorage.domain.service import (
+    Deployment,
+    DeploymentConfiguration,
+    Revision,
+    Service,
+    ServiceDeployment,
+)
+from moorage.domain.task import LoadBalancerRef
+from moorage.domain.task_definition import TaskDefinition
+from moorage.services.base import Provider, RequestContext, operation
+from moorage.services.ecs import compute, networking, present, resolve
+from moorage.services.ecs.paging import page
+from moorage.services.ecs.tags import to_mapping
+from moorage.services.ecs.validate_service import (
+    check_load_balancers,
+    check_unsupported,
+    deployment_configuration,
+    refuse,
+)
+from moorage.services.lookups import NetworkLookup
+from moorage.store.api import StoreApi, Transaction
+from moorage.store.tables.ecs import REVISIONS, SERVICE_DEPLOYMENTS, SERVICES
+
+_NAME = re.compile(r"[a-zA-Z0-9\-_]{1,255}")
+
+
+class ServiceOperations(Provider):
+    _store: StoreApi
+    _clock: Clock
+    _ids: Ids
+    _networks: NetworkLookup
+
+    @operation("CreateService")
+    async def create_service(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
+        name = request["serviceName"]
+        if not _NAME.fullmatch(name):
+            raise refuse(rf"ServiceName must match ^[a-zA-Z0-9\-_]{{1,255}}$, but was {name}")
+        cluster = resolve.cluster(self._store, ctx.scope, request.get("cluster"))
+        check_unsupported(request)
+        desired = _desired_count(request.get("desiredCount"))
+        configuration = deployment_configuration(DeploymentConfiguration(), request.get("deploymentConfiguration"))
+        if not request.get("taskDefinition"):
+            raise refuse("TaskDefinition can not be blank.")
+        definition = self._service_definition(ctx, request["taskDefinition"])
+        chosen = compute.resolve(cluster, definition, request)
+        network = await networking.check(
+            self._networks, ctx.scope, definition.document, chosen.launches_on, request.get("networkConfiguration")
+        )
+        load_balancers = msgspec.convert(request.get("loadBalancers") or [], tuple[LoadBalancerRef, ...])
+        check_load_balancers(self._store, ctx.scope, definition.document, load_balancers)
+        now = self._clock.now()
+        arn = ctx.scope.arn("ecs", f"service/{cluster.name}/{name}")
+        revision = Revision(
+            arn="",
+            service_arn=arn,
+            cluster_arn=cluster.arn,
+            number="",
+            created_at=now,
+            task_definition_arn=definition.arn,
+            launch_type=chosen.launch_type,
+            strategy=chosen.strategy,
+            platform_version=chosen.platform_version,
+            network=network.configuration if network is not None else None,
+            load_balancers=load_balancers,
+            service_registries=tuple(request.get("serviceRegistries") or ()),
+        )
+        linked = bool(load_balancers or network is not None or revision.service_registries)
+        grace = request.get("healthCheckGracePeriodSeconds")
+        service = Service(
+            arn=arn,
+            account=ctx.account,
+            region=ctx.region,
+            cluster_arn=cluster.arn,
+            name=name,
+            status="ACTIVE",
+            desired_count=desired,
+            revision_arn="",
+            created_at=now,
+            created_by=ctx.principal_arn,
+            deployments=(),
+            deployment_configuration=configuration,
+            health_check_grace_period=grace if grace is not None else (0 if load_balancers else None),
+            propagate_tags=request.get("propagateTags") or "NONE",
+            managed_tags=bool(request.get("enableECSManagedTags")),
+            enable_execute_command=bool(request.get("enableExecuteCommand")),
+            az_rebalancing=request.get("availabilityZoneRebalancing") or "DISABLED",
+            placement_constraints=tuple(request.get("placementConstraints") or ()),
+            placement_strategy=tuple(request.get("placementStrategy") or ()),
+            role_arn=_service_linked_role(ctx) if linked else None,
+            client_token=_fingerprint(request),
+            tags=to_mapping(request.get("tags")),
+        )
+
+        def write(tx: Transaction) -> Service:
+            resolve.cluster(tx, ctx.scope, request.get("cluster"))
+            existing = tx.get(SERVICES, arn)
+            if existing is not None and existing.status == "DRAINING":
+                raise refuse("Unable to Start a service that is still Draining.")
+            if existing is not None and existing.status == "ACTIVE":
+                if existing.client_token == service.client_token:
+                    return existing
+                raise refuse("Creation of service was not idempotent.")
+            check_load_balancers(tx, ctx.scope, definition.document, load_balancers)
+            if network is not None:
+                network.remember(tx)
+            # A new service of an old name tells its own story: numbering goes on, so that no event id comes twice.
+            count = existing.event_count if existing is not None else 0
+            return self._deploy(tx, replace(service, event_count=count), revision, now)
+
+        created = await self._store.update(write)
+        return {"service": present.service(self._store, created, tags=True)}
+
+    def _deploy(self, tx: Transaction, service: Service, revision: Revision, now: float) -> Service:
+        """A new PRIMARY deployment of `revision`; what was PRIMARY becomes ACTIVE and drains (§3.1, §3.2)."""
+        number = self._ids.digits(19)
+        cluster = resolve.cluster_name(service.cluster_arn)
+        scope_path = f"{cluster}/{service.name}"
+        base = service.arn.split(":service/", 1)[0]
+        revision = replace(
+            revision, arn=f"{base}:service-revision/{scope_path}/{number}", number=number, created_at=now
+        )
+        tx.put(REVISIONS, revision)
+        breaker = service.deployment_configuration.circuit_breaker
+        record = ServiceDeployment(
+            arn=f"{base}:service-deployment/{scope_path}/{self._ids.url_safe(21)}",
+            service_arn=service.arn,
+            cluster_arn=service.cluster_arn,
+            target_revision=revision.arn,
+            source_revisions=tuple(dict.fromkeys(d.revision_arn for d in service.deployments)),
+            created_at=now,
+            status="IN_PROGRESS",
+            started_at=now,
+            updated_at=now,
+            threshold=threshold(breaker, service.desired_count),
+            breaker_status="MONITORING" if breaker.enable else "DISABLED",
+        )
+        tx.put(SERVICE_DEPLOYMENTS, record)
+        for old in service.deployments:
+            superseded = tx.get(SERVICE_DEPLOYMENTS, old.service_deployment_arn)
+            if superseded is not None and superseded.status in ("PENDING", "IN_PROGRESS", "ROLLBACK_IN_PROGRESS"):
+                tx.put(
+                    SERVICE_DEPLOYMENTS,
+                    replace(
+                        superseded,
+                        status="STOPPED",
+                        finished_at=now,
+                        updated_at=now,
+                        status_reason="A newer deployment of the service superseded this one.",
+                    ),
+                )
+        deployment = Deployment(
+            id=f"ecs-svc/{number}",
+            status="PRIMARY",
+            revision_arn=revision.arn,
+            service_deployment_arn=record.arn,
+            created_at=now,
+            updated_at=now,
+            rollout_reason=sentences.in_progress(f"ecs-svc/{number}"),
+        )
+        older = tuple(replace(d, status="ACTIVE", updated_at=now) for d in service.deployments)
+        return tx.put(
+            SERVICES,
+            replace(service, revision_arn=revision.arn, deployments=(deployment, *older), steady_since=None),
+        )
+
+    @operation("UpdateService")
+    async def update_service(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
+        cluster = resolve.cluster(self._store, ctx.scope, request.get("cluster"))
+        service, revision = self._current(ctx, cluster, request["service"])
+        check_unsupported(request)
+        desired = _desired_count(request["desiredCount"]) if request.get("desiredCount") is not None else None
+        configuration = deployment_configuration(
+            service.deployment_configuration, request.get("deploymentConfiguration")
+        )
+        wanted, network = await self._wanted_revision(ctx, cluster, revision, request)
+        now = self._clock.now()
+        force = bool(request.get("forceNewDeployment"))
+
+        def write(tx: Transaction) -> Service:
+            current = tx.get(SERVICES, service.arn)
+            if current is None or current.status != "ACTIVE":
+                raise AwsError("ServiceNotActiveException", "Service was not ACTIVE.")
+            changed = replace(
+                current,
+                desired_count=current.desired_count if desired is None else desired,
+                deployment_configuration=configuration,
+                **_plain_changes(request),
+            )
+            if changed.desired_count != current.desired_count:
+                changed = replace(changed, steady_since=None)
+            newest = tx.get(REVISIONS, current.revision_arn)
+            assert newest is not None
+            check_load_balancers(
+                tx,
+                ctx.scope,
+                self._service_definition(ctx, wanted.task_definition_arn, quiet=True).document,
+                wanted.load_balancers,
+            )
+            if network is not None:
+                network.remember(tx)
+            if force or not _same(newest, wanted):
+                return self._deploy(tx, changed, wanted, now)
+            return tx.put(SERVICES, changed)
+
+        updated = await self._store.update(write)
+        return {"service": present.service(self._store, updated, tags=True)}
+
+    async def _wanted_revision(
+        self, ctx: RequestContext, cluster: Cluster, revision: Revision, request: dict[str, Any]
+    ) -> tuple[Revision, networking.CheckedNetwork | None]:
+        """The revision that the service should have after the update; checked as CreateService checks."""
+        identifier = request.get("taskDefinition")
+        definition = self._service_definition(ctx, identifier or revision.task_definition_arn, quiet=identifier is None)
+        changed = replace(revision, task_definition_arn=definition.arn)
+        if request.get("capacityProviderStrategy") or request.get("platformVersion"):
+            asked = {"platformVersion": request.get("platformVersion") or revision.platform_version}
+            if request.get("capacityProviderStrategy"):
+                asked["capacityProviderStrategy"] = request["capacityProviderStrategy"]
+            elif revision.strategy:
+                asked["capacityProviderStrategy"] = present.strategy(revision.strategy)
+            else:
+                asked["launchType"] = revision.launch_type
+            chosen = compute.resolve(cluster, definition, asked)
+            changed = replace(
+                changed,
+                launch_type=chosen.launch_type,
+                strategy=chosen.strategy,
+                platform_version=chosen.platform_version,
+            )
+        launches_on = "FARGATE" if changed.strategy else changed.launch_type or "EC2"
+        if launches_on not in definition.compatibilities:
+            raise refuse(f"Task definition does not support launch_type {launches_on}.")
+        network = None
+        if request.get("networkConfiguration") is not None:
+            network = await networking.check(
+                self._networks, ctx.scope, definition.document, launches_on, request["networkConfiguration"]
+            )
+            changed = replace(changed, network=network.configuration if network is not None else None)
+        elif definition.document.network_mode == "awsvpc" and changed.network is None:
+            raise refuse("Network Configuration must be provided when networkMode 'awsvpc' is specified.")
+        elif definition.document.network_mode != "awsvpc" and changed.network is not None:
+            raise refuse("Network Configuration is not valid for the given networkMode of this task definition.")
+        if request.get("loadBalancers") is not None:
+            changed = replace(
+                changed, load_balancers=msgspec.convert(request["loadBalancers"], tuple[LoadBalancerRef, ...])
+            )
+        if request.get("serviceRegistries") is not None:
+            changed = replace(changed, service_registries=tuple(request["serviceRegistries"]))
+        return changed, network
+
+    @operation("DescribeServices")
+    async def describe_services(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
+        cluster = resolve.cluster(self._store, ctx.scope, request.get("cluster"))
+        wanted = request["services"]
+        if not wanted:
+            raise refuse("Services cannot be empty.")
+        if len(wanted) > 10:
+            raise refuse("Services can have at most 10 items.")
+        tags = "TAGS" in (request.get("include") or ())
+        found, failures = [], []
+        for identifier in wanted:
+            service = resolve.service(self._store, ctx.scope, cluster, identifier)
+            if service is None:
+                failures.append({"arn": resolve.service_arn(ctx.scope, cluster, identifier), "reason": "MISSING"})
+            else:
+                found.append(present.service(self._store, service, tags=tags))
+        return {"services": found, "failures": failures}
+
+    @operation("ListServices")
+    async def list_services(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
+        cluster = resolve.cluster(self._store, ctx.scope, request.get("cluster"))
+        launch_type, scheduling = request.get("launchType"), request.get("schedulingStrategy")
+        arns = []
+        for status in ("ACTIVE", "DRAINING"):
+            for service in self._store.find(SERVICES, "cluster", (cluster.arn, status)):
+                revision = self._store.get(REVISIONS, service.revision_arn)
+                if launch_type and (revision is None or revision.launch_type != launch_type):
+                    continue
+                if scheduling and service.scheduling_strategy != scheduling:
+                    continue
+                arns.append(service.arn)
+        chosen, token = page(sorted(arns), request, default=10)
+        return {"serviceArns": chosen, "nextToken": token}
+
+    @operation("DeleteService")
+    async def delete_service(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
+        force = bool(request.get("force"))
+
+        def write(tx: Transaction) -> Service:
+            cluster = resolve.cluster(tx, ctx.scope, request.get("cluster"))
+            service = resolve.service(tx, ctx.scope, cluster, request["service"])
+            if service is None or service.status == "INACTIVE":
+                raise AwsError("ServiceNotFoundException", "Service not found.")
+            if service.status == "DRAINING":
+                return service
+            if service.desired_count > 0 and not force:
+                raise refuse("The service cannot be stopped while it is scaled above 0.")
+            return tx.put(SERVICES, replace(service, status="DRAINING", desired_count=0, steady_since=None))
+
+        deleted = await self._store.update(write)
+        return {"service": present.service(self._store, deleted)}
+
+    def _current(self, ctx: RequestContext, cluster: Cluster, identifier: str) -> tuple[Service, Revision]:
+        service = resolve.service(self._store, ctx.scope, cluster, identifier)
+        if service is None:
+            raise AwsError("ServiceNotFoundException", "Service not found.")
+        if service.status != "ACTIVE":
+            raise AwsError("ServiceNotActiveException", "Service was not ACTIVE.")
+        revision = self._store.get(REVISIONS, service.revision_arn)
+        assert revision is not None, "a service keeps the revision it was made of"
+        return service, revision
+
+    def _service_definition(self, ctx: RequestContext, identifier: str, *, quiet: bool = False) -> TaskDefinition:
+        """`quiet`: the service has it already, so an INACTIVE revision is fine."""
+        definition = resolve.task_definition(self._store, ctx.scope, identifier)
+        if definition is None:
+            raise AwsError("ClientException", "TaskDefinition not found.")
+        if definition.status != "ACTIVE" and not quiet:
+            raise AwsError("ClientException", "TaskDefinition is inactive")
+        return definition
+
+
+def _same(a: Revision, b: Revision) -> bool:
+    """Do two revisions ask for the same tasks?"""
+    return replace(a, arn="", number="", created_at=0, images={}) == replace(
+        b, arn="", number="", created_at=0, images={}
+    )
+
+
+def _plain_changes(request: dict[str, Any]) -> dict[str, Any]:
+    """Members of UpdateService that take effect at once, without new tasks (§3.2)."""
+    names = {
+        "healthCheckGracePeriodSeconds": "health_check_grace_period",
+        "enableExecuteCommand": "enable_execute_command",
+        "enableECSManagedTags": "managed_tags",
+        "propagateTags": "propagate_tags",
+        "availabilityZoneRebalancing": "az_rebalancing",
+    }
+    changes = {ours: request[theirs] for theirs, ours in names.items() if request.get(theirs) is not None}
+    for theirs, ours in (
+        ("placementConstraints", "placement_constraints"),
+        ("placementStrategy", "placement_strategy"),
+    ):
+        if request.get(theirs) is not None:
+            changes[ours] = tuple(request[theirs])
+    return changes
+
+
+def _desired_count(value: Any) -> int:
+    if value is None:
+        raise refuse("desiredCount is required for services with the REPLICA scheduling strategy.")
+    if value < 0:
+        raise refuse("desiredCount cannot be a negative number.")
+    return int(value)
+
+
+def _service_linked_role(ctx: RequestContext) -> str:
+    return f"arn:aws:iam::{ctx.account}:role/aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS"
+
+
+def _fingerprint(request: dict[str, Any]) -> str:
+    """What makes two CreateService calls identical."""
+    relevant = {k: v for k, v in request.items() if k != "clientToken"}
+    return str(msgspec.json.encode(relevant, order="sorted"), "utf-8")

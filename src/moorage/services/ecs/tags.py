@@ -1,0 +1,106 @@
+"""Tags: validation and the three tag operations, for every kind of ECS resource (semantics ecs-tasks §11)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from moorage.domain.errors import AwsError
+from moorage.services.base import Provider, RequestContext, operation
+from moorage.store.api import StoreApi, Table, Transaction
+from moorage.store.tables.ecs import CLUSTERS, SERVICES, TASK_DEFINITIONS, TASKS
+
+MOST = 50
+_PATTERN = re.compile(r"[\w\s.:/=+\-@]*", re.UNICODE)
+
+
+def to_mapping(tags: Sequence[Mapping[str, str]] | None) -> dict[str, str]:
+    """API tag list → mapping, validated. Raises InvalidParameterException."""
+    found: dict[str, str] = {}
+    for tag in tags or ():
+        key, value = tag.get("key") or "", tag.get("value") or ""
+        if not 1 <= len(key) <= 128 or not _PATTERN.fullmatch(key):
+            raise AwsError("InvalidParameterException", f"Tag key '{key}' is not valid.")
+        if len(value) > 256 or not _PATTERN.fullmatch(value):
+            raise AwsError("InvalidParameterException", f"Tag value '{value}' is not valid.")
+        if key.lower().startswith("aws:"):
+            raise AwsError("InvalidParameterException", "aws: prefixed tag key names are not allowed for external use.")
+        if key in found:
+            raise AwsError("InvalidParameterException", f"Duplicate tag key '{key}'.")
+        found[key] = value
+    if len(found) > MOST:
+        raise AwsError("InvalidParameterException", f"The maximum number of tags is {MOST}.")
+    return found
+
+
+def to_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"key": key, "value": value} for key, value in tags.items()]
+
+
+def _table_of(arn: str) -> Table[Any]:
+    kind = arn.split(":", 5)[-1].split("/", 1)[0]
+    tables: dict[str, Table[Any]] = {
+        "cluster": CLUSTERS,
+        "service": SERVICES,
+        "task": TASKS,
+        "task-definition": TASK_DEFINITIONS,
+    }
+    if not arn.startswith("arn:aws:ecs:") or kind not in tables:
+        raise AwsError("InvalidParameterException", f"The specified resource ARN '{arn}' is not valid.")
+    return tables[kind]
+
+
+class TagOperations(Provider):
+    _store: StoreApi
+
+    @operation("TagResource")
+    async def tag_resource(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
+        added = to_mapping(request["tags"])
+
+        def merge(tags: Mapping[str, str]) -> dict[str, str]:
+            merged = dict(tags) | added
+            if len(merged) > MOST:
+                raise AwsError("InvalidParameterException", f"The maximum number of tags is {MOST}.")
+            return merged
+
+        await self._store.update(lambda tx: _change(tx, ctx, request["resourceArn"], merge))
+        return {}
+
+    @operation("UntagResource")
+    async def untag_resource(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
+        gone = set(request["tagKeys"])
+        await self._store.update(
+            lambda tx: _change(
+                tx, ctx, request["resourceArn"], lambda tags: {k: v for k, v in tags.items() if k not in gone}
+            )
+        )
+        return {}
+
+    @operation("ListTagsForResource")
+    async def list_tags_for_resource(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
+        arn = request["resourceArn"]
+        record = self._store.get(_table_of(arn), arn)
+        if record is None or (record.account, record.region) != (ctx.account, ctx.region):
+            raise _missing(arn)
+        return {"tags": to_list(record.tags)}
+
+
+def _change(tx: Transaction, ctx: RequestContext, arn: str, change: Any) -> None:
+    table = _table_of(arn)
+    record = tx.get(table, arn)
+    if record is None or (record.account, record.region) != (ctx.account, ctx.region):
+        raise _missing(arn)
+    tx.put(table, replace(record, tags=change(record.tags)))
+
+
+def _missing(arn: str) -> AwsError:
+    kind = arn.split(":", 5)[-1].split("/", 1)[0]
+    if kind == "cluster":
+        return AwsError("ClusterNotFoundException", "Cluster not found.")
+    return AwsError(
+        "InvalidParameterException",
+        "The specified " + kind.replace("-", " ") + " was not found. Specify a valid ARN and try again.",
+    )

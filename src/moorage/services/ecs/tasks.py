@@ -1,0 +1,312 @@
+"""Task operations: RunTask, StopTask and the reads (semantics ecs-tasks §2, §5, §9, §12)."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+from msgspec.structs import replace
+
+from moorage.decide.new_task import new_task
+from moorage.decide.placement.fargate import choose_provider, choose_subnet
+from moorage.domain import sentences
+from moorage.domain.clock import Clock, Ids
+from moorage.domain.cluster import Cluster
+from moorage.domain.errors import AwsError
+from moorage.domain.task import Task
+from moorage.domain.task_definition import Document, TaskDefinition
+from moorage.services.base import Provider, RequestContext, operation
+from moorage.services.ecs import compute, fargate, networking, present, resolve
+from moorage.services.ecs.idempotency import Idempotency
+from moorage.services.ecs.paging import page
+from moorage.services.ecs.tags import to_mapping
+from moorage.services.lookups import NetworkLookup
+from moorage.store.api import StoreApi, Transaction
+from moorage.store.tables.ecs import TASKS
+
+MOST_AT_ONCE = 10
+OVERRIDES_LIMIT = 8192
+PROTECTION_MINUTES = 120
+
+
+def _refuse(message: str) -> AwsError:
+    return AwsError("InvalidParameterException", message)
+
+
+class TaskOperations(Provider):
+    _store: StoreApi
+    _clock: Clock
+    _ids: Ids
+    _networks: NetworkLookup
+    _idempotency: Idempotency
+
+    @operation("RunTask")
+    async def run_task(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
+        cluster = resolve.cluster(self._store, ctx.scope, request.get("cluster"))
+        definition = self._definition(ctx, request["taskDefinition"])
+        count = request.get("count") if request.get("count") is not None else 1
+        if not isinstance(count, int) or not 1 <= count <= MOST_AT_ONCE:
+            raise _refuse(f"count must be between 1 and {MOST_AT_ONCE}.")
+        chosen = compute.resolve(cluster, definition, request)
+        overrides = request.get("overrides") or None
+        check_overrides(definition.document, overrides, chosen.launches_on)
+        if request.get("propagateTags") == "SERVICE":
+            raise _refuse("propagateTags SERVICE is not supported when running a task that is not part of a service.")
+        tags = to_mapping(request.get("tags"))
+        if chosen.launches_on == "EC2":
+            raise _refuse("No Container Instances were found in your cluster.")
+        network = await networking.check(
+            self._networks, ctx.scope, definition.document, chosen.launches_on, request.get("networkConfiguration")
+        )
+
+        def write(tx: Transaction) -> list[str]:
+            again = self._idempotency.replayed(tx, ctx, "RunTask", request)
+            if again is not None:
+                return again
+            resolve.cluster(tx, ctx.scope, request.get("cluster"))
+            if network is not None:
+                network.remember(tx)
+            arns = [
+                tx.put(TASKS, task).arn
+                for task in self._new_tasks(tx, ctx, cluster, definition, request, count, chosen, network, tags)
+            ]
+            self._idempotency.remember(tx, ctx, "RunTask", request, arns)
+            return arns
+
+        arns = await self._store.update(write)
+        found = [task for arn in arns if (task := self._store.get(TASKS, arn)) is not None]
+        return {"tasks": [present.task(self._store, task, tags=True) for task in found], "failures": []}
+
+    def _new_tasks(
+        self,
+        tx: Transaction,
+        ctx: RequestContext,
+        cluster: Cluster,
+        definition: TaskDefinition,
+        request: dict[str, Any],
+        count: int,
+        chosen: compute.Compute,
+        network: networking.CheckedNetwork | None,
+        tags: dict[str, str],
+    ) -> list[Task]:
+        group = request.get("group") or f"family:{definition.family}"
+        carried = dict(definition.tags) if request.get("propagateTags") == "TASK_DEFINITION" else {}
+        if request.get("enableECSManagedTags"):
+            carried["aws:ecs:clusterName"] = cluster.name
+        zones: Counter[str] = Counter()
+        subnets: Counter[str] = Counter()
+        providers: Counter[str] = Counter()
+        made: list[Task] = []
+        for _ in range(count):
+            subnet = None
+            if network is not None:
+                options = [(s.subnet_id, s.availability_zone) for s in network.subnets]
+                subnet_id = choose_subnet(options, zones, subnets)
+                where = next(s for s in network.subnets if s.subnet_id == subnet_id)
+                subnet = (where.subnet_id, where.vpc_id, where.availability_zone)
+                zones[where.availability_zone] += 1
+                subnets[subnet_id] += 1
+            provider = choose_provider(chosen.strategy, providers) if chosen.strategy else None
+            if provider is not None:
+                providers[provider] += 1
+            made.append(
+                new_task(
+                    arn=ctx.scope.arn("ecs", f"task/{cluster.name}/{self._ids.hex(32)}"),
+                    cluster_arn=cluster.arn,
+                    definition=definition,
+                    group=group,
+                    launch_type=chosen.launches_on,
+                    now=self._clock.now(),
+                    new_uuid=self._ids.uuid,
+                    network=network.configuration if network is not None else None,
+                    subnet=subnet,
+                    security_groups=(network.configuration.security_groups or ()) if network is not None else (),
+                    availability_zone=f"{ctx.region}a",
+                    capacity_provider=provider,
+                    started_by=request.get("startedBy"),
+                    overrides=request.get("overrides"),
+                    tags=carried | tags,
+                    enable_execute_command=bool(request.get("enableExecuteCommand")),
+                )
+            )
+        return made
+
+    def _definition(self, ctx: RequestContext, identifier: str) -> TaskDefinition:
+        definition = resolve.task_definition(self._store, ctx.scope, identifier)
+        if definition is None:
+            raise AwsError("ClientException", "TaskDefinition not found.")
+        if definition.status != "ACTIVE":
+            raise _refuse("TaskDefinition is inactive")
+        return definition
+
+    @operation("StartTask")
+    async def start_task(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
+        cluster = resolve.cluster(self._store, ctx.scope, request.get("cluster"))
+        self._definition(ctx, request["taskDefinition"])
+        arns = [
+            i if i.startswith("arn:") else ctx.scope.arn("ecs", f"container-instance/{cluster.name}/{i}")
+            for i in request["containerInstances"]
+        ]
+        return {"tasks": [], "failures": [{"arn": arn, "reason": "MISSING"} for arn in arns]}
+
+    @operation("StopTask")
+    async def stop_task(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
+        reason = request.get("reason") or sentences.STOPPED_BY_USER
+
+        def write(tx: Transaction) -> Task:
+            cluster = resolve.cluster(tx, ctx.scope, request.get("cluster"))
+            task = resolve.task(tx, ctx.scope, cluster, request["task"])
+            if task is None:
+                raise _refuse("The referenced task was not found.")
+            if task.desired_status == "STOPPED":
+                return task
+            return tx.put(
+                TASKS,
+                replace(
+                    task,
+                    desired_status="STOPPED",
+                    stop_code="UserInitiated",
+                    stopped_reason=sentences.clipped(reason),
+                    stopping_at=self._clock.now(),
+                    version=task.version + 1,
+                ),
+            )
+
+        return {"task": present.task(self._store, await self._store.update(write))}
+
+    @operation("DescribeTasks")
+    async def describe_tasks(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
+        cluster = resolve.cluster(self._store, ctx.scope, request.get("cluster"))
+        wanted = request["tasks"]
+        if not wanted:
+            raise _refuse("Tasks cannot be empty.")
+        if len(wanted) > 100:
+            raise _refuse("Tasks can have at most 100 items.")
+        tags = "TAGS" in (request.get("include") or ())
+        found, failures = [], []
+        for identifier in wanted:
+            arn = resolve.task_arn(ctx.scope, cluster, identifier)
+            task = self._store.get(TASKS, arn)
+            if task is None or task.cluster_arn != cluster.arn:
+                failures.append({"arn": arn, "reason": "MISSING"})
+            else:
+                found.append(present.cached_task(self._store, task, tags=tags))
+        return {"tasks": found, "failures": failures}
+
+    @operation("ListTasks")
+    async def list_tasks(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
+        cluster = resolve.cluster(self._store, ctx.scope, request.get("cluster"))
+        desired = request.get("desiredStatus") or "RUNNING"
+        service, family, started_by = (request.get(n) for n in ("serviceName", "family", "startedBy"))
+        if started_by and (service or family):
+            raise _refuse("The startedBy parameter can't be combined with other filters.")
+        if service:
+            arn = resolve.service_arn(ctx.scope, cluster, service)
+            if resolve.service(self._store, ctx.scope, cluster, service) is None:
+                raise AwsError("ServiceNotFoundException", "Service not found.")
+            candidates = self._store.find(TASKS, "service_all", arn)
+        elif family:
+            candidates = self._store.find(TASKS, "family", (cluster.arn, family))
+        elif started_by:
+            candidates = self._store.find(TASKS, "started_by", (cluster.arn, started_by))
+        else:
+            candidates = self._store.find(TASKS, "cluster", (cluster.arn, desired))
+        launch_type = request.get("launchType")
+        arns = sorted(
+            t.arn
+            for t in candidates
+            if t.desired_status == desired
+            and (not family or resolve_family(t) == family)
+            and (not launch_type or t.launch_type == launch_type)
+            and not request.get("containerInstance")
+        )
+        chosen, token = page(arns, request)
+        return {"taskArns": chosen, "nextToken": token}
+
+    @operation("UpdateTaskProtection")
+    async def update_task_protection(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
+        minutes = request.get("expiresInMinutes") or PROTECTION_MINUTES
+        if not 1 <= minutes <= 2880:
+            raise _refuse("expiresInMinutes must be between 1 and 2880.")
+        if len(request["tasks"]) > MOST_AT_ONCE:
+            raise _refuse(f"tasks can have at most {MOST_AT_ONCE} items.")
+        until = self._clock.now() + minutes * 60 if request["protectionEnabled"] else None
+
+        def write(tx: Transaction) -> tuple[list[Task], list[dict[str, str]]]:
+            cluster = resolve.cluster(tx, ctx.scope, request["cluster"])
+            done: list[Task] = []
+            failures: list[dict[str, str]] = []
+            for identifier in request["tasks"]:
+                arn = resolve.task_arn(ctx.scope, cluster, identifier)
+                task = tx.get(TASKS, arn)
+                if task is None or task.last_status == "STOPPED":
+                    failures.append({"arn": arn, "reason": "MISSING"})
+                elif task.service_arn is None:
+                    failures.append({"arn": arn, "reason": "TASK_NOT_VALID"})
+                else:
+                    done.append(tx.put(TASKS, replace(task, protected_until=until)))
+            return done, failures
+
+        done, failures = await self._store.update(write)
+        return {"protectedTasks": [self._protection(t) for t in done], "failures": failures}
+
+    @operation("GetTaskProtection")
+    async def get_task_protection(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
+        cluster = resolve.cluster(self._store, ctx.scope, request["cluster"])
+        found, failures = [], []
+        for identifier in request.get("tasks") or ():
+            arn = resolve.task_arn(ctx.scope, cluster, identifier)
+            task = self._store.get(TASKS, arn)
+            if task is None or task.last_status == "STOPPED":
+                failures.append({"arn": arn, "reason": "MISSING"})
+            elif task.service_arn is None:
+                failures.append({"arn": arn, "reason": "TASK_NOT_VALID"})
+            else:
+                found.append(self._protection(task))
+        return {"protectedTasks": found, "failures": failures}
+
+    def _protection(self, task: Task) -> dict[str, Any]:
+        protected = task.protected_until is not None and task.protected_until > self._clock.now()
+        shape: dict[str, Any] = {"taskArn": task.arn, "protectionEnabled": protected}
+        return shape | ({"expirationDate": task.protected_until} if protected else {})
+
+    @operation("ExecuteCommand")
+    async def execute_command(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
+        cluster = resolve.cluster(self._store, ctx.scope, request.get("cluster"))
+        task = resolve.task(self._store, ctx.scope, cluster, request["task"])
+        if task is None:
+            raise _refuse("The referenced task was not found.")
+        raise _refuse(
+            "The execute command failed because execute command was not enabled when the task was run or the execute "
+            "command agent isn’t running. Wait and try again or run a new task with execute command enabled and try "
+            "again."
+        )
+
+
+def resolve_family(task: Task) -> str:
+    return task.task_definition_arn.rsplit("/", 1)[-1].rsplit(":", 1)[0]
+
+
+def check_overrides(document: Document, overrides: dict[str, Any] | None, launches_on: str) -> None:
+    """Raises InvalidParameterException (ecs-tasks §9.1, §10)."""
+    if not overrides:
+        return
+    if len(json.dumps(overrides, separators=(",", ":"))) > OVERRIDES_LIMIT:
+        raise _refuse(f"Container Overrides length must be at most {OVERRIDES_LIMIT}")
+    for override in overrides.get("containerOverrides") or ():
+        name = override.get("name")
+        if not name and len(override) > 0:
+            raise _refuse("Container override must name a container.")
+        if name and document.container(name) is None:
+            raise _refuse(f"Override for container named {name} is not a container in the TaskDefinition.")
+    cpu, memory = overrides.get("cpu") or document.cpu, overrides.get("memory") or document.memory
+    changed = overrides.get("cpu") or overrides.get("memory")
+    if changed and launches_on == "FARGATE":
+        legal = str(cpu).isdigit() and str(memory).isdigit() and fargate.is_offered(int(str(cpu)), int(str(memory)))
+        if not legal:
+            raise AwsError(
+                "ClientException",
+                f"No Fargate configuration exists for given values: {cpu} CPU, {memory} memory. See the Amazon ECS "
+                "documentation for the valid values.",
+            )

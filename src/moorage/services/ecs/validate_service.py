@@ -1,0 +1,120 @@
+"""What CreateService and UpdateService refuse (semantics ecs-services §2). One sentence each, AWS's where it is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from moorage.domain.errors import AwsError
+from moorage.domain.scope import Scope
+from moorage.domain.service import CircuitBreaker, DeploymentConfiguration
+from moorage.domain.task import LoadBalancerRef
+from moorage.domain.task_definition import Document
+from moorage.store.api import View
+from moorage.store.elbv2_queries import load_balancers_of
+from moorage.store.tables.elbv2 import TARGET_GROUPS
+
+MOST_TARGET_GROUPS = 5
+
+
+def refuse(message: str) -> AwsError:
+    return AwsError("InvalidParameterException", message)
+
+
+def check_unsupported(request: dict[str, Any]) -> None:
+    """What Moorage does not do yet is refused by name, never accepted and ignored."""
+    controller = (request.get("deploymentController") or {}).get("type") or "ECS"
+    strategy = (request.get("deploymentConfiguration") or {}).get("strategy") or "ROLLING"
+    scheduling = request.get("schedulingStrategy") or "REPLICA"
+    if scheduling == "DAEMON":
+        if request.get("desiredCount") is not None:
+            raise refuse("The daemon scheduling strategy does not support a desired count for services")
+        raise refuse("Moorage does not run services with the DAEMON scheduling strategy yet. Use REPLICA.")
+    for given, what in (
+        (controller != "ECS", f"the deployment controller {controller}. Use ECS"),
+        (strategy != "ROLLING", f"the deployment strategy {strategy}. Use ROLLING"),
+        ((request.get("serviceConnectConfiguration") or {}).get("enabled"), "Service Connect"),
+        (request.get("serviceRegistries"), "service registries (Cloud Map)"),
+        (request.get("volumeConfigurations"), "volumes configured at launch"),
+        (request.get("vpcLatticeConfigurations"), "VPC Lattice"),
+        (((request.get("deploymentConfiguration") or {}).get("alarms") or {}).get("enable"), "deployment alarms"),
+        ((request.get("deploymentConfiguration") or {}).get("lifecycleHooks"), "deployment lifecycle hooks"),
+    ):
+        if given:
+            raise refuse(f"Moorage does not support {what} yet.")
+    if request.get("availabilityZoneRebalancing") == "ENABLED":
+        percent = (request.get("deploymentConfiguration") or {}).get("maximumPercent")
+        if percent is not None and percent <= 100:
+            raise refuse("Availability Zone Rebalancing requires a maximumPercent greater than 100.")
+
+
+def deployment_configuration(current: DeploymentConfiguration, given: dict[str, Any] | None) -> DeploymentConfiguration:
+    """The configuration after the change; members that are not given stay (§2.1, §3.4)."""
+    if given is None:
+        return current
+    changed = replace(
+        current,
+        maximum_percent=_or(given.get("maximumPercent"), current.maximum_percent),
+        minimum_healthy_percent=_or(given.get("minimumHealthyPercent"), current.minimum_healthy_percent),
+        alarms=_or(given.get("alarms"), current.alarms),
+    )
+    if given.get("deploymentCircuitBreaker") is not None:
+        breaker = given["deploymentCircuitBreaker"]
+        changed = replace(
+            changed,
+            circuit_breaker=CircuitBreaker(
+                enable=bool(breaker.get("enable")),
+                rollback=bool(breaker.get("rollback")),
+                threshold_configuration=breaker.get("thresholdConfiguration"),
+                reset_on_healthy_task=breaker.get("resetOnHealthyTask"),
+            ),
+        )
+    if not 0 <= changed.minimum_healthy_percent <= 100:
+        raise refuse("minimumHealthyPercent must be at most 100")
+    if changed.maximum_percent < 100:
+        raise refuse("maximumPercent must be at least 100")
+    if changed.maximum_percent == 100 and changed.minimum_healthy_percent == 100:
+        raise refuse("Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments.")
+    return changed
+
+
+def check_load_balancers(
+    view: View, scope: Scope, document: Document, load_balancers: tuple[LoadBalancerRef, ...]
+) -> None:
+    """Every reference names a container port of the task definition and a target group in use (§2.3)."""
+    if len(load_balancers) > MOST_TARGET_GROUPS:
+        raise refuse(f"load balancers can have at most {MOST_TARGET_GROUPS} items.")
+    for ref in load_balancers:
+        if ref.load_balancer_name and ref.target_group_arn:
+            raise refuse("loadBalancerName and targetGroupArn cannot both be specified")
+        if ref.load_balancer_name:
+            raise refuse("Classic Load Balancers are not supported with Fargate.")
+        if not ref.target_group_arn:
+            raise refuse("Target group ARN can not be blank.")
+        if ref.advanced_configuration:
+            raise refuse("advancedConfiguration is only allowed with a deployment strategy other than ROLLING.")
+        container = document.container(ref.container_name or "")
+        if container is None:
+            raise refuse(f"The container {ref.container_name} does not exist in the task definition.")
+        if not any(m.container_port == ref.container_port for m in container.port_mappings or ()):
+            raise refuse(
+                f"The container {ref.container_name} did not have a container port {ref.container_port} defined."
+            )
+        group = view.get(TARGET_GROUPS, ref.target_group_arn)
+        if group is None or (group.account, group.region) != (scope.account, scope.region):
+            raise refuse(f"The specified target group does not exist: {ref.target_group_arn}")
+        wanted = "ip" if document.network_mode == "awsvpc" else "instance"
+        if group.target_type != wanted:
+            raise refuse(
+                f"The provided target group {ref.target_group_arn} has target type {group.target_type}, which is "
+                f"incompatible with the {document.network_mode or 'bridge'} network mode specified in the task definition."
+            )
+        if not load_balancers_of(view, ref.target_group_arn):
+            raise refuse(
+                f"The target group with targetGroupArn {ref.target_group_arn} does not have an associated load balancer."
+            )
+
+
+def _or(value: Any, otherwise: Any) -> Any:
+    return otherwise if value is None else value
