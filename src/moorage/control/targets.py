@@ -44,6 +44,10 @@ CHECKS_AT_ONCE = 512
 """A target that does not answer holds its place for its whole timeout: many must fit beside it."""
 
 
+CLOSE_ENOUGH = 0.001
+"""Timers and the clock are two clocks: a timer may fire this many seconds before its moment."""
+
+
 class _Watch(msgspec.Struct):
     """What the checker remembers of one target between two passes. `health` also carries counts that are not worth a
     write; `due` is epoch seconds."""
@@ -165,7 +169,7 @@ class TargetsController:
         now = self._clock.now()
         delay = deregistration_delay(group) if in_use(self._store, group.arn) else 0.0
         ends = {target.key: (target.deregistered_at or 0.0) + delay for target in draining}
-        over = [target for target in draining if ends[target.key] <= now]
+        over = [target for target in draining if ends[target.key] - now <= CLOSE_ENOUGH]
 
         def change(tx: Transaction) -> None:
             for target in over:
@@ -175,7 +179,7 @@ class TargetsController:
 
         if over:
             await self._store.update(change)
-        later = [end for end in ends.values() if end > now]
+        later = [end for end in ends.values() if end - now > CLOSE_ENOUGH]
         return min(later) - now if later else None
 
     # --- health ------------------------------------------------------------------------------------------------------
@@ -199,7 +203,7 @@ class TargetsController:
         if not group.health_check.enabled:
             return await self._no_checks(target, watch, now)
         watch.due = min(watch.due, now + group.health_check.interval)  # the interval may have been shortened
-        if watch.due > now:
+        if watch.due - now > CLOSE_ENOUGH:
             return Pass(_sentence(watch.health), again_after=watch.due - now)
         return await self._probe(target, group, watch)
 

@@ -123,13 +123,17 @@ def parse_matcher(matcher: str) -> tuple[tuple[int, int], ...]:
 def next_probe_at(health: TargetHealth, check: HealthCheck, started: float, now: float) -> float | None:
     """When to check again (epoch seconds), after a check that was started at `started`; None: not at all.
 
-    Checks are `interval` apart from start to start. A new target is retried after a quarter of the time it has been
-    tried already: 0 s → 0.1, 2 s → 0.5, from 4 s on once a second (and never less often than `interval`)."""
+    Checks are `interval` apart from start to start (the first after a change of state comes earlier). A new target is
+    retried after a quarter of the time it has been tried already: 0 s → 0.1, 2 s → 0.5, from 4 s on once a second (and
+    never less often than `interval`)."""
     if not check.enabled:
         return None
     if health.state == "initial":
         wait = min(max((now - health.since) / 4, SHORTEST_RETRY), LONGEST_RETRY, check.interval)
         return now + wait
+    if health.since == now:
+        # Just settled: targets that were registered together go on at moments of their own, half an interval wide.
+        return max(started + check.interval * (0.5 + _phase(health) / 2), now)
     return max(started + check.interval, now)
 
 
@@ -138,8 +142,12 @@ def first_probe_at(health: TargetHealth, check: HealthCheck, now: float) -> floa
     within its interval (5 s at most), at its own moment, so that hundreds of targets are not all checked at once."""
     if health.state == "initial":
         return now
-    phase = (zlib.crc32(health.key.encode()) % 1000) / 1000
-    return now + phase * min(check.interval, 5.0)
+    return now + _phase(health) * min(check.interval, 5.0)
+
+
+def _phase(health: TargetHealth) -> float:
+    """A number of the target's own, 0 to 1, the same after every restart."""
+    return (zlib.crc32(health.key.encode()) % 1000) / 1000
 
 
 def visibly_differs(before: TargetHealth | None, after: TargetHealth) -> bool:
