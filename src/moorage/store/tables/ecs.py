@@ -23,6 +23,7 @@ TASK_DEFINITIONS: Table[TaskDefinition] = Table(
         "family": lambda r: (r.account, r.region, r.family),
         "scope": lambda r: (r.account, r.region),
         "status": lambda r: (r.account, r.region, r.status),
+        "deleting": lambda r: True if r.status == "DELETE_IN_PROGRESS" else None,
     },
 )
 # A running task is one that should run; "stopped" are those the API lists under desiredStatus=STOPPED.
@@ -38,7 +39,7 @@ TASKS: Table[Task] = Table(
         "service_all": lambda r: r.service_arn,
         "family": lambda r: (r.cluster_arn, r.task_definition_arn.rsplit("/", 1)[-1].rsplit(":", 1)[0]),
         "started_by": lambda r: (r.cluster_arn, r.started_by) if r.started_by else None,
-        "task_definition": lambda r: r.task_definition_arn if r.last_status != "STOPPED" else None,
+        "definition": lambda r: r.task_definition_arn,
         "live": lambda r: True if r.last_status != "STOPPED" else None,
         "stopped": lambda r: True if r.last_status == "STOPPED" else None,
     },
@@ -47,10 +48,17 @@ SERVICES: Table[Service] = Table(
     "services",
     Service,
     key=lambda r: r.arn,
-    indexes={"cluster": lambda r: (r.cluster_arn, r.status), "scope": lambda r: (r.account, r.region)},
+    indexes={
+        "cluster": lambda r: (r.cluster_arn, r.status),
+        "scope": lambda r: (r.account, r.region),
+        "deleted": lambda r: True if r.status == "INACTIVE" else None,
+    },
 )
 REVISIONS: Table[Revision] = Table(
-    "service_revisions", Revision, key=lambda r: r.arn, indexes={"service": lambda r: r.service_arn}
+    "service_revisions",
+    Revision,
+    key=lambda r: r.arn,
+    indexes={"service": lambda r: r.service_arn, "task_definition": lambda r: r.task_definition_arn},
 )
 SERVICE_DEPLOYMENTS: Table[ServiceDeployment] = Table(
     "service_deployments", ServiceDeployment, key=lambda r: r.arn, indexes={"service": lambda r: r.service_arn}

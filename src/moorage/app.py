@@ -1,0 +1,290 @@
+"""Puts it all together: the only module that knows every part.
+
+`serve(settings)` runs until it is told to stop. `python -m moorage.app --cleanup` removes what an installation left on
+this machine when its server was killed (`moor down` calls it).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from typing import Any
+
+import msgspec
+import uvloop
+from aiohttp import web
+
+import moorage
+from moorage.control.plane import ControlPlane
+from moorage.control.ports import ImageReference
+from moorage.control.prober import HttpProber
+from moorage.domain.clock import Clock, Ids, SystemClock
+from moorage.domain.errors import AwsError, MoorageError, Permanent
+from moorage.domain.scope import Scope
+from moorage.engine.docker.engine import DockerEngine, HostFacts
+from moorage.engine.driver import RegistryAuth
+from moorage.gateway.server import Gateway
+from moorage.proxy.envoy.proxy import EnvoyProxy
+from moorage.registry.registry import Registry
+from moorage.registry.resolver import ImageResolver
+from moorage.services.aws_backed.forward import AwsBacked
+from moorage.services.aws_backed.lookups import MotoNetworks
+from moorage.services.ecr.provider import EcrProvider
+from moorage.services.ecs import EcsProvider
+from moorage.services.elbv2.provider import ElbV2Provider
+from moorage.settings import Settings
+from moorage.store.log_sqlite import SqliteLog
+from moorage.store.memory import Store
+from moorage.store.tables import ecr, ecs, elbv2, network
+from moorage.store.tables.ecs import CLUSTERS, SERVICES, TASKS
+from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS
+
+log = logging.getLogger("moorage.app")
+
+TABLES = (*ecs.TABLES, *elbv2.TABLES, *ecr.TABLES, *network.TABLES)
+
+
+class App:
+    """Everything that one installation runs, in the order in which it starts."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.clock: Clock = SystemClock()
+        self.ids = Ids()
+        self.stopping = asyncio.Event()
+        self.purge = False
+        self.host: HostFacts | None = None
+
+    async def start(self) -> None:
+        """Raises MoorageError with what is missing; nothing is left running then."""
+        settings, clock, ids = self.settings, self.clock, self.ids
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        self.engine = DockerEngine(settings, clock=clock)
+        self.host = await self.engine.check()
+        self.store = await Store.open(SqliteLog(settings.data_dir / "state.sqlite"), TABLES)
+        self.proxy = EnvoyProxy(settings)
+        await self.proxy.start()
+        self.backed = AwsBacked(settings, clock, ids)
+        self.registry = Registry(settings.data_dir, self.store, clock, ids, port=settings.port)
+        await self.registry.start()
+        networks = MotoNetworks(self.backed, self.store)
+        self.plane = ControlPlane(
+            self.store,
+            clock,
+            ids,
+            engine=self.engine,
+            proxy=self.proxy,
+            prober=HttpProber(),
+            images=_Images(ImageResolver(self.registry, self.store)),
+            secrets=_Secrets(self.backed),
+        )
+        self.gateway = Gateway(settings, clock, ids)
+        self.gateway.add_provider(EcsProvider(self.store, clock, ids, networks))
+        self.gateway.add_provider(ElbV2Provider(self.store, clock, ids, networks))
+        self.gateway.add_provider(EcrProvider(self.store, clock, ids, self.registry))
+        self.gateway.add_fallback(self.backed.forward, services=self.backed.services)
+        self.gateway.add_route("/v2/", self.registry.handle)
+        self.gateway.add_route("/_moorage/shutdown", self._shutdown)
+        self.gateway.add_route("/_moorage/explain", self._explain)
+        self.gateway.set_hooks(
+            reset=self._reset,
+            status=self._status,
+            health=lambda: dict.fromkeys(self.backed.services, "running" if self.backed.loaded else "available"),
+        )
+        try:
+            await self.gateway.start()
+        except OSError as error:
+            raise Permanent(
+                f"Port {settings.port} of {settings.host} cannot be used",
+                str(error.strerror or error),
+                "Choose another one: moor up --port 4567",
+            ) from error
+        await self.plane.start()
+
+    async def close(self) -> None:
+        """The control plane leaves; with `purge`, everything that it made on this machine goes first."""
+        await self.gateway.close()
+        await self.plane.close()
+        await self.registry.close()
+        await self.backed.close()
+        if self.purge:
+            await self.proxy.stop()
+            try:
+                await self.engine.cleanup()
+            except MoorageError as error:
+                log.error("containers could not be removed: %s", error)
+        else:
+            await self.proxy.close()
+        await self.store.close()
+        await self.engine.close()
+
+    # --- doors -------------------------------------------------------------------------------------------------------
+    async def _shutdown(self, request: web.BaseRequest) -> web.StreamResponse:
+        """`moor down`: answers, then stops and removes what was made."""
+        if request.method != "POST":
+            return web.json_response({"message": "Send a POST."}, status=405)
+        self.purge = True
+        self.stopping.set()
+        return web.json_response({"status": "stopping"})
+
+    async def _explain(self, request: web.BaseRequest) -> web.StreamResponse:
+        """GET /_moorage/explain?arn=…: what is being done about a resource, and why."""
+        arn = request.query.get("arn", "")
+        said = self.plane.explain(arn)
+        if said is None:
+            return web.json_response({"message": f"Nothing is being done about '{arn}'."}, status=404)
+        return web.json_response({"arn": arn, "said": said})
+
+    async def _reset(self) -> None:
+        await self.store.reset()
+        await self.backed.reset()
+
+    def _status(self) -> dict[str, Any]:
+        store = self.store
+        services = []
+        for service in store.all(SERVICES):
+            if service.status == "INACTIVE":
+                continue
+            tasks = store.find(TASKS, "service", service.arn)
+            services.append(
+                {
+                    "arn": service.arn,
+                    "name": service.name,
+                    "cluster": service.cluster_arn.rsplit("/", 1)[-1],
+                    "status": service.status,
+                    "desired": service.desired_count,
+                    "running": sum(1 for t in tasks if t.last_status == "RUNNING"),
+                    "rollout": service.deployments[0].rollout_state if service.deployments else None,
+                    "said": self.plane.explain(service.arn),
+                }
+            )
+        proxy = self.proxy.status()
+        ports = proxy.get("ports", {})
+        load_balancers = [
+            {
+                "arn": lb.arn,
+                "name": lb.name,
+                "state": lb.state,
+                "reason": lb.state_reason,
+                "dns_name": lb.dns_name,
+                "address": lb.loopback,
+                "urls": [
+                    _url(listener.protocol, lb.dns_name, ports.get(listener.port, listener.port))
+                    for listener in store.find(LISTENERS, "load_balancer", lb.arn)
+                ],
+            }
+            for lb in store.all(LOAD_BALANCERS)
+        ]
+        return {
+            "version": moorage.__version__,
+            "endpoint": self.settings.endpoint,
+            "account": self.settings.account,
+            "region": self.settings.region,
+            "engine": msgspec.to_builtins(self.host) if self.host is not None else None,
+            "proxy": proxy,
+            "clusters": [c.name for c in store.all(CLUSTERS) if c.status == "ACTIVE"],
+            "services": services,
+            "tasks": len(store.find(TASKS, "live", True)),
+            "load_balancers": load_balancers,
+        }
+
+
+def _url(protocol: str, host: str, port: int) -> str:
+    scheme = protocol.lower()
+    standard = {"http": 80, "https": 443}.get(scheme)
+    return f"{scheme}://{host}/" if port == standard else f"{scheme}://{host}:{port}/"
+
+
+class _Images:
+    """The registry's resolver, as the control plane asks for it."""
+
+    def __init__(self, resolver: ImageResolver) -> None:
+        self._resolver = resolver
+
+    def resolve(self, scope: Scope, image: str) -> ImageReference:
+        found = self._resolver.pull_reference(scope, image)
+        if found is None:
+            return ImageReference(image)
+        return ImageReference(found.image, RegistryAuth(found.username, found.password), found.digest)
+
+
+class _Secrets:
+    """Secrets Manager and SSM parameters behind `valueFrom` (semantics ecs-tasks §18)."""
+
+    def __init__(self, backed: AwsBacked) -> None:
+        self._backed = backed
+
+    async def value(self, scope: Scope, value_from: str) -> str:
+        if ":secretsmanager:" in value_from:
+            return await self._secret(scope, value_from)
+        name = value_from.split(":parameter", 1)[-1] if value_from.startswith("arn:") else value_from
+        answer = await self._backed.call(scope, "ssm", "GetParameter", {"Name": name, "WithDecryption": True})
+        return str(answer["Parameter"]["Value"])
+
+    async def _secret(self, scope: Scope, value_from: str) -> str:
+        """`arn:…:secret:name` or `arn:…:secret:name:json-key:version-stage:version-id` with empty fields allowed."""
+        parts = value_from.split(":")
+        key, stage, version = (parts[7:] + ["", "", ""])[:3]
+        request: dict[str, Any] = {"SecretId": ":".join(parts[:7])}
+        if stage:
+            request["VersionStage"] = stage
+        if version:
+            request["VersionId"] = version
+        answer = await self._backed.call(scope, "secretsmanager", "GetSecretValue", request)
+        text = str(answer.get("SecretString", ""))
+        if not key:
+            return text
+        try:
+            document = msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            document = None
+        if not isinstance(document, dict) or key not in document:
+            raise AwsError(
+                "ResourceNotFoundException", f"retrieved secret from Secrets Manager did not contain json key {key}"
+            )
+        found = document[key]
+        return found if isinstance(found, str) else msgspec.json.encode(found).decode()
+
+
+async def _serve(settings: Settings) -> None:
+    app = App(settings)
+    await app.start()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, app.stopping.set)
+    try:
+        await app.stopping.wait()
+    finally:
+        await app.close()
+
+
+def serve(settings: Settings) -> None:
+    """Blocks until SIGTERM, SIGINT or `moor down`. Raises MoorageError when it cannot start."""
+    uvloop.run(_serve(settings))
+
+
+async def _cleanup(settings: Settings) -> None:
+    await EnvoyProxy(settings).stop()
+    engine = DockerEngine(settings)
+    try:
+        await engine.cleanup()
+    finally:
+        await engine.close()
+
+
+def main() -> int:
+    if sys.argv[1:] != ["--cleanup"]:
+        sys.stderr.write("usage: python -m moorage.app --cleanup   (the server is started by: moor up)\n")
+        return 2
+    try:
+        uvloop.run(_cleanup(Settings()))
+    except MoorageError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""The control plane as one thing: every controller, started and closed in the right order.
+
+The real server and the simulated world put in different drivers; nothing else differs.
+"""
+
+from __future__ import annotations
+
+from moorage.control.adoption import Adoption
+from moorage.control.lifecycle import LifecycleController
+from moorage.control.load_balancers import LoadBalancersController
+from moorage.control.ports import ContainerLogs, ImageSource, SecretSource
+from moorage.control.prober import Prober
+from moorage.control.reaper import Reaper
+from moorage.control.service import ServiceController
+from moorage.control.targets import TargetsController
+from moorage.control.task import TaskController
+from moorage.domain.clock import Clock, Ids
+from moorage.engine.driver import Engine
+from moorage.proxy.driver import Proxy
+from moorage.store.memory import Store
+
+
+class ControlPlane:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        ids: Ids,
+        *,
+        engine: Engine,
+        proxy: Proxy,
+        prober: Prober,
+        images: ImageSource,
+        logs: ContainerLogs | None = None,
+        secrets: SecretSource | None = None,
+    ) -> None:
+        self.tasks = TaskController(store, clock, ids, engine, images, logs, secrets)
+        self.adoption = Adoption(store, clock, engine, self.tasks.steps)
+        self.services = ServiceController(store, clock, ids)
+        self.targets = TargetsController(store, clock, prober, proxy)
+        self.load_balancers = LoadBalancersController(store, clock, proxy, self.targets)
+        self.lifecycle = LifecycleController(store, clock)
+        self.reaper = Reaper(store, clock)
+
+    async def start(self) -> None:
+        """Target groups before load balancers, so that no listener opens before its endpoints are known; the engine is
+        listened to before tasks are looked at, so that what died while nobody watched is noticed first."""
+        await self.targets.start()
+        await self.load_balancers.start()
+        self.adoption.start()
+        self.tasks.start()
+        self.services.start()
+        await self.lifecycle.start()
+        self.reaper.start()
+
+    async def close(self) -> None:
+        """Stops controlling. Containers and the proxy go on as they are."""
+        await self.services.close()
+        await self.tasks.close()
+        await self.adoption.close()
+        await self.reaper.close()
+        await self.lifecycle.close()
+        await self.load_balancers.close()
+        await self.targets.close()
+
+    def explain(self, arn: str) -> str | None:
+        """What is being done about a resource, and why: the last sentence of whoever looks after it."""
+        return (
+            self.services.explain(arn)
+            or self.tasks.explain(arn)
+            or self.load_balancers.said(arn)
+            or self.targets.said(arn)
+        )

@@ -1,0 +1,96 @@
+"""What leaves memory: stopped tasks an hour after they stopped (kept in history on disk), deleted services, used-up
+client tokens, deleted task definitions that nothing needs any more (semantics ecs-tasks §2, ecs-task-definitions §1)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from moorage.domain.clock import Clock
+from moorage.domain.errors import MoorageError
+from moorage.store.memory import Store, StoreTransaction
+from moorage.store.tables.ecs import (
+    CLIENT_TOKENS,
+    REVISIONS,
+    SERVICE_DEPLOYMENTS,
+    SERVICE_EVENTS,
+    SERVICES,
+    TASK_DEFINITIONS,
+    TASKS,
+)
+
+log = logging.getLogger("moorage.reaper")
+
+EVERY = 60.0
+TASK_KEPT = 3600.0
+SERVICE_KEPT = 3600.0
+TOKEN_KEPT = 24 * 3600.0
+
+
+class Reaper:
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._job: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._job = asyncio.get_running_loop().create_task(self._run(), name="reaper")
+
+    async def close(self) -> None:
+        if self._job is not None:
+            self._job.cancel()
+            await asyncio.gather(self._job, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY)
+            try:
+                await self.sweep()
+            except MoorageError as error:
+                log.warning("nothing could be moved to history: %s", error)
+
+    async def sweep(self) -> int:
+        """One sweep; returns how many records left memory."""
+        now = self._clock.now()
+
+        def write(tx: StoreTransaction) -> int:
+            gone = 0
+            for task in tx.find(TASKS, "stopped", True):
+                if now - (task.stopped_at or now) >= TASK_KEPT and (task.accounted or task.service_arn is None):
+                    tx.archive(TASKS, task.arn)
+                    gone += 1
+            for service in tx.find(SERVICES, "deleted", True):
+                if now - (service.deleted_at or now) >= SERVICE_KEPT:
+                    gone += _delete_service(tx, service.arn)
+            for definition in tx.find(TASK_DEFINITIONS, "deleting", True):
+                if not _is_needed(tx, definition.arn):
+                    tx.delete(TASK_DEFINITIONS, definition.arn)
+                    gone += 1
+            for token in tx.all(CLIENT_TOKENS):
+                if now - token.created_at >= TOKEN_KEPT:
+                    tx.delete(CLIENT_TOKENS, token.key)
+                    gone += 1
+            return gone
+
+        return await self._store.update(write)
+
+
+def _delete_service(tx: StoreTransaction, arn: str) -> int:
+    for event in tx.find(SERVICE_EVENTS, "service", arn):
+        tx.archive(SERVICE_EVENTS, event.id)
+    for record in tx.find(SERVICE_DEPLOYMENTS, "service", arn):
+        tx.archive(SERVICE_DEPLOYMENTS, record.arn)
+    for revision in tx.find(REVISIONS, "service", arn):
+        tx.archive(REVISIONS, revision.arn)
+    tx.archive(SERVICES, arn)
+    return 1
+
+
+def _is_needed(tx: StoreTransaction, definition_arn: str) -> bool:
+    """By a task (a stopped one is still shown with its definition) or by the revision of a service that lives."""
+    if tx.find(TASKS, "definition", definition_arn):
+        return True
+    return any(
+        (service := tx.get(SERVICES, revision.service_arn)) is not None and service.status != "INACTIVE"
+        for revision in tx.find(REVISIONS, "task_definition", definition_arn)
+    )
