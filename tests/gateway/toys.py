@@ -82,3 +82,25 @@ def client(service: str, gateway: Gateway, *, account: str = "test", region: str
         aws_secret_access_key="test",
         config=Config(retries={"max_attempts": 0}, inject_host_prefix=False, **config),
     )
+
+
+class Recorder(Provider):
+    """Serves any operations with canned answers and remembers what it was asked."""
+
+    def __init__(self, service: str, answers: dict[str, Any]) -> None:
+        self.service = service  # type: ignore[misc]
+        self.answers = answers
+        self.asked: list[tuple[RequestContext, dict[str, Any]]] = []
+
+    def handlers(self) -> dict[str, Any]:
+        return {name: self._handler(name) for name in self.answers}
+
+    def _handler(self, name: str) -> Any:
+        async def answer(context: RequestContext, params: dict[str, Any]) -> Any:
+            self.asked.append((context, params))
+            canned = self.answers[name]
+            if isinstance(canned, Exception):
+                raise canned
+            return canned
+
+        return answer

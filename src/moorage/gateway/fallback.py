@@ -1,11 +1,15 @@
-"""Services that are served elsewhere: the request is handed on as it came, CBOR is translated on the way."""
+"""Services that are served elsewhere: the request is handed on as it came. Whoever serves them reads the protocols that it
+can, and translates the others with `wire` (see services.aws_backed.translate for CBOR)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from multidict import CIMultiDict
+
 from moorage.gateway.exchange import Exchange
-from moorage.wire.messages import WireResponse
+from moorage.gateway.routing import bucket_of
+from moorage.wire.messages import WireRequest, WireResponse
 
 if TYPE_CHECKING:
     from moorage.gateway.server import Gateway
@@ -15,7 +19,7 @@ async def forward(gateway: Gateway, exchange: Exchange) -> None:
     """Asks the fallback and answers what it answers."""
     from moorage.gateway.chain import context_of
 
-    request = exchange.request
+    request = path_style(exchange.request) if exchange.service_name == "s3" else exchange.request
     assert gateway.fallback is not None
     status, headers, body = await gateway.fallback(
         exchange.service_name,
@@ -26,3 +30,14 @@ async def forward(gateway: Gateway, exchange: Exchange) -> None:
         request.body,
     )
     exchange.response = WireResponse(status, dict(headers), body)
+
+
+def path_style(request: WireRequest) -> WireRequest:
+    """A virtual-host style S3 request (`bucket.s3.…/key`) as the path-style one (`/bucket/key`); others as they are."""
+    host = request.headers.get("Host", "")
+    bucket = bucket_of(host)
+    if bucket is None:
+        return request
+    headers = CIMultiDict(request.headers)
+    headers["Host"] = host[len(bucket) + 1 :]
+    return WireRequest(request.method, f"/{bucket}{request.path}", request.query, headers, request.body)

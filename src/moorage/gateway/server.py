@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import zlib
-from collections.abc import Awaitable, Callable, Container
+from collections.abc import Awaitable, Callable, Container, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -138,14 +138,14 @@ class Gateway:
         path, _, query = target.partition("?")
         request_id = self.ids.uuid()
         try:
-            body = await read_body(request, body_limit(request))
+            body, headers = await read_body(request, body_limit(request))
         except BodyRefused as refused:
             wire = WireRequest(request.method, path, query, request.headers, b"")
             exchange = Exchange(wire, request_id, request.remote or "")
             response = _to_http(chain.refuse(exchange, refused.error), wire)
             response.force_close()
             return response
-        wire = WireRequest(request.method, path, query, request.headers, body)
+        wire = WireRequest(request.method, path, query, headers, body)
         exchange = Exchange(wire, request_id, request.remote or "")
         answer = await chain.answer(self, exchange)
         if isinstance(answer.body, bytes):
@@ -164,11 +164,12 @@ class BodyRefused(Exception):
         self.error = error
 
 
-async def read_body(request: web.BaseRequest, limit: int) -> bytes:
-    """The whole body, decompressed, or `BodyRefused` beyond `limit` bytes."""
-    await _continue(request)
+async def read_body(request: web.BaseRequest, limit: int) -> tuple[bytes, Mapping[str, str]]:
+    """The whole body, decompressed, and the headers that describe it; `BodyRefused` beyond `limit` bytes."""
+    if "Expect" in request.headers:
+        await _continue(request)
     if not request.can_read_body:
-        return b""
+        return b"", request.headers
     length = request.content_length
     if length is not None and length > limit:
         raise BodyRefused(_too_large(limit))
@@ -185,8 +186,10 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
     body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
     encoding = request.headers.get("Content-Encoding", "")
     if encoding in ("gzip", "deflate") and "/s3/" not in request.headers.get("Authorization", ""):
-        body = _decompress(body, limit)
-    return body
+        headers = CIMultiDict(request.headers)
+        del headers["Content-Encoding"]
+        return _decompress(body, limit), headers
+    return body, request.headers
 
 
 def _decompress(body: bytes, limit: int) -> bytes:

@@ -16,6 +16,8 @@ import msgspec
 from botocore.loaders import JSONFileLoader, Loader
 from botocore.model import OperationModel, ServiceModel
 
+from moorage.wire.model_fixes import fix
+
 # Services that share a signing name and whose requests cannot be told apart otherwise: the one people mean.
 PREFERRED = ("ecs", "elbv2", "rds", "iam", "lambda", "s3", "apigateway", "ses", "events", "cloudwatch", "dynamodb")
 
@@ -113,7 +115,7 @@ def service(name: str) -> Service:
     """The service by botocore's name ("elbv2"). Raises KeyError for a name that botocore does not know."""
     if name not in known_services():
         raise KeyError(name)
-    return Service(name, _loader().load_service_model(name, "service-2"))
+    return Service(name, fix(name, _loader().load_service_model(name, "service-2")))
 
 
 @functools.cache
@@ -136,7 +138,7 @@ class ServiceIndex:
                 self._by_signing_name.setdefault(key, []).append(name)
             if prefix := entry.get("targetPrefix"):
                 self._by_target_prefix.setdefault(prefix, []).append(name)
-            if entry["protocol"] in ("query", "ec2") or "query" in entry.get("protocols", ()):
+            if entry["protocol"] in ("query", "ec2") or "awsQueryCompatible" in entry:
                 self._by_version.setdefault(entry["apiVersion"], []).append(name)
 
     def by_signing_name(self, name: str) -> list[str]:

@@ -19,7 +19,7 @@ _DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 def writer_of(service: Service) -> XmlWriter:
     found = service.codecs.get("xml-writer")
     if found is None:
-        found = service.codecs["xml-writer"] = XmlWriter()
+        found = service.codecs["xml-writer"] = XmlWriter(ec2=service.protocol == "ec2")
     return found
 
 

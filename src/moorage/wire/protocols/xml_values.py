@@ -105,8 +105,10 @@ def list_element_name(shape: Shape, own: str) -> str:
     return str(shape.member.serialization.get("name") or own)
 
 
-def member_element_name(member: Shape, name: str) -> str:
-    """The element (or query key) under which a structure carries a member."""
+def member_element_name(member: Shape, name: str, *, ec2: bool = False) -> str:
+    """The element (or query key) under which a structure carries a member. In ec2, query names are for requests only."""
+    if not ec2 and "queryName" in member.serialization:
+        return str(member.serialization["queryName"])
     if member.type_name == "list" and member.serialization.get("flattened"):
         renamed = member.member.serialization.get("name")
         if renamed:
@@ -128,7 +130,8 @@ def namespace_attribute(shape: Shape) -> str:
 class XmlWriter:
     """Compiles writers for the shapes of one service. `skip_located`: members bound to HTTP parts stay out of bodies."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, ec2: bool = False) -> None:
+        self._ec2 = ec2
         self._compiled: dict[tuple[Any, ...], Write] = {}
 
     def writer(self, shape: Shape, name: str, namespace: str = "") -> Write:
@@ -164,7 +167,7 @@ class XmlWriter:
     def members(self, shape: Shape) -> Write:
         """Writes the members of a structure without an element around them."""
         table = [
-            (name, self.writer(member, member_element_name(member, name)))
+            (name, self.writer(member, member_element_name(member, name, ec2=self._ec2)))
             for name, member in shape.members.items()
             if not member.serialization.get("xmlAttribute")
             and member.serialization.get("location") not in RESPONSE_LOCATIONS
