@@ -226,7 +226,7 @@ class _Secrets:
     async def _secret(self, scope: Scope, value_from: str) -> str:
         """`arn:…:secret:name` or `arn:…:secret:name:json-key:version-stage:version-id` with empty fields allowed."""
         parts = value_from.split(":")
-        key, stage, version = (parts[7:] + ["", "", ""])[:3]
+        key, stage, version = [*parts[7:], "", "", ""][:3]
         request: dict[str, Any] = {"SecretId": ":".join(parts[:7])}
         if stage:
             request["VersionStage"] = stage

@@ -73,7 +73,7 @@ def _log_to_file(settings: Settings, *, also_warn: bool) -> None:
 
 
 def main() -> int:
-    settings = msgspec.json.decode(sys.argv[1], type=Settings)
+    settings = msgspec.json.decode(sys.argv[1], type=Settings, dec_hook=lambda wanted, value: wanted(value))
     try:
         run(settings, announce=False)
     except MoorageError:

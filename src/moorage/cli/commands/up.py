@@ -75,7 +75,7 @@ def _detach(settings: Settings) -> int:
     before = log.stat().st_size if log.exists() else 0
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "moorage.cli.server", msgspec.json.encode(settings).decode()],
+            [sys.executable, "-m", "moorage.cli.server", msgspec.json.encode(settings, enc_hook=str).decode()],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/",
         )  # fmt: skip
     instance = Instance(process.pid, settings.host, settings.port, settings.account, settings.region)
