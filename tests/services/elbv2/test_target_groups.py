@@ -240,6 +240,9 @@ async def test_a_zone_that_is_not_enabled(elb: Rig) -> None:
         "Target is in an Availability Zone that is not enabled for the load balancer"
     )
     assert shown["AdministrativeOverride"]["State"] == "no_override"
+    assert "AnomalyDetection" not in shown
+    more = await elb.call("DescribeTargetHealth", TargetGroupArn=arn, Include=["AnomalyDetection"])
+    assert more["TargetHealthDescriptions"][0]["AnomalyDetection"]["Result"] == "normal"
 
 
 async def test_unused_targets_leave_at_once(elb: Rig) -> None:

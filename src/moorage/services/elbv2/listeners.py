@@ -16,7 +16,7 @@ from moorage.services.elbv2.quotas import MAX_LISTENERS, SSL_POLICIES
 from moorage.services.elbv2.validate import invalid, unsupported
 from moorage.store.api import Transaction, View
 from moorage.store.elbv2_queries import delete_listener, put_listener
-from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS
+from moorage.store.tables.elbv2 import LISTENERS
 
 
 class Listeners(ElbV2Base):
@@ -99,15 +99,7 @@ class Listeners(ElbV2Base):
     @operation("DeleteListener")
     async def delete_listener(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
         def change(tx: Transaction) -> None:
-            record = the_listener(tx, ctx, params["ListenerArn"])
-            owner = tx.get(LOAD_BALANCERS, record.load_balancer_arn)
-            if owner is not None and owner.attributes.get("deletion_protection.enabled") == "true":
-                raise AwsError(
-                    "OperationNotPermitted",
-                    f"Listener '{record.arn}' cannot be deleted because deletion protection is enabled on its "
-                    "load balancer",
-                )
-            delete_listener(tx, record.arn)
+            delete_listener(tx, the_listener(tx, ctx, params["ListenerArn"]).arn)
 
         await self.store.update(change)
         return {}

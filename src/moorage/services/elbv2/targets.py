@@ -84,10 +84,8 @@ class Targets(ElbV2Base):
         group = the_target_group(self.store, ctx, params["TargetGroupArn"])
         registered = self.store.find(TARGETS, "target_group", group.arn)
         asked = params.get("Targets")
-        if asked is None:
-            return {"TargetHealthDescriptions": [self._describe(group, target) for target in registered]}
-        shown: list[dict[str, Any]] = []
-        for one in asked:
+        shown = [self._describe(group, target) for target in registered] if asked is None else []
+        for one in asked or ():
             port = one.get("Port")
             matching = [t for t in registered if t.id == one["Id"] and port in (None, t.port)]
             if matching:
@@ -95,6 +93,9 @@ class Targets(ElbV2Base):
             else:
                 named = {"Id": one["Id"], "Port": port or group.port}
                 shown.append(present.target_health(named, group, NOT_REGISTERED))
+        if {"AnomalyDetection", "All"} & set(params.get("Include") or ()):
+            for one in shown:
+                one["AnomalyDetection"] = {"Result": "normal", "MitigationInEffect": "no"}
         return {"TargetHealthDescriptions": shown}
 
     def _describe(self, group: TargetGroup, target: Target) -> dict[str, Any]:
