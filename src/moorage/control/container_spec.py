@@ -31,7 +31,6 @@ from moorage.engine.driver import (
 
 # AWS's defaults for a health check that names only its command (ecs-tasks §7).
 CHECK_INTERVAL, CHECK_TIMEOUT, CHECK_RETRIES = 30, 5, 3
-NOFILE_ON_FARGATE = 65535
 
 
 def family_and_revision(task_definition_arn: str) -> tuple[str, str]:
@@ -133,7 +132,8 @@ def container_spec(
             Tmpfs(t["containerPath"], int(t["size"]), tuple(t.get("mountOptions") or ()))
             for t in parameters.get("tmpfs") or ()
         ),
-        ulimits=_ulimits(task, definition),
+        # Fargate's default of 65,535 open files is not asked for: engines without CAP_SYS_RESOURCE refuse to start with it.
+        ulimits=tuple(Ulimit(u.name, u.soft_limit, u.hard_limit) for u in definition.ulimits or ()),
         capabilities_add=tuple(capabilities.get("add") or ()),
         capabilities_drop=tuple(capabilities.get("drop") or ()),
         devices=tuple(
@@ -218,10 +218,3 @@ def _mounts(document: Document, definition: ContainerDefinition, task: Task) -> 
         source = (volume.host or {}).get("sourcePath") or f"moorage-{task.id}-{volume.name}"
         mounts.append(Mount(point.container_path, source, bool(point.read_only)))
     return tuple(mounts)
-
-
-def _ulimits(task: Task, definition: ContainerDefinition) -> tuple[Ulimit, ...]:
-    named = {u.name: Ulimit(u.name, u.soft_limit, u.hard_limit) for u in definition.ulimits or ()}
-    if task.launch_type == "FARGATE":
-        named.setdefault("nofile", Ulimit("nofile", NOFILE_ON_FARGATE, NOFILE_ON_FARGATE))
-    return tuple(named.values())
