@@ -20,8 +20,8 @@ from moorage.store.tables.ecr import IMAGE_TAGS, IMAGES, REPOSITORIES
 
 
 class ImageResolver:
-    """Implements `services.lookups.ImageLookup` and `control.ports.ImageSource`. `scope` is always the caller's; a name that carries an account and a
-    region is looked up there."""
+    """Implements `services.lookups.ImageLookup` and `control.ports.ImageSource`. `scope` is always the caller's; a name
+    that carries an account and a region is looked up there."""
 
     def __init__(self, registry: Registry, store: View) -> None:
         self._registry = registry
