@@ -25,13 +25,16 @@ _real_datetime = datetime_module.datetime
 
 
 class Moment:
-    """The one current request: its time, its chance, its keys."""
+    """The one current request: its time, its chance, its keys. moto's mends leave notes here: `wait` for the answer of
+    that name, `unchanged` when a changing request turned out to change nothing."""
 
     def __init__(self) -> None:
         self.now: float | None = None
         self.chance = random.Random()
         self.made: list[bytes] = []
         self.replay: list[bytes] | None = None
+        self.wait = 0.0
+        self.unchanged = False
 
     def read(self) -> float:
         if self.now is None:
@@ -53,6 +56,7 @@ class Moment:
         random.seed(seed)
         if outer_now is None:
             self.made, self.replay = [], list(replay) if replay is not None else None
+            self.wait, self.unchanged = 0.0, False
         try:
             yield
         finally:

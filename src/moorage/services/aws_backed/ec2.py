@@ -36,12 +36,18 @@ class Ec2Provider(Provider):
     async def describe_network_interfaces(self, context: RequestContext, params: Params) -> Mapping[str, Any]:
         """Interfaces of tasks first, then moto's."""
         ids = params.get("NetworkInterfaceIds") or []
+        filters = params.get("Filters") or []
         ours = {interface.interface_id: interface for interface in self._interfaces(context.scope)}
         theirs = [interface_id for interface_id in ids if interface_id not in ours]
         answer: dict[str, Any] = {"NetworkInterfaces": []}
         if theirs or not ids:
-            asked = {**params, "NetworkInterfaceIds": theirs} if theirs else params
-            answer = await self._backed.call(context.scope, "ec2", "DescribeNetworkInterfaces", asked)
+            # moto knows fewer filters than we do: it gets only those we do not know.
+            unknown = [each for each in filters if each.get("Name") not in _FILTERS]
+            asked = {**params, "NetworkInterfaceIds": theirs, "Filters": unknown}
+            kept_params = {name: value for name, value in asked.items() if value}
+            answer = await self._backed.call(context.scope, "ec2", "DescribeNetworkInterfaces", kept_params)
+            known = [each for each in filters if each.get("Name") in _FILTERS]
+            answer["NetworkInterfaces"] = _filtered(answer["NetworkInterfaces"], known)
         chosen = [interface for interface in ours.values() if not ids or interface.interface_id in ids]
         if params.get("NextToken") or not chosen:
             return answer
@@ -49,9 +55,7 @@ class Ec2Provider(Provider):
         group_ids = [group for interface in chosen for group in interface.security_groups]
         groups = await self._networks.security_groups(context.scope, group_ids)
         shown = [_shown(interface, subnets.get(interface.subnet_id), groups) for interface in chosen]
-        filters = params.get("Filters") or []
-        kept = [item for item in shown if all(_matches(item, each) for each in filters)]
-        return {**answer, "NetworkInterfaces": kept + answer["NetworkInterfaces"]}
+        return {**answer, "NetworkInterfaces": _filtered(shown, filters) + answer["NetworkInterfaces"]}
 
     @operation("DeleteNetworkInterface")
     async def delete_network_interface(self, context: RequestContext, params: Params) -> Mapping[str, Any]:
@@ -65,6 +69,10 @@ class Ec2Provider(Provider):
         group_id = params.get("GroupId")
         if group_id and group_id in self._groups_in_use(context.scope):
             raise AwsError("DependencyViolation", f"resource {group_id} has a dependent object")
+        group = (await self._networks.security_groups(context.scope, [group_id])).get(group_id) if group_id else None
+        if group is not None and group.name == "default":
+            sentence = f'the specified group: "{group_id}" name: "default" cannot be deleted by a user'
+            raise AwsError("CannotDelete", sentence)
         return await self._backed.call(context.scope, "ec2", "DeleteSecurityGroup", params)
 
     @operation("DeleteSubnet")
@@ -137,28 +145,34 @@ def _shown(interface: NetworkInterface, subnet: Subnet | None, groups: Mapping[s
     return item
 
 
-_FILTERS: dict[str, Callable[[dict[str, Any]], Sequence[str]]] = {
-    "addresses.private-ip-address": lambda item: [item["PrivateIpAddress"]],
+_Item = Mapping[str, Any]
+
+_FILTERS: dict[str, Callable[[_Item], Sequence[str]]] = {
+    "addresses.private-ip-address": lambda item: [each["PrivateIpAddress"] for each in item["PrivateIpAddresses"]],
     "association.public-ip": lambda item: [item.get("Association", {}).get("PublicIp", "")],
-    "attachment.attachment-id": lambda item: [item["Attachment"]["AttachmentId"]],
-    "attachment.status": lambda item: [item["Attachment"]["Status"]],
-    "availability-zone": lambda item: [item["AvailabilityZone"]],
-    "description": lambda item: [item["Description"]],
+    "attachment.attachment-id": lambda item: [item.get("Attachment", {}).get("AttachmentId", "")],
+    "attachment.status": lambda item: [item.get("Attachment", {}).get("Status", "")],
+    "availability-zone": lambda item: [item.get("AvailabilityZone", "")],
+    "description": lambda item: [item.get("Description", "")],
     "group-id": lambda item: [group["GroupId"] for group in item["Groups"]],
     "group-name": lambda item: [group["GroupName"] for group in item["Groups"]],
-    "interface-type": lambda item: [item["InterfaceType"]],
-    "mac-address": lambda item: [item["MacAddress"]],
+    "interface-type": lambda item: [item.get("InterfaceType", "interface")],
+    "mac-address": lambda item: [item.get("MacAddress", "")],
     "network-interface-id": lambda item: [item["NetworkInterfaceId"]],
     "owner-id": lambda item: [item["OwnerId"]],
-    "private-ip-address": lambda item: [item["PrivateIpAddress"]],
-    "requester-managed": lambda _item: ["true"],
+    "private-ip-address": lambda item: [item.get("PrivateIpAddress", "")],
+    "requester-managed": lambda item: ["true" if item.get("RequesterManaged") else "false"],
     "status": lambda item: [item["Status"]],
     "subnet-id": lambda item: [item["SubnetId"]],
     "vpc-id": lambda item: [item["VpcId"]],
 }
 
 
-def _matches(item: dict[str, Any], condition: Mapping[str, Any]) -> bool:
+def _filtered(items: Sequence[_Item], filters: Sequence[Mapping[str, Any]]) -> list[_Item]:
+    return [item for item in items if all(_matches(item, each) for each in filters)]
+
+
+def _matches(item: _Item, condition: Mapping[str, Any]) -> bool:
     """Values of one filter are alternatives and may hold `*` and `?`. A filter we do not know matches nothing of ours."""
     read = _FILTERS.get(condition.get("Name", ""))
     if read is None:

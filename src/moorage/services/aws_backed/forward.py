@@ -7,6 +7,7 @@ worker process. What moto would block on (long polls) is waited for here, so tha
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ import msgspec
 from moorage.domain.clock import Clock, Ids
 from moorage.domain.errors import AwsError
 from moorage.domain.scope import Scope
-from moorage.services.aws_backed import client, long_poll, translate
+from moorage.services.aws_backed import client, translate
 from moorage.services.aws_backed.frames import Answer, Call, Reset
 from moorage.services.aws_backed.operations import MOTO_SERVICES, changes_state
 from moorage.services.aws_backed.process import WorkerFailed, WorkerProcess
@@ -30,6 +31,9 @@ LOG = "aws-backed.log"
 _DROPPED_HEADERS = frozenset(
     {"authorization", "connection", "expect", "transfer-encoding", "user-agent", "accept-encoding", "x-moto-account-id"}
 )
+
+_RECEIVE = ("sqs", "ReceiveMessage")
+_LONGEST_PAUSE = 1.0
 
 Reply = tuple[int, dict[str, str], bytes]
 
@@ -46,7 +50,8 @@ class AwsBacked:
         self._journal = settings.data_dir / JOURNAL
         self._worker = WorkerProcess(self._journal, settings.data_dir / LOG, settings.account, self._clock, self._ids)
         self.version = 0
-        """Grows with every request that may change something: what was read at an older version may be stale."""
+        """Grows with every request that may have changed something: what was read at an older one may be stale."""
+        self._changed = asyncio.Event()
 
     @property
     def loaded(self) -> bool:
@@ -102,9 +107,12 @@ class AwsBacked:
             body=body,
             mutates=changes_state(service, operation, method),
         )
-        if call.mutates:
-            self.version += 1
-        answer = await self._poll(call) if (service, operation) == long_poll.RECEIVE else await self._ask(call)
+        if (service, operation) == _RECEIVE:
+            answer = await self._poll(call)
+        else:
+            answer = await self._ask(call)
+            if call.mutates:
+                self._note_change()
         return answer.status, dict(answer.headers), answer.body
 
     async def call(self, scope: Scope, service: str, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,7 +133,7 @@ class AwsBacked:
 
     async def reset(self) -> None:
         """Forgets everything, durably. A worker that runs stays loaded."""
-        self.version += 1
+        self._note_change()
         if self._worker.running:
             await self._worker.ask(Reset(self._ids.hex(32), self._clock.now(), self._ids.hex(32)))
         else:
@@ -146,15 +154,22 @@ class AwsBacked:
         return answer
 
     async def _poll(self, call: Call) -> Answer:
-        """SQS long polling: ask without waiting, again and again, until something comes or the time is over."""
-        wait, call = long_poll.without_wait(call)
-        deadline = asyncio.get_running_loop().time() + wait
-        pause = long_poll.FIRST_PAUSE
-        while True:
-            answer = await self._ask(call)
+        """SQS long polling: asks again whenever anything changed, and once a second for what time alone brings back."""
+        answer = await self._ask(call)
+        deadline = asyncio.get_running_loop().time() + answer.wait
+        while answer.wait:
             left = deadline - asyncio.get_running_loop().time()
-            if left <= 0 or answer.status >= 400 or long_poll.has_messages(answer):
-                return answer
-            await asyncio.sleep(min(pause, left))
-            pause = min(pause * 2, long_poll.LONGEST_PAUSE)
-            call = long_poll.again(call, self._ids.hex(32), self._clock.now(), self._ids.hex(32))
+            if left <= 0:
+                break
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), min(left, _LONGEST_PAUSE))
+            call = msgspec.structs.replace(call, id=self._ids.hex(32), at=self._clock.now(), seed=self._ids.hex(32))
+            answer = await self._ask(call)
+        if not answer.wait:
+            self._note_change()
+        return answer
+
+    def _note_change(self) -> None:
+        self.version += 1
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()

@@ -44,13 +44,15 @@ class Reset(msgspec.Struct, frozen=True, tag="reset", array_like=True):
 
 
 class Answer(msgspec.Struct, frozen=True, tag="answer", array_like=True):
-    """`refused`: code and sentence when moto cannot do it at all; `status` then says whose fault it was."""
+    """`refused`: code and sentence when moto cannot do it at all; `status` then says whose fault it was. `wait`: seconds
+    for which the caller wants to be asked again while the answer is empty (SQS long polls)."""
 
     id: str
     status: int
     headers: list[tuple[str, str]]
     body: bytes
     refused: tuple[str, str] | None = None
+    wait: float = 0.0
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready", array_like=True):

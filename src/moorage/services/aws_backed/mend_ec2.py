@@ -61,12 +61,19 @@ def _security_groups() -> None:
     )
 
     def create_security_group(self: Any, name: str, description: str, vpc_id: str | None = None, **more: Any) -> Any:
+        """moto's default groups let nothing in, not even from themselves."""
         try:
-            return create(self, name, description, vpc_id, **more)
+            group = create(self, name, description, vpc_id, **more)
         except exceptions.InvalidSecurityGroupDuplicateError as error:
             where = vpc_id or self.default_vpc.id
             sentence = f"The security group '{name}' already exists for VPC '{where}'"
             raise refuse("InvalidGroup.Duplicate", sentence) from error
+        if more.get("is_default"):
+            rule = {"ip_protocol": "-1", "from_port": None, "to_port": None, "ip_ranges": []}
+            self.authorize_security_group_ingress(
+                group_name_or_id=group.id, source_groups=[{"GroupId": group.id}], vpc_id=group.vpc_id, **rule
+            )
+        return group
 
     def describe_security_groups(
         self: Any, group_ids: list[str] | None = None, groupnames: list[str] | None = None, filters: Any = None
@@ -80,14 +87,9 @@ def _security_groups() -> None:
         return describe(self, group_ids, groupnames, filters)
 
     def delete_security_group(self: Any, name: str | None = None, group_id: str | None = None) -> Any:
-        """moto deletes groups that others refer to, and default groups."""
-        found = self.get_security_group_from_id(group_id) if group_id else None
-        if found is not None:
-            if found.name == "default":
-                sentence = f'the specified group: "{group_id}" name: "default" cannot be deleted by a user'
-                raise refuse("CannotDelete", sentence)
-            if _referred_to(self, group_id):
-                raise refuse("DependencyViolation", f"resource {group_id} has a dependent object")
+        """moto deletes groups that others refer to."""
+        if group_id and _referred_to(self, group_id):
+            raise refuse("DependencyViolation", f"resource {group_id} has a dependent object")
         return delete(self, name, group_id)
 
     backend.create_security_group = create_security_group
@@ -97,7 +99,7 @@ def _security_groups() -> None:
         _word_duplicates(backend, models, refuse, f"authorize_security_group_{direction}")
 
 
-def _referred_to(backend: Any, group_id: str | None) -> bool:
+def _referred_to(backend: Any, group_id: str) -> bool:
     for groups in backend.groups.values():
         for group in groups.values():
             if group.id == group_id:

@@ -14,11 +14,12 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from botocore.exceptions import ClientError
+from botocore.model import OperationNotFoundError
 
 from moorage.services.aws_backed import determinism, mend, mend_services
 from moorage.services.aws_backed.frames import Answer, Call
 from moorage.services.aws_backed.moto_modules import moto_module
-from moorage.services.aws_backed.operations import MOTO_SERVICES
+from moorage.services.aws_backed.operations import MOTO_SERVICES, known_missing
 
 log = logging.getLogger("moorage.aws_backed")
 
@@ -57,9 +58,9 @@ class MotoHost:
         with determinism.moment.at(call.at, call.seed, replay):
             try:
                 return self._answer(call)
-            except NotImplementedError as error:
+            except (NotImplementedError, OperationNotFoundError) as error:
                 log.info("%s %s: not implemented (%s)", call.service, call.operation, error)
-                return _not_implemented(call)
+                return _not_implemented(call, str(error))
             except Exception as error:
                 log.exception("%s %s failed inside moto", call.service, call.operation)
                 reason = f"{type(error).__name__}: {error}"
@@ -67,6 +68,8 @@ class MotoHost:
                 return _refused(call, 500, "InternalFailure", sentence)
 
     def _answer(self, call: Call) -> Answer:
+        if known_missing(call.service, call.operation):
+            return _not_implemented(call)
         environ = _environ(call)
         routes = self._routes_of(call.service)
         handler = routes.find(environ)
@@ -81,7 +84,7 @@ class MotoHost:
         body = _bytes(content)
         if status == 404 and not body and call.method != "HEAD" and call.service != "s3":
             return _not_implemented(call)
-        return Answer(call.id, int(status), _header_list(headers), body)
+        return Answer(call.id, int(status), _header_list(headers), body, wait=determinism.moment.wait)
 
     def _routes_of(self, service: str) -> _Routes:
         routes = self._routes.get(service)
@@ -206,8 +209,11 @@ def _refused(call: Call, status: int, code: str, sentence: str) -> Answer:
     return Answer(call.id, status, [], b"", (code, sentence))
 
 
-def _not_implemented(call: Call) -> Answer:
-    what = call.operation or f"{call.method} {call.path}"
-    return _refused(
-        call, 400, "UnsupportedOperation", f"{call.service} {what} is not implemented by the embedded AWS services"
-    )
+def _not_implemented(call: Call, reason: str = "") -> Answer:
+    what = f"{call.service} {call.operation or f'{call.method} {call.path}'}"
+    if "filter" in reason.lower():
+        return _refused(
+            call, 400, "UnsupportedOperation", f"{what}: {reason.rstrip('.')}, in the embedded AWS services"
+        )
+    sentence = f"{what} is not implemented by the embedded AWS services"
+    return _refused(call, 400, "UnsupportedOperation", sentence)

@@ -5,6 +5,8 @@ Only tables and pure functions; both sides of the socket use them.
 
 from __future__ import annotations
 
+import re
+
 # botocore's service name → moto's package. What is missing is either Moorage's own or refused by name.
 MOTO_SERVICES: dict[str, str] = {
     "acm": "acm",
@@ -114,6 +116,17 @@ _WRITES = frozenset(
 )
 # A refusal of these changes nothing, and they are called often enough that it matters.
 _REFUSES_CLEANLY = frozenset({"dynamodb", "sqs", "s3"})
+
+# moto's S3 tells operations apart by query parameters and takes those it does not know for something else.
+_NOT_IN_S3 = re.compile(
+    "Abac|Analytics|Annotation|BucketMetadata|CreateSession|IntelligentTiering|"
+    "MetricsConfiguration|PutBucketRequestPayment|RenameObject|Torrent|UpdateObjectEncryption|WriteGetObjectResponse"
+)
+
+
+def known_missing(service: str, operation: str) -> bool:
+    """Operations that moto would answer wrongly instead of refusing."""
+    return service == "s3" and _NOT_IN_S3.search(operation) is not None
 
 
 def changes_state(service: str, operation: str, method: str) -> bool:

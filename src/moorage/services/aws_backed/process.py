@@ -102,8 +102,9 @@ class WorkerProcess:
                 stdout=log_file,
                 stderr=log_file,
                 pass_fds=[theirs.fileno()],
-                # Set iteration order must not differ between a run and its replay.
-                env={**os.environ, "PYTHONHASHSEED": "0", "AWS_EC2_METADATA_DISABLED": "true"},
+                env=_environment(),
+                # Ctrl-C is for the control plane, which then ends the worker in order.
+                start_new_session=True,
             )
         reader, writer = await asyncio.open_connection(sock=ours)
         frames = Frames()
@@ -182,3 +183,10 @@ class WorkerProcess:
         for waiting in list(self._waiting.values()):
             if not waiting.future.done():
                 waiting.future.set_exception(WorkerFailed("The embedded AWS services are shut down"))
+
+
+def _environment() -> dict[str, str]:
+    """Without the user's AWS and moto settings, which moto and boto3 would obey. The order in which sets are iterated
+    must not differ between a run and its replay."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MOTO_", "BOTO_"))}
+    return {**kept, "PYTHONHASHSEED": "0", "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": os.devnull}

@@ -89,7 +89,8 @@ class Worker:
         if known is not None:
             return known
         answer = self._host.answer(request)
-        if request.mutates and belongs_in_journal(request.service, answer.status):
+        changed = request.mutates and not determinism.moment.unchanged
+        if changed and belongs_in_journal(request.service, answer.status):
             self._journal.append(Entry(request, determinism.moment.made, answer.status))
         return answer
 
