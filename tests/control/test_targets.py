@@ -312,9 +312,11 @@ def test_a_deleted_group_leaves_the_proxy() -> None:
         await world.start()
         await asyncio.sleep(0.01)
         assert GROUP in world.proxy.target_groups
+        await world.register("10.0.0.1")
         await world.store.update(lambda tx: tx.delete(TARGET_GROUPS, GROUP))
         await asyncio.sleep(0.01)
         assert GROUP not in world.proxy.target_groups
+        assert not world.store.all(TARGETS)
         assert world.targets.said(GROUP) is None
 
     in_world(story)

@@ -127,6 +127,7 @@ class TargetsController:
             self._pushed.pop(arn, None)
             self._refused.discard(arn)
             await self._proxy.remove_target_group(arn)
+            await self._drop_orphans(arn)
             _forget_after_this_pass(self.groups, arn)
             return Pass("removed from the proxy")
         targets = self._store.find(TARGETS, "target_group", arn)
@@ -181,6 +182,18 @@ class TargetsController:
             await self._store.update(change)
         later = [end for end in ends.values() if end - now > CLOSE_ENOUGH]
         return min(later) - now if later else None
+
+    async def _drop_orphans(self, arn: str) -> None:
+        """Registrations that were written while their target group was being deleted."""
+        if not self._store.find(TARGETS, "target_group", arn):
+            return
+
+        def change(tx: Transaction) -> None:
+            if tx.get(TARGET_GROUPS, arn) is None:
+                for target in list(tx.find(TARGETS, "target_group", arn)):
+                    tx.delete(TARGETS, target.key)
+
+        await self._store.update(change)
 
     # --- health ------------------------------------------------------------------------------------------------------
 

@@ -86,6 +86,10 @@ async def test_the_same_again_is_the_same(elb: Rig) -> None:
             {"HealthCheckPort": "http"},
             "Health check port 'http' must be 'traffic-port' or a number between '1' and '65535'",
         ),
+        (
+            {"HealthCheckEnabled": False},
+            "Health check enabled must be true for target groups with target type 'ip'",
+        ),
         ({"HealthCheckPath": "x"}, "Health check path 'x' must begin with '/' and must be a valid path"),
         (
             {"Matcher": {"HttpCode": "500"}},

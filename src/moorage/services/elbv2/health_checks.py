@@ -24,14 +24,16 @@ _MEMBERS = {
 }
 
 
-def created(protocol: str, version: str | None, params: Mapping[str, Any]) -> HealthCheck:
-    return _applied(_defaults(protocol, version, params.get("HealthCheckProtocol")), protocol, version, params)
+def created(kind: str, protocol: str, version: str | None, params: Mapping[str, Any]) -> HealthCheck:
+    """`kind`: the target type."""
+    base = _defaults(protocol, version, params.get("HealthCheckProtocol"))
+    return _applied(base, kind, protocol, version, params)
 
 
 def modified(group: TargetGroup, params: Mapping[str, Any]) -> HealthCheck:
     """The group's check with what was given replaced."""
     assert group.protocol is not None
-    return _applied(group.health_check, group.protocol, group.protocol_version, params)
+    return _applied(group.health_check, group.target_type, group.protocol, group.protocol_version, params)
 
 
 def _defaults(protocol: str, version: str | None, check_protocol: str | None) -> HealthCheck:
@@ -44,7 +46,9 @@ def _defaults(protocol: str, version: str | None, check_protocol: str | None) ->
     return HealthCheck(protocol="TCP", timeout=10, path="", matcher="")
 
 
-def _applied(base: HealthCheck, protocol: str, version: str | None, params: Mapping[str, Any]) -> HealthCheck:
+def _applied(
+    base: HealthCheck, kind: str, protocol: str, version: str | None, params: Mapping[str, Any]
+) -> HealthCheck:
     given = {field: params[member] for member, field in _MEMBERS.items() if params.get(member) is not None}
     matcher = params.get("Matcher") or {}
     code = matcher.get("GrpcCode") if version == "GRPC" else matcher.get("HttpCode")
@@ -58,6 +62,8 @@ def _applied(base: HealthCheck, protocol: str, version: str | None, params: Mapp
             )
     elif code is not None:
         check = msgspec.structs.replace(check, matcher=code)
+    if not check.enabled:
+        raise invalid(f"Health check enabled must be true for target groups with target type '{kind}'")
     _check(check, protocol, version)
     return check
 
@@ -66,8 +72,6 @@ def _check(check: HealthCheck, protocol: str, version: str | None) -> None:
     allowed = ("HTTP", "HTTPS") if protocol in ("HTTP", "HTTPS") else ("HTTP", "HTTPS", "TCP")
     if check.protocol not in allowed:
         raise invalid(f"Health check protocol '{check.protocol}' must be one of '{', '.join(allowed)}'")
-    if not check.enabled:
-        raise invalid("Health check enabled must be true for target groups with target type 'instance' or 'ip'")
     between("Health check interval", check.interval, 5, 300)
     between("Health check timeout", check.timeout, 2, 120)
     between("Healthy threshold count", check.healthy_threshold, 2, 10)

@@ -28,7 +28,7 @@ class TargetGroups(ElbV2Base):
         kind = params.get("TargetType", "instance")
         protocol = _protocol(kind, params)
         version = _protocol_version(protocol, params.get("ProtocolVersion"))
-        check = health_checks.created(protocol, version, params)
+        check = health_checks.created(kind, protocol, version, params)
         tags = validate.tags(params.get("Tags"))
         vpc = params["VpcId"]
         if not await self.networks.vpc_exists(ctx.scope, vpc):
