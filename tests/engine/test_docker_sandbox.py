@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import subprocess
 import urllib.request
@@ -287,3 +288,21 @@ async def test_a_subnet_with_a_new_range_replaces_its_unused_network(engine: Doc
 
 def test_the_pool_keeps_networks_apart():
     assert pool_name("abc", "net-a", "10.0.0.5") != pool_name("abc", "net-b", "10.0.0.5")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the local route of a VPC takes root")
+async def test_tasks_in_two_subnets_reach_each_other_with_their_own_addresses(
+    engine: DockerEngine, subnet: SubnetNetwork, busybox: str
+):
+    first, second = (
+        SubnetNetwork(f"{subnet.name}-{half}", subnet.cidr.replace(".0/24", f".{half}/25"), f"subnet-{half}")
+        for half in (0, 128)
+    )
+    server = await engine.start_sandbox(a_sandbox(first, 20))
+    client = await engine.start_sandbox(a_sandbox(second, 150))
+    served = await run(engine, busybox, "exec httpd -f -vv -p 9000", server)
+    request = "printf 'GET / HTTP/1.0\\r\\n\\r\\n'"
+    fetch = f"until {request} | nc -w 5 {address(subnet, 20)} 9000; do usleep 20000; done"
+    await output(engine, await run(engine, busybox, fetch, client))
+    line = await anext(engine.logs(served))
+    assert address(subnet, 150) in line.message

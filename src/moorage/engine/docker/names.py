@@ -49,9 +49,14 @@ def observed_labels(container_name: str, labels: Mapping[str, str]) -> dict[str,
     return found
 
 
-def bridge_name(network: str) -> str:
+def bridge_prefix(installation: str) -> str:
+    """What the Linux interfaces of an installation's networks start with."""
+    return f"mrg{installation[:5]}"
+
+
+def bridge_name(installation: str, network: str) -> str:
     """A Linux interface name (at most 15 characters) for a Docker network."""
-    return f"mrg{hashlib.sha256(network.encode()).hexdigest()[:11]}"
+    return bridge_prefix(installation) + hashlib.sha256(network.encode()).hexdigest()[:7]
 
 
 def mac_address(ipv4: str) -> str:

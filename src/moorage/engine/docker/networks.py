@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from moorage.engine.docker.client import ApiError, Client
+from moorage.engine.docker.forwarding import Forwarding
 from moorage.engine.docker.names import bridge_name
 from moorage.engine.driver import LABEL_INSTALLATION, NetworkError, SubnetNetwork
 
@@ -38,7 +39,7 @@ def network_body(network: SubnetNetwork, installation: str) -> dict[str, Any]:
                 }
             ],
         },
-        "Options": {"com.docker.network.bridge.name": bridge_name(network.name)},
+        "Options": {"com.docker.network.bridge.name": bridge_name(installation, network.name)},
         "Labels": {LABEL_INSTALLATION: installation, LABEL_SUBNET: network.subnet_id},
     }
 
@@ -79,6 +80,7 @@ class Networks:
         self._installation = installation
         self._ready: dict[str, SubnetNetwork] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self._forwarding = Forwarding(installation, client.host.local)
 
     async def ensure(self, network: SubnetNetwork) -> None:
         if self._ready.get(network.name) == network:
@@ -86,6 +88,7 @@ class Networks:
         async with self._locks.setdefault(network.name, asyncio.Lock()):
             if self._ready.get(network.name) != network:
                 await self._find_or_make(network)
+                await self._forwarding.allow()
                 self._ready[network.name] = network
 
     def forget(self, name: str) -> None:
@@ -107,6 +110,8 @@ class Networks:
                     if error.status != 404:
                         continue
                 self.forget(name)
+        if not await self._ours():
+            await self._forwarding.forbid()
 
     async def _ours(self) -> list[dict[str, Any]]:
         filters = json.dumps({"label": [f"{LABEL_INSTALLATION}={self._installation}"]})
