@@ -3,7 +3,9 @@ that a choice costs the same in a full subnet as in an empty one."""
 
 from __future__ import annotations
 
-from moorage.decide.ipam import mac_of, next_address
+from moorage.control.warm_pool import OWNER
+from moorage.decide.ipam import mac_of, next_address, usable
+from moorage.domain.clock import Ids
 from moorage.domain.network import NetworkInterface, Subnet
 from moorage.store.api import StoreApi, Transaction
 from moorage.store.tables.network import NETWORK_INTERFACES
@@ -12,7 +14,11 @@ SubnetKey = tuple[str, str, str]
 
 
 class Addresses:
-    def __init__(self, store: StoreApi) -> None:
+    """`reserve` and `give_back` serve the warm pool, `allocate` and `release` the tasks."""
+
+    def __init__(self, store: StoreApi, ids: Ids) -> None:
+        self._store = store
+        self._ids = ids
         self._taken: dict[SubnetKey, set[str]] = {}
         self._last: dict[SubnetKey, str] = {}
         for interface in store.all(NETWORK_INTERFACES):
@@ -23,7 +29,6 @@ class Addresses:
         tx: Transaction,
         subnet: Subnet,
         *,
-        interface_id: str,
         owner_arn: str,
         security_groups: tuple[str, ...],
         description: str,
@@ -38,7 +43,7 @@ class Addresses:
         interface = NetworkInterface(
             account=subnet.account,
             region=subnet.region,
-            interface_id=interface_id,
+            interface_id=f"eni-{self._ids.hex(17)}",
             subnet_id=subnet.subnet_id,
             ipv4=address,
             mac=mac_of(address),
@@ -50,6 +55,27 @@ class Addresses:
         taken.add(address)
         self._last[key] = address
         return interface
+
+    async def reserve(self, subnet: Subnet) -> NetworkInterface | None:
+        """One more interface for the warm pool, or None when the subnet is nearly full: tasks come first."""
+        if len(self._taken.get((subnet.account, subnet.region, subnet.subnet_id), ())) > usable(subnet.cidr) // 2:
+            return None
+        given: list[NetworkInterface] = []
+
+        def write(tx: Transaction) -> NetworkInterface | None:
+            found = self.allocate(tx, subnet, owner_arn=OWNER, security_groups=(), description="kept warm by Moorage")
+            given.extend([found] if found is not None else [])
+            return found
+
+        try:
+            return await self._store.update(write)
+        except BaseException:
+            for interface in given:
+                self.forget(interface)
+            raise
+
+    async def give_back(self, interface: NetworkInterface) -> None:
+        await self._store.update(lambda tx: self.release(tx, interface))
 
     def release(self, tx: Transaction, interface: NetworkInterface) -> None:
         tx.delete(NETWORK_INTERFACES, f"{interface.account}/{interface.region}/{interface.interface_id}")

@@ -16,6 +16,7 @@ from moorage.control.loop import Loop, Pass
 from moorage.control.ports import ContainerLogs, ImageSource, SecretSource
 from moorage.control.task_steps import StepFailed, TaskSteps
 from moorage.control.task_writes import enter, fail, update_task
+from moorage.control.warm_pool import OWNER, WarmPool
 from moorage.decide.task_lifecycle import Step, TaskPlan, decide_task
 from moorage.domain.clock import Clock, Ids
 from moorage.domain.errors import Retryable
@@ -26,6 +27,7 @@ from moorage.engine.driver import Engine
 from moorage.store.api import Change, StoreApi
 from moorage.store.tables.ecs import TASK_DEFINITIONS, TASKS
 from moorage.store.tables.elbv2 import TARGETS
+from moorage.store.tables.network import NETWORK_INTERFACES, SUBNETS
 
 # Steps that bring a task up; they are called off when it should stop.
 _UPWARD = ("allocate", "sandbox", "pull", "launch")
@@ -47,24 +49,39 @@ class TaskController:
     ) -> None:
         self._store = store
         self._clock = clock
-        self._addresses = Addresses(store)
-        self.steps = TaskSteps(store, clock, ids, engine, images, self._addresses, logs, secrets)
+        self._addresses = Addresses(store, ids)
+        self._pool = WarmPool(engine, self._addresses)
+        self.steps = TaskSteps(store, clock, ids, engine, images, self._addresses, self._pool, logs, secrets)
         self.loop = Loop("task", self._reconcile, workers=64)
         self._under_way: dict[str, dict[Step, asyncio.Task[None]]] = {}
         self._failures: dict[tuple[str, Step], int] = {}
         self._trouble: dict[str, str] = {}
         self._task_by_address: dict[str, str] = {}
         self._end_watch: Callable[[], None] = lambda: None
+        self._clearing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         self._end_watch = self._store.watch(self._changed)
+        leftover = [i for i in self._store.all(NETWORK_INTERFACES) if i.owner_arn == OWNER]
+        self._clearing = asyncio.get_running_loop().create_task(self._pool.clear(leftover), name="warm pool")
+        subnets = set()
         for task in self._store.find(TASKS, "live", True):
             self._remember_address(task)
+            if task.interface is not None:
+                subnets.add(f"{task.account}/{task.region}/{task.interface.subnet_id}")
             self.loop.wake(task.arn)
+        for key in subnets:
+            subnet = self._store.get(SUBNETS, key)
+            if subnet is not None:
+                self._pool.used(subnet)
 
     async def close(self) -> None:
         self._end_watch()
         await self.loop.close()
+        await self._pool.close()
+        if self._clearing is not None:
+            self._clearing.cancel()
+            await asyncio.gather(self._clearing, return_exceptions=True)
         running = [job for jobs in self._under_way.values() for job in jobs.values()]
         for job in running:
             job.cancel()
@@ -88,6 +105,7 @@ class TaskController:
                     self.loop.wake(owner)
             elif isinstance(change.before, NetworkInterface):
                 self._addresses.forget(change.before)
+                self._pool.forget(change.before)
 
     def _task_changed(self, change: Change[Task]) -> None:
         task = change.after

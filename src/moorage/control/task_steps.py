@@ -23,6 +23,7 @@ from moorage.control.task_writes import (
     update_task,
     with_container,
 )
+from moorage.control.warm_pool import WarmPool
 from moorage.decide.task_lifecycle import Step, stop_timeout
 from moorage.domain import sentences
 from moorage.domain.clock import Clock, Ids
@@ -61,6 +62,7 @@ class TaskSteps:
         engine: Engine,
         images: ImageSource,
         addresses: Addresses,
+        pool: WarmPool,
         logs: ContainerLogs | None,
         secrets: SecretSource | None,
     ) -> None:
@@ -70,6 +72,7 @@ class TaskSteps:
         self._engine = engine
         self._images = images
         self._addresses = addresses
+        self._pool = pool
         self._logs = logs
         self._secrets = secrets
         self.resync: Callable[[], Awaitable[None]] = _nothing
@@ -110,18 +113,21 @@ class TaskSteps:
         if subnet is None:
             raise StepFailed("TaskFailedToStart", sentences.subnet_gone(wanted.subnet_id))
         given: list[NetworkInterface] = []
+        warm = self._pool.take(subnet)
 
         def write(tx: Transaction, current: Task) -> Task:
             if current.interface is None or current.interface.ipv4 is not None:
                 return current
-            interface = self._addresses.allocate(
-                tx,
-                subnet,
-                interface_id=f"eni-{self._ids.hex(17)}",
-                owner_arn=current.arn,
-                security_groups=wanted.security_groups,
-                description=Scope(current.account, current.region).arn("ecs", f"attachment/{wanted.attachment_id}"),
-            )
+            description = Scope(current.account, current.region).arn("ecs", f"attachment/{wanted.attachment_id}")
+            groups = wanted.security_groups
+            interface: NetworkInterface | None
+            if warm is not None:
+                interface = replace(warm, owner_arn=current.arn, security_groups=groups, description=description)
+                tx.put(NETWORK_INTERFACES, interface)
+            else:
+                interface = self._addresses.allocate(
+                    tx, subnet, owner_arn=current.arn, security_groups=groups, description=description
+                )
             if interface is None:
                 raise StepFailed("TaskFailedToStart", sentences.no_address(wanted.subnet_id))
             given.append(interface)
@@ -131,9 +137,15 @@ class TaskSteps:
         try:
             await update_task(self._store, task.arn, write)
         except BaseException:
-            for interface in given:
-                self._addresses.forget(interface)
+            if warm is not None:
+                self._pool.put_back(subnet, warm)
+            else:
+                for interface in given:
+                    self._addresses.forget(interface)
             raise
+        if warm is not None and not given:
+            self._pool.put_back(subnet, warm)
+        self._pool.used(subnet)
 
     async def _sandbox(self, task: Task, document: Document) -> None:
         try:
@@ -152,7 +164,7 @@ class TaskSteps:
             await update_task(self._store, task.arn, lambda tx, t: replace(t, pull_started_at=t.pull_started_at or now))
         try:
             reference = self._images.resolve(Scope(task.account, task.region), container.image)
-            pulled = await self._engine.pull(reference.image, reference.auth)
+            pulled = await self._engine.pull(reference.image, reference.auth, always=reference.digest is None)
         except EngineError as error:
             await self._never_started(task, definition, error.reason())
             return

@@ -31,9 +31,15 @@ async def update_task(store: StoreApi, arn: str, change: TaskChange) -> Task | N
         if changed == task:
             return task
         assert changed.rank >= task.rank, f"{task.last_status} never goes back to {changed.last_status}"
-        return tx.put(TASKS, replace(changed, version=task.version + 1))
+        seen = _visible(changed) != _visible(task)
+        return tx.put(TASKS, replace(changed, version=task.version + 1) if seen else changed)
 
     return await store.update(write)
+
+
+def _visible(task: Task) -> tuple[object, ...]:
+    """What makes a new version: the changes that AWS emits an event for."""
+    return (task.last_status, task.desired_status, tuple((c.last_status, c.health) for c in task.containers))
 
 
 def with_container(task: Task, container: Container) -> Task:

@@ -7,7 +7,6 @@ from collections.abc import Collection
 
 # AWS reserves the first four addresses (network, router, DNS, future use) and the last one (broadcast).
 FIRST = 4
-# The last address tried first is remembered by the caller; without one the search starts here.
 
 
 def next_address(cidr: str, taken: Collection[str], after: str | None = None) -> str | None:
@@ -16,19 +15,22 @@ def next_address(cidr: str, taken: Collection[str], after: str | None = None) ->
     Walking on instead of taking the lowest keeps an address unused for as long as possible after its release, so that
     neighbours' caches and clients' connections never meet a stranger under a familiar address.
     10.0.1.0/24 → 10.0.1.4, 10.0.1.5 … 10.0.1.254."""
-    network = ipaddress.IPv4Network(cidr)
-    base, size = int(network.network_address), network.num_addresses
-    usable = size - FIRST - 1
-    if usable <= 0 or len(taken) >= usable:
+    base, count = int(ipaddress.IPv4Network(cidr).network_address), usable(cidr)
+    if len(taken) >= count:
         return None
     start = 0
     if after is not None:
-        start = (int(ipaddress.IPv4Address(after)) - base - FIRST + 1) % usable
-    for step in range(usable):
-        candidate = str(ipaddress.IPv4Address(base + FIRST + (start + step) % usable))
+        start = (int(ipaddress.IPv4Address(after)) - base - FIRST + 1) % count
+    for step in range(count):
+        candidate = str(ipaddress.IPv4Address(base + FIRST + (start + step) % count))
         if candidate not in taken:
             return candidate
     return None
+
+
+def usable(cidr: str) -> int:
+    """How many addresses of `cidr` can be given out: a /24 has 251."""
+    return max(0, ipaddress.IPv4Network(cidr).num_addresses - FIRST - 1)
 
 
 def mac_of(ipv4: str) -> str:

@@ -1,0 +1,157 @@
+"""Sandboxes made ahead: for every subnet in which tasks were started lately a few addresses are reserved and their
+sandboxes started, so that a task that starts finds its network waiting (docs/design/engine.md has the measurements).
+
+A pooled address is a NetworkInterface record owned by "pool"; taking it gives the record to the task. The pool is only
+a convenience: whatever goes wrong with it, tasks start without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from moorage.control.container_spec import network_of
+from moorage.decide.ipam import private_dns_name
+from moorage.domain.errors import MoorageError
+from moorage.domain.network import NetworkInterface, Subnet
+from moorage.engine.driver import LABEL_POOL, LABEL_TASK, Engine
+
+log = logging.getLogger("moorage.warm_pool")
+
+OWNER = "pool"
+SIZE = 4
+# A subnet in which nothing was started for this long needs no pool.
+IDLE = 600.0
+_RETRY = 30.0
+
+SubnetKey = tuple[str, str, str]
+
+
+class Reserving(Protocol):
+    """What the pool needs of the addresses: one more interface for `subnet`, and one given back."""
+
+    async def reserve(self, subnet: Subnet) -> NetworkInterface | None: ...
+
+    async def give_back(self, interface: NetworkInterface) -> None: ...
+
+
+class WarmPool:
+    def __init__(self, engine: Engine, reserving: Reserving, *, size: int = SIZE) -> None:
+        self._engine = engine
+        self._reserving = reserving
+        self._size = size
+        self._ready: dict[SubnetKey, list[NetworkInterface]] = {}
+        self._filling: dict[SubnetKey, asyncio.Task[None]] = {}
+        self._idle: dict[SubnetKey, asyncio.TimerHandle] = {}
+        self._background: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self._cleared = asyncio.Event()
+
+    def take(self, subnet: Subnet) -> NetworkInterface | None:
+        """A reserved interface whose sandbox runs, or None."""
+        ready = self._ready.get(key_of(subnet))
+        return ready.pop(0) if ready else None
+
+    def put_back(self, subnet: Subnet, interface: NetworkInterface) -> None:
+        """The taking transaction failed."""
+        self._ready.setdefault(key_of(subnet), []).insert(0, interface)
+
+    def used(self, subnet: Subnet) -> None:
+        """A task was started in this subnet: keep its pool filled for a while."""
+        if self._closed or self._size <= 0:
+            return
+        key = key_of(subnet)
+        loop = asyncio.get_running_loop()
+        timer = self._idle.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+        self._idle[key] = loop.call_later(IDLE, self._drain_later, key)
+        if key not in self._filling:
+            job = loop.create_task(self._fill(subnet, key), name=f"warm:{subnet.subnet_id}")
+            self._filling[key] = job
+            job.add_done_callback(lambda _: self._filling.pop(key, None))
+
+    def forget(self, interface: NetworkInterface) -> None:
+        """The record is gone (state reset): so goes the sandbox, unless a task took it before."""
+        ready = self._ready.get((interface.account, interface.region, interface.subnet_id), [])
+        if any(one.interface_id == interface.interface_id for one in ready):
+            ready[:] = [one for one in ready if one.interface_id != interface.interface_id]
+            self._spawn(self._remove_sandboxes({interface.ipv4}))
+
+    async def clear(self, leftover: list[NetworkInterface]) -> None:
+        """At the start: what an earlier process kept warm is given back; it is warmed again when it is needed."""
+        try:
+            for interface in leftover:
+                await self._reserving.give_back(interface)
+            await self._remove_sandboxes(None)
+        finally:
+            self._cleared.set()
+
+    async def close(self) -> None:
+        self._closed = True
+        for timer in self._idle.values():
+            timer.cancel()
+        jobs = [*self._filling.values(), *self._background]
+        for job in jobs:
+            job.cancel()
+        await asyncio.gather(*jobs, return_exceptions=True)
+
+    # --- in the background -------------------------------------------------------------------------------------------
+    async def _fill(self, subnet: Subnet, key: SubnetKey) -> None:
+        await self._cleared.wait()
+        ready = self._ready.setdefault(key, [])
+        while len(ready) < self._size:
+            missing = self._size - len(ready)
+            done = await asyncio.gather(*(self._warm_one(subnet, ready) for _ in range(missing)))
+            if not all(done):
+                await asyncio.sleep(_RETRY)
+                return
+
+    async def _warm_one(self, subnet: Subnet, ready: list[NetworkInterface]) -> bool:
+        try:
+            interface = await self._reserving.reserve(subnet)
+            if interface is None:
+                return False
+            try:
+                await self._engine.warm(
+                    network_of(subnet), interface.ipv4, interface.mac, private_dns_name(interface.ipv4, subnet.region)
+                )
+            except BaseException:
+                await self._reserving.give_back(interface)
+                raise
+        except MoorageError as error:
+            log.info("the pool of %s is not filled now: %s", subnet.subnet_id, error)
+            return False
+        ready.append(interface)
+        return True
+
+    def _drain_later(self, key: SubnetKey) -> None:
+        self._idle.pop(key, None)
+        self._spawn(self._drain(key))
+
+    async def _drain(self, key: SubnetKey) -> None:
+        ready = self._ready.pop(key, [])
+        for interface in ready:
+            await self._reserving.give_back(interface)
+        await self._remove_sandboxes({interface.ipv4 for interface in ready})
+
+    async def _remove_sandboxes(self, addresses: set[str] | None) -> None:
+        """Unclaimed pool sandboxes with one of these addresses (None: all of them)."""
+        try:
+            for one in await self._engine.list():
+                pooled = one.labels.get(LABEL_POOL)
+                if pooled is not None and LABEL_TASK not in one.labels and (addresses is None or pooled in addresses):
+                    await self._engine.remove_sandbox(one.id)
+        except MoorageError as error:
+            log.info("pooled sandboxes stay for now: %s", error)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        job = asyncio.get_running_loop().create_task(work, name="warm pool")
+        self._background.add(job)
+        job.add_done_callback(self._background.discard)
+
+
+def key_of(subnet: Subnet) -> SubnetKey:
+    return (subnet.account, subnet.region, subnet.subnet_id)
