@@ -18,7 +18,9 @@ from typing import Literal, NamedTuple, TypeVar
 from moorage.domain.clock import Clock
 from moorage.engine.driver import (
     LABEL_INSTALLATION,
+    LABEL_POOL,
     LABEL_SANDBOX,
+    LABEL_TASK,
     CannotCreateContainerError,
     CannotPullContainerError,
     CannotStartContainerError,
@@ -34,6 +36,7 @@ from moorage.engine.driver import (
     RegistryAuth,
     Sandbox,
     SandboxSpec,
+    SubnetNetwork,
 )
 from moorage.engine.simulated_container import SIGKILLED, SimulatedContainer, SimulatedImage
 
@@ -56,6 +59,7 @@ class Latencies(NamedTuple):
     """Mean seconds of the verbs; each call takes half to one and a half times as long."""
 
     sandbox: float = 0.3
+    claim: float = 0.01
     create: float = 0.02
     remove: float = 0.08
     list: float = 0.05
@@ -109,14 +113,32 @@ class SimulatedEngine:
             for known in self._sandboxes.values():
                 if known.spec.task_arn == spec.task_arn and known.running:
                     return known.sandbox
-            self._check_address(spec)
-            id = f"{self._random.getrandbits(256):064x}"
-            ports = tuple(self._bind(port) for port in spec.ports)
-            labels = {LABEL_INSTALLATION: "simulated", **spec.labels, LABEL_SANDBOX: "true"}
-            self._sandboxes[id] = _Sandbox(id, spec, Sandbox(id, ports), labels)
-            return self._sandboxes[id].sandbox
+            pooled = self._pooled(spec)
+            if pooled is not None:
+                pooled.spec = spec
+                pooled.labels = {LABEL_INSTALLATION: "simulated", LABEL_TASK: spec.task_arn, LABEL_SANDBOX: "true"}
+                return pooled.sandbox
+            return self._make_sandbox(spec)
 
-        return await self._call("start_sandbox", spec.task_arn, self.latencies.sandbox, effect)
+        mean = self.latencies.claim if self._pooled(spec) is not None else self.latencies.sandbox
+        return await self._call("start_sandbox", spec.task_arn, mean, effect)
+
+    async def warm(self, network: SubnetNetwork, ipv4: str, mac: str, hostname: str | None = None) -> None:
+        spec = SandboxSpec(
+            task_arn="",
+            mode="awsvpc",
+            labels={LABEL_POOL: ipv4},
+            network=network,
+            ipv4=ipv4,
+            mac=mac,
+            hostname=hostname,
+        )
+
+        def effect() -> None:
+            if self._pooled(spec) is None:
+                self._make_sandbox(spec)
+
+        await self._call("warm", ipv4, self.latencies.sandbox, effect)
 
     async def pull(self, image: str, auth: RegistryAuth | None = None, *, always: bool = True) -> PulledImage:
         def effect() -> PulledImage:
@@ -327,7 +349,8 @@ class SimulatedEngine:
 
     def leaks(self, living: Collection[str]) -> Sequence[str]:
         """What is on the host for tasks that are not among `living` (task ARNs)."""
-        found = [f"sandbox of {s.spec.task_arn}" for s in self._sandboxes.values() if s.spec.task_arn not in living]
+        pauses = [s.spec.task_arn for s in self._sandboxes.values() if s.spec.task_arn]
+        found = [f"sandbox of {task_arn}" for task_arn in pauses if task_arn not in living]
         return found + [_name(c.spec) for c in self._containers.values() if c.spec.task_arn not in living]
 
     def listener(self, address: str, port: int) -> SimulatedContainer | None:
@@ -391,6 +414,21 @@ class SimulatedEngine:
             raise EngineUnavailable(
                 "The container engine does not answer", "It is stopped", "Start it with `systemctl start docker`"
             )
+
+    def _make_sandbox(self, spec: SandboxSpec) -> Sandbox:
+        self._check_address(spec)
+        id = f"{self._random.getrandbits(256):064x}"
+        ports = tuple(self._bind(port) for port in spec.ports)
+        labels = {LABEL_INSTALLATION: "simulated", **spec.labels, LABEL_SANDBOX: "true"}
+        self._sandboxes[id] = _Sandbox(id, spec, Sandbox(id, ports), labels)
+        return self._sandboxes[id].sandbox
+
+    def _pooled(self, spec: SandboxSpec) -> _Sandbox | None:
+        """The warm sandbox that is there for this address."""
+        for one in self._sandboxes.values():
+            if one.running and not one.spec.task_arn and (one.spec.network, one.spec.ipv4) == (spec.network, spec.ipv4):
+                return one
+        return None
 
     def _check_address(self, spec: SandboxSpec) -> None:
         for other in self._sandboxes.values():

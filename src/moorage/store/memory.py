@@ -239,6 +239,11 @@ class Store:
         await asyncio.gather(*(pending.answer for pending in self._pending), return_exceptions=True)
         await self._log.close()
 
+    def kill(self) -> None:
+        """For the simulated world: the process is gone. Updates are refused from now on and nobody is told anything."""
+        self._closed = True
+        self._watchers.clear()
+
     # -- inside -------------------------------------------------------------------------------------------------------
 
     async def _commit(self, undo: tuple[_Undo, ...], changes: tuple[Change[Any], ...], commit: Commit) -> None:

@@ -1,0 +1,230 @@
+"""What must never happen, whatever the story: checked after every durable change, at every SIGTERM, and at rest.
+
+The rules here are written from what AWS promises and know nothing of how the control plane decides. A broken rule is
+remembered with its time; `World` raises it. Source: semantics ecs-services §3.4, ecs-tasks §2, §5.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from moorage.domain.clock import Clock
+from moorage.domain.network import NetworkInterface
+from moorage.domain.service import Service
+from moorage.domain.target_group import target_key
+from moorage.domain.task import Task
+from moorage.engine.simulated import SimulatedEngine
+from moorage.engine.simulated_container import SimulatedContainer
+from moorage.store.api import Change, StoreApi, View
+from moorage.store.tables.ecs import SERVICES, TASK_DEFINITIONS, TASKS
+from moorage.store.tables.elbv2 import TARGET_HEALTH, TARGETS
+from moorage.store.tables.network import NETWORK_INTERFACES
+
+
+class Violated(AssertionError):
+    """An invariant does not hold."""
+
+
+class Invariants:
+    """One per world. `watch(store)` after every start of a control plane."""
+
+    def __init__(self, clock: Clock, engine: SimulatedEngine) -> None:
+        self.broken: list[str] = []
+        self._clock = clock
+        self._engine = engine
+        self._store: StoreApi | None = None
+        self._services: dict[str, Service] = {}
+        self._tasks: dict[str, dict[str, Task]] = {}
+        self._addresses: Counter[tuple[str, str, str, str]] = Counter()
+        engine.on_sigterm.append(self._on_sigterm)
+
+    def watch(self, store: StoreApi) -> None:
+        self._store = store
+        self._services = {service.arn: service for service in store.all(SERVICES)}
+        self._tasks = {}
+        for task in store.find(TASKS, "live", True):
+            self._tasks.setdefault(task.service_arn or "", {})[task.arn] = task
+        self._addresses = Counter(_address(interface) for interface in store.all(NETWORK_INTERFACES))
+        store.watch(self._changed)
+
+    def note(self, what: str) -> None:
+        self.broken.append(f"t={self._clock.now():.3f}: {what}")
+
+    # --- after every change ------------------------------------------------------------------------------------------
+    def _changed(self, changes: Sequence[Change[Any]]) -> None:
+        """The store may be ahead of these changes: everything is judged by what the changes themselves say."""
+        started: set[str] = set()
+        stopped: dict[str, list[Task]] = {}
+        for change in changes:
+            if change.table is TASKS:
+                self._task_changed(change, started, stopped)
+            elif change.table is SERVICES and change.after is not None:
+                self._services[change.key] = change.after
+            elif change.table is NETWORK_INTERFACES:
+                self._interface_changed(change)
+        for arn in sorted(started):
+            self._not_over_maximum(arn)
+        for arn, tasks in stopped.items():
+            self._not_under_minimum(arn, tasks)
+
+    def _task_changed(self, change: Change[Task], started: set[str], stopped: dict[str, list[Task]]) -> None:
+        before, after = change.before, change.after
+        known = self._tasks.setdefault((after or before).service_arn or "", {})  # type: ignore[union-attr]
+        if after is None or after.last_status == "STOPPED":
+            known.pop(change.key, None)
+        else:
+            known[change.key] = after
+        if after is None:
+            return
+        if before is None:
+            if after.service_arn is not None:
+                started.add(after.service_arn)
+            return
+        if after.rank < before.rank:
+            self.note(f"{after.id} went back from {before.last_status} to {after.last_status}")
+        if before.desired_status == "STOPPED" and after.desired_status != "STOPPED":
+            self.note(f"{after.id} should stop and then should run again")
+        if before.last_status == "STOPPED" and before.stopped_reason != after.stopped_reason:
+            self.note(f"{after.id} changed its reason after its end")
+        by_scheduler = after.stop_code == "ServiceSchedulerInitiated" and before.desired_status == "RUNNING"
+        if by_scheduler and after.desired_status == "STOPPED" and after.service_arn is not None:
+            stopped.setdefault(after.service_arn, []).append(before)
+
+    def _interface_changed(self, change: Change[NetworkInterface]) -> None:
+        if change.before is not None:
+            self._addresses[_address(change.before)] -= 1
+        if change.after is not None:
+            address = _address(change.after)
+            self._addresses[address] += 1
+            if self._addresses[address] > 1:
+                self.note(f"two network interfaces have the address {change.after.ipv4}")
+
+    def _not_over_maximum(self, arn: str) -> None:
+        """Checked when tasks start: tasks that should run, in whatever state, against maximumPercent rounded down."""
+        service = self._services.get(arn)
+        if service is None:
+            return
+        percent = service.deployment_configuration.maximum_percent
+        most = service.desired_count * percent // 100
+        running = sum(1 for task in self._tasks.get(arn, {}).values() if task.desired_status == "RUNNING")
+        if running > most:
+            self.note(f"{service.name}: {running} tasks, at most {most} ({percent} % of {service.desired_count})")
+
+    def _not_under_minimum(self, arn: str, stopped: Sequence[Task]) -> None:
+        """Checked when the scheduler stops tasks that serve: those that are left must be minimumHealthyPercent, rounded
+        up, of the desired count."""
+        service = self._services.get(arn)
+        if service is None or service.status != "ACTIVE":
+            return
+        assert self._store is not None
+        view = self._store
+        serving = [task for task in stopped if serves(view, task)]
+        if not serving:
+            return
+        percent = service.deployment_configuration.minimum_healthy_percent
+        least = -(-service.desired_count * percent // 100)
+        gone = {task.arn for task in stopped}
+        left = sum(1 for task in self._tasks.get(arn, {}).values() if task.arn not in gone and serves(view, task))
+        if left < least:
+            self.note(
+                f"{service.name}: stopping {len(serving)} serving tasks leaves {left}, at least {least} must stay "
+                f"({percent} % of {service.desired_count})"
+            )
+
+    # --- at every SIGTERM --------------------------------------------------------------------------------------------
+    def _on_sigterm(self, container: SimulatedContainer) -> None:
+        """Out of its target groups, and drained, before it is told to end. A task that can serve nobody any more need
+        not wait for the end of the draining."""
+        if self._store is None:
+            return
+        task = self._store.get(TASKS, container.spec.task_arn)
+        if task is None:
+            self.note(f"SIGTERM to {container.spec.docker_name}, whose task is unknown")
+            return
+        if task.desired_status != "STOPPED":
+            self.note(f"SIGTERM to {container.spec.docker_name}, whose task should run")
+        for target in targets_of(self._store, task):
+            if target.deregistered_at is None:
+                self.note(
+                    f"SIGTERM to {container.spec.docker_name} while it is registered in {target.target_group_arn}"
+                )
+            elif all(one.known == "RUNNING" for one in task.containers):
+                self.note(f"SIGTERM to {container.spec.docker_name} while it drains in {target.target_group_arn}")
+
+    # --- at rest -----------------------------------------------------------------------------------------------------
+    def at_rest(self) -> list[str]:
+        """What is wrong with a world that nobody changes any more."""
+        assert self._store is not None
+        store = self._store
+        living = {task.arn: task for task in store.find(TASKS, "live", True)}
+        wrong = [f"leaked: {what}" for what in self._engine.leaks(living)]
+        wrong += [
+            f"address {interface.ipv4} is held by {interface.owner_arn}, which has stopped"
+            for interface in store.all(NETWORK_INTERFACES)
+            if interface.owner_arn not in living and not _is_pool(interface)
+        ]
+        addresses = {task.interface.ipv4 for task in living.values() if task.interface is not None}
+        wrong += [
+            f"target {target.id}:{target.port} is registered, but no living task has that address"
+            for target in store.all(TARGETS)
+            if target.deregistered_at is None and target.id not in addresses
+        ]
+        for container in self._engine.containers(running=True):
+            task = living.get(container.spec.task_arn)
+            mine = task.container(container.spec.name) if task is not None else None
+            if mine is not None and mine.known != "RUNNING":
+                wrong.append(f"{container.spec.docker_name} runs, its record says {mine.known}")
+        for task in living.values():
+            running = {c.spec.name for c in self._engine.of_task(task.arn) if c.state == "running"}
+            wrong += [
+                f"{task.id}/{mine.name} is RUNNING by its record, but does not run"
+                for mine in task.containers
+                if mine.known == "RUNNING" and mine.name not in running
+            ]
+        return wrong
+
+
+def serves(view: View, task: Task) -> bool:
+    """Can users be served by this task, as far as anybody can know? It runs, its health checks pass, and the load
+    balancers that it belongs to find it healthy."""
+    if task.last_status != "RUNNING" or task.desired_status != "RUNNING":
+        return False
+    if any(container.known != "RUNNING" for container in task.containers):
+        return False
+    definition = view.get(TASK_DEFINITIONS, task.task_definition_arn)
+    for container in task.containers:
+        described = definition.document.container(container.name) if definition is not None else None
+        if described is not None and described.health_check is not None and container.health != "HEALTHY":
+            return False
+    for ref in task.load_balancers:
+        if ref.target_group_arn is None or task.interface is None or task.interface.ipv4 is None:
+            continue
+        key = target_key(ref.target_group_arn, task.interface.ipv4, ref.container_port or 0)
+        health = view.get(TARGET_HEALTH, key)
+        target = view.get(TARGETS, key)
+        if target is None or target.deregistered_at is not None or health is None or health.state != "healthy":
+            return False
+    return True
+
+
+def targets_of(view: View, task: Task) -> list[Any]:
+    """The task's targets that are registered or draining."""
+    if task.interface is None or task.interface.ipv4 is None:
+        return []
+    keys = [
+        target_key(ref.target_group_arn, task.interface.ipv4, ref.container_port or 0)
+        for ref in task.load_balancers
+        if ref.target_group_arn is not None
+    ]
+    return [target for key in keys if (target := view.get(TARGETS, key)) is not None]
+
+
+def _address(interface: NetworkInterface) -> tuple[str, str, str, str]:
+    return (interface.account, interface.region, interface.subnet_id, interface.ipv4)
+
+
+def _is_pool(interface: NetworkInterface) -> bool:
+    """Addresses that a pool of warm namespaces holds belong to no task."""
+    return "task/" not in interface.owner_arn

@@ -1,0 +1,455 @@
+"""A world in which the real control plane runs: the real store, API providers and control loops around a simulated
+engine, proxy and network, in virtual time.
+
+    async with World(seed=1, images={"web": SimulatedImage()}) as world:
+        front = await world.create_load_balancer("web")
+        await world.create_service("web", image="web", desired=2, front=front)
+        await world.stable("web")
+
+The world breaks the moment that an invariant does, or a control loop fails with an unexpected error. The control plane
+can be killed and started again at any moment: only what the log made durable, the engine and the proxy live on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from moorage.domain.clock import Ids
+from moorage.domain.network import SecurityGroup, Subnet
+from moorage.domain.scope import Scope
+from moorage.domain.service import Service, ServiceEvent
+from moorage.domain.task import Task
+from moorage.engine.simulated import Latencies, SimulatedEngine
+from moorage.engine.simulated_container import SimulatedContainer, SimulatedImage
+from moorage.proxy.simulated import SimulatedProxy
+from moorage.services.base import RequestContext
+from moorage.simulation.invariants import Invariants, Violated
+from moorage.simulation.loop import VirtualClock
+from moorage.simulation.network import SimulatedProber, Users
+from moorage.simulation.plane import ControlPlane
+from moorage.store.log_memory import MemoryDisk, MemoryLog
+from moorage.store.tables.ecs import SERVICE_EVENTS, SERVICES, TASKS
+
+SCOPE = Scope("000000000000", "us-east-1")
+CLUSTER = "main"
+VPC = "vpc-1"
+COMMIT = 0.002
+POLL = 0.1
+
+
+class ControlPlaneDown(ConnectionError):
+    """The control plane went away before it answered: the call may or may not have happened."""
+
+
+class NeverHappened(AssertionError):
+    """What a story waited for did not come; the message says what the control plane was doing instead."""
+
+
+class Front(msgspec.Struct, frozen=True):
+    """A load balancer with one listener on port 80 that forwards everything to one target group."""
+
+    load_balancer: str
+    listener: str
+    target_group: str
+
+
+class World:
+    """`images`: scripts by image name. `latencies`: of the engine."""
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        images: Mapping[str, SimulatedImage] | None = None,
+        latencies: Latencies = Latencies(),  # noqa: B008 immutable
+    ) -> None:
+        self.seed = seed
+        self.clock = VirtualClock(asyncio.get_running_loop())
+        self.ids = Ids(seed)
+        self.engine = SimulatedEngine(self.clock, seed=seed, images=images, latencies=latencies)
+        self.proxy = SimulatedProxy(self.clock, seed=seed)
+        self.users = Users(self.clock, self.engine, self.proxy)
+        self.disk = MemoryDisk()
+        self.networks = Networks()
+        self.invariants = Invariants(self.clock, self.engine)
+        self.plane: ControlPlane | None = None
+        self._errors = _Errors(self.invariants.note)
+        self._revisions = 0
+
+    # === its existence ===============================================================================================
+    async def __aenter__(self) -> Self:
+        logging.getLogger("moorage").addHandler(self._errors)
+        await self.start_control_plane()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.kill_control_plane()
+        logging.getLogger("moorage").removeHandler(self._errors)
+        if error is None:
+            self.check()
+
+    async def start_control_plane(self) -> None:
+        log = MemoryLog(self.disk, latency=COMMIT)
+        self.plane = await ControlPlane.start(
+            log, self.clock, self.ids, self.engine, self.proxy, SimulatedProber(self.engine), self.networks
+        )
+        self.invariants.watch(self.plane.store)
+
+    async def kill_control_plane(self) -> None:
+        """`kill -9`: what is not durable is lost, nobody is answered, every loop is gone in the middle of its work."""
+        plane, self.plane = self.plane, None
+        if plane is not None:
+            await plane.kill()
+
+    async def restart_control_plane(self, after: float = 0.0) -> None:
+        await self.kill_control_plane()
+        await asyncio.sleep(after)
+        await self.start_control_plane()
+
+    @property
+    def store(self) -> Any:
+        return self._running_plane().store
+
+    @property
+    def log(self) -> MemoryLog:
+        return self._running_plane().log
+
+    def check(self) -> None:
+        """Raises `Violated` when anything was broken so far."""
+        broken = self.invariants.broken + [f"the engine: {what}" for what in self.engine.violations]
+        if broken:
+            raise Violated("; ".join(broken[:10]))
+
+    # === calls ======================================================================================================
+    async def call(self, service: str, operation: str, /, **request: Any) -> dict[str, Any]:
+        """One API call as the gateway makes it, after it has checked it against the model."""
+        plane = self._running_plane()
+        context = RequestContext(
+            account=SCOPE.account,
+            region=SCOPE.region,
+            service=service,
+            operation=operation,
+            request_id=self.ids.uuid(),
+            access_key_id="test",
+            principal_arn=f"arn:aws:iam::{SCOPE.account}:root",
+        )
+        given = {name: value for name, value in request.items() if value is not None}
+        return await plane.call(context, given)
+
+    async def ecs(self, operation: str, /, **request: Any) -> dict[str, Any]:
+        return await self.call("ecs", operation, **request)
+
+    async def elbv2(self, operation: str, /, **request: Any) -> dict[str, Any]:
+        return await self.call("elbv2", operation, **request)
+
+    async def create_cluster(self, name: str = CLUSTER) -> None:
+        await self.ecs("CreateCluster", clusterName=name)
+
+    async def register(
+        self,
+        family: str = "web",
+        *,
+        image: str = "web",
+        port: int = 80,
+        health_check: bool = False,
+        stop_timeout: int | None = None,
+        containers: Sequence[Mapping[str, Any]] = (),
+    ) -> str:
+        """A Fargate task definition: one container, or those given; its ARN."""
+        app: dict[str, Any] = {
+            "name": "app",
+            "image": image,
+            "essential": True,
+            "portMappings": [{"containerPort": port}],
+        }
+        if health_check:
+            app["healthCheck"] = {"command": ["CMD-SHELL", "true"], "interval": 5, "retries": 2}
+        if stop_timeout is not None:
+            app["stopTimeout"] = stop_timeout
+        answer = await self.ecs(
+            "RegisterTaskDefinition",
+            family=family,
+            networkMode="awsvpc",
+            requiresCompatibilities=["FARGATE"],
+            cpu="256",
+            memory="512",
+            containerDefinitions=[dict(one) for one in containers] or [app],
+        )
+        return str(answer["taskDefinition"]["taskDefinitionArn"])
+
+    async def create_load_balancer(
+        self,
+        name: str = "web",
+        *,
+        deregistration_delay: int = 10,
+        interval: int = 5,
+        healthy: int = 2,
+        unhealthy: int = 2,
+        path: str = "/health",
+    ) -> Front:
+        """A load balancer, its listener on port 80 and an `ip` target group with short times."""
+        balancer = await self.elbv2("CreateLoadBalancer", Name=name, Subnets=list(self.networks.by_id))
+        balancer_arn = balancer["LoadBalancers"][0]["LoadBalancerArn"]
+        group = await self.create_target_group(
+            name,
+            deregistration_delay=deregistration_delay,
+            interval=interval,
+            healthy=healthy,
+            unhealthy=unhealthy,
+            path=path,
+        )
+        listener = await self.elbv2(
+            "CreateListener",
+            LoadBalancerArn=balancer_arn,
+            Protocol="HTTP",
+            Port=80,
+            DefaultActions=[{"Type": "forward", "TargetGroupArn": group}],
+        )
+        return Front(balancer_arn, listener["Listeners"][0]["ListenerArn"], group)
+
+    async def create_target_group(
+        self,
+        name: str,
+        *,
+        deregistration_delay: int = 10,
+        interval: int = 5,
+        healthy: int = 2,
+        unhealthy: int = 2,
+        path: str = "/health",
+    ) -> str:
+        group = await self.elbv2(
+            "CreateTargetGroup",
+            Name=name,
+            Protocol="HTTP",
+            Port=80,
+            VpcId=VPC,
+            TargetType="ip",
+            HealthCheckPath=path,
+            HealthCheckIntervalSeconds=interval,
+            HealthCheckTimeoutSeconds=2,
+            HealthyThresholdCount=healthy,
+            UnhealthyThresholdCount=unhealthy,
+        )
+        arn = str(group["TargetGroups"][0]["TargetGroupArn"])
+        await self.elbv2(
+            "ModifyTargetGroupAttributes",
+            TargetGroupArn=arn,
+            Attributes=[{"Key": "deregistration_delay.timeout_seconds", "Value": str(deregistration_delay)}],
+        )
+        return arn
+
+    async def create_service(
+        self,
+        name: str = "web",
+        *,
+        task_definition: str = "web",
+        desired: int = 1,
+        front: Front | None = None,
+        port: int = 80,
+        minimum: int = 100,
+        maximum: int = 200,
+        breaker: bool = False,
+        rollback: bool = False,
+        grace: int | None = None,
+        cluster: str = CLUSTER,
+    ) -> None:
+        balancers = None
+        if front is not None:
+            balancers = [{"targetGroupArn": front.target_group, "containerName": "app", "containerPort": port}]
+        await self.ecs(
+            "CreateService",
+            cluster=cluster,
+            serviceName=name,
+            taskDefinition=task_definition,
+            desiredCount=desired,
+            launchType="FARGATE",
+            networkConfiguration=self.network_configuration(),
+            loadBalancers=balancers,
+            healthCheckGracePeriodSeconds=grace,
+            deploymentConfiguration={
+                "minimumHealthyPercent": minimum,
+                "maximumPercent": maximum,
+                "deploymentCircuitBreaker": {"enable": breaker, "rollback": rollback},
+            },
+        )
+
+    async def update_service(self, name: str = "web", *, cluster: str = CLUSTER, **request: Any) -> None:
+        """`desiredCount=…`, `taskDefinition=…`, `forceNewDeployment=True` …"""
+        await self.ecs("UpdateService", cluster=cluster, service=name, **request)
+
+    async def delete_service(self, name: str = "web", *, cluster: str = CLUSTER) -> None:
+        await self.ecs("DeleteService", cluster=cluster, service=name, force=True)
+
+    async def run_task(self, task_definition: str = "web", *, count: int = 1, cluster: str = CLUSTER) -> list[str]:
+        """The ARNs of the new tasks."""
+        answer = await self.ecs(
+            "RunTask",
+            cluster=cluster,
+            taskDefinition=task_definition,
+            count=count,
+            launchType="FARGATE",
+            networkConfiguration=self.network_configuration(),
+        )
+        return [str(task["taskArn"]) for task in answer["tasks"]]
+
+    async def stop_task(self, arn: str, *, cluster: str = CLUSTER, reason: str | None = None) -> None:
+        await self.ecs("StopTask", cluster=cluster, task=arn, reason=reason)
+
+    async def describe_service(self, name: str = "web", *, cluster: str = CLUSTER) -> dict[str, Any]:
+        answer = await self.ecs("DescribeServices", cluster=cluster, services=[name])
+        found: dict[str, Any] = answer["services"][0]
+        return found
+
+    async def target_health(self, front: Front) -> dict[str, str]:
+        """State by address."""
+        answer = await self.elbv2("DescribeTargetHealth", TargetGroupArn=front.target_group)
+        return {d["Target"]["Id"]: d["TargetHealth"]["State"] for d in answer["TargetHealthDescriptions"]}
+
+    def network_configuration(self) -> dict[str, Any]:
+        return {"awsvpcConfiguration": {"subnets": list(self.networks.by_id), "securityGroups": ["sg-1"]}}
+
+    # === what is there ==============================================================================================
+    def service(self, name: str = "web", *, cluster: str = CLUSTER) -> Service:
+        found: Service | None = self.store.get(SERVICES, SCOPE.arn("ecs", f"service/{cluster}/{name}"))
+        assert found is not None, f"there is no service {name}"
+        return found
+
+    def task(self, arn: str) -> Task:
+        found: Task | None = self.store.get(TASKS, arn)
+        assert found is not None, f"there is no task {arn}"
+        return found
+
+    def tasks(self, name: str = "web", *, all: bool = False) -> list[Task]:
+        """The service's tasks that should run, oldest first; `all`: also those that stop or have stopped."""
+        found = self.store.find(TASKS, "service_all", self.service(name).arn)
+        return [task for task in found if all or task.desired_status == "RUNNING"]
+
+    def running(self, name: str = "web", *, revision: int | None = None) -> list[Task]:
+        """Tasks that are RUNNING and shall be, of one revision of their family if that is given."""
+        return [
+            task
+            for task in self.tasks(name)
+            if task.last_status == "RUNNING" and (revision is None or task.task_definition_arn.endswith(f":{revision}"))
+        ]
+
+    def container(self, task: Task, name: str = "app") -> SimulatedContainer:
+        return next(c for c in self.engine.of_task(task.arn) if c.spec.name == name)
+
+    def events(self, name: str = "web") -> list[str]:
+        """The service's messages, oldest first."""
+        found: Sequence[ServiceEvent] = self.store.find(SERVICE_EVENTS, "service", self.service(name).arn)
+        return [event.message for event in found]
+
+    def is_stable(self, name: str = "web") -> bool:
+        """As `aws ecs wait services-stable` sees it: one deployment and all tasks running; and COMPLETED."""
+        service = self.service(name)
+        return (
+            len(service.deployments) == 1
+            and service.deployments[0].rollout_state == "COMPLETED"
+            and len(self.running(name)) == service.desired_count == len(self.tasks(name))
+        )
+
+    # === time ========================================================================================================
+    async def run_for(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self.check()
+
+    async def until(self, happens: Callable[[], bool], *, within: float = 120.0, what: str = "") -> float:
+        """Waits; answers how many seconds it took. Raises `NeverHappened`."""
+        started = self.clock.now()
+        while not (self.plane is not None and happens()):
+            self.check()
+            if self.clock.now() - started > within:
+                raise NeverHappened(f"{what or 'it'} did not happen within {within:g} s: {self.situation()}")
+            await asyncio.sleep(POLL)
+        self.check()
+        return self.clock.now() - started
+
+    async def stable(self, name: str = "web", *, within: float = 300.0) -> float:
+        return await self.until(lambda: self.is_stable(name), within=within, what=f"{name} stable")
+
+    async def settled(self, *, within: float = 900.0) -> float:
+        """Every service is stable (or gone), nothing is left over from what has stopped."""
+
+        def at_rest() -> bool:
+            services = [s for s in self.store.all(SERVICES) if s.status == "ACTIVE"]
+            winding_down = [t for t in self.store.find(TASKS, "live", True) if t.desired_status == "STOPPED"]
+            return (
+                not winding_down
+                and all(self.is_stable(s.name) for s in services)
+                and all(s.status != "DRAINING" for s in self.store.all(SERVICES))
+                and not self.invariants.at_rest()
+            )
+
+        try:
+            return await self.until(at_rest, within=within, what="the world at rest")
+        except NeverHappened as error:
+            raise NeverHappened(f"{error}; {'; '.join(self.invariants.at_rest())}") from None
+
+    def situation(self) -> str:
+        """What the control plane says it is doing."""
+        if self.plane is None:
+            return "the control plane is down"
+        lines = []
+        for service in self.store.all(SERVICES):
+            lines.append(f"service {service.name} ({service.status}): {self.plane.services.explain(service.arn)}")
+            lines += [f"  event: {message}" for message in self.events(service.name)[-4:]]
+        for task in self.store.find(TASKS, "live", True):
+            state = f"{task.last_status}, desired {task.desired_status}"
+            lines.append(f"task {task.id[:8]} ({state}): {self.plane.tasks.explain(task.arn)}")
+        return "\n".join(lines)
+
+    def _running_plane(self) -> ControlPlane:
+        if self.plane is None:
+            raise ControlPlaneDown("the control plane is down")
+        return self.plane
+
+
+class Networks:
+    """`NetworkLookup` from a dictionary: one VPC, two subnets in two zones, one security group."""
+
+    def __init__(self) -> None:
+        self.by_id = {
+            f"subnet-{number}": Subnet(
+                account=SCOPE.account,
+                region=SCOPE.region,
+                subnet_id=f"subnet-{number}",
+                vpc_id=VPC,
+                cidr=f"172.31.{16 * number}.0/20",
+                availability_zone=f"{SCOPE.region}{zone}",
+            )
+            for number, zone in enumerate("ab")
+        }
+        self.group = SecurityGroup(SCOPE.account, SCOPE.region, "sg-1", VPC, "default")
+
+    async def subnets(self, scope: Scope, subnet_ids: Sequence[str]) -> dict[str, Subnet]:
+        return {id: self.by_id[id] for id in subnet_ids if id in self.by_id}
+
+    async def security_groups(self, scope: Scope, group_ids: Sequence[str]) -> dict[str, SecurityGroup]:
+        return {id: self.group for id in group_ids if id == self.group.group_id}
+
+    async def default_security_group(self, scope: Scope, vpc_id: str) -> SecurityGroup | None:
+        return self.group if vpc_id == VPC else None
+
+    async def vpc_exists(self, scope: Scope, vpc_id: str) -> bool:
+        return vpc_id == VPC
+
+
+class _Errors(logging.Handler):
+    """An unexpected exception in a control loop is retried there; here it is a bug."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        super().__init__(logging.ERROR)
+        self._note = note
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.exc_info[1] is not None:
+            self._note(f"{record.getMessage()}: {record.exc_info[1]!r}")
