@@ -65,7 +65,9 @@ async def raw(address: Address, request: bytes, *, source: str | None = None) ->
     reader, writer = await asyncio.open_connection(*address, local_addr=local)
     try:
         writer.write(request)
-        return parse(await reader.read())
+        data = await reader.readuntil(b"\r\n\r\n")
+        length = parse(data).header("content-length")
+        return parse(data + (await reader.read() if length is None else await reader.readexactly(int(length))))
     finally:
         writer.close()
 
@@ -75,7 +77,7 @@ def parse(data: bytes) -> Answer:
     first, *lines = head.decode("latin-1").split("\r\n")
     headers = tuple((k, v.strip()) for k, _, v in (line.partition(":") for line in lines))
     answer = Answer(int(first.split()[1]), headers, body)
-    if answer.header("transfer-encoding") == "chunked":
+    if body and answer.header("transfer-encoding") == "chunked":
         out = b""
         while body:
             size, _, rest = body.partition(b"\r\n")
@@ -130,8 +132,7 @@ class Backend:
             "headers": {k.lower(): v for k, v in request.headers.items()},
         }
         headers = {} if request.path == "/serverless" else {"Server": "my-app/1.0"}
-        response = web.json_response(seen, headers=headers, status=int(request.query.get("status", "200")))
-        return response
+        return web.json_response(seen, headers=headers, status=int(request.query.get("status", "200")))
 
     async def _web_socket(self, request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse()

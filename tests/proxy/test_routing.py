@@ -18,80 +18,80 @@ CASES = {
     "path wildcards, case-sensitive": (
         [(path("/img/*"), "a"), (path("/v?/x"), "b"), (path("/exact", "*.png"), "c")],
         [
-            (dict(path="/img/1.png?x=1"), "a"),
-            (dict(path="/IMG/1"), "web"),
-            (dict(path="/v2/x"), "b"),
-            (dict(path="/v22/x"), "web"),
-            (dict(path="/exact?q=/img/"), "c"),
-            (dict(path="/exact/"), "web"),
-            (dict(path="/deep/er/x.png"), "c"),
-            (dict(path="/x.png.txt"), "web"),
+            ({"path": "/img/1.png?x=1"}, "a"),
+            ({"path": "/IMG/1"}, "web"),
+            ({"path": "/v2/x"}, "b"),
+            ({"path": "/v22/x"}, "web"),
+            ({"path": "/exact?q=/img/"}, "c"),
+            ({"path": "/exact/"}, "web"),
+            ({"path": "/deep/er/x.png"}, "c"),
+            ({"path": "/x.png.txt"}, "web"),
         ],
     ),
     "path with regex characters is literal": (
         [(path("/a.b+c"), "a"), (path("/$(x)/*|*"), "b")],
-        [(dict(path="/a.b+c"), "a"), (dict(path="/aXb+c"), "web"), (dict(path="/$(x)/1|2"), "b")],
+        [({"path": "/a.b+c"}, "a"), ({"path": "/aXb+c"}, "web"), ({"path": "/$(x)/1|2"}, "b")],
     ),
     "path regex values": (
         [(Condition("path-pattern", regex=(r"^/api/v\d+$",)), "a")],
-        [(dict(path="/api/v12?x"), "a"), (dict(path="/api/v"), "web"), (dict(path="/x/api/v1"), "web")],
+        [({"path": "/api/v12?x"}, "a"), ({"path": "/api/v"}, "web"), ({"path": "/x/api/v1"}, "web")],
     ),
     "host, case-insensitive, port ignored": (
         [(host("*.example.com", "shop.test"), "a"), (host("api?.x.org"), "b")],
         [
-            (dict(host="www.Example.COM"), "a"),
-            (dict(host="www.example.com:8080"), "a"),
-            (dict(host="example.com"), "web"),
-            (dict(host="SHOP.test"), "a"),
-            (dict(host="api1.x.org"), "b"),
-            (dict(host="api12.x.org"), "web"),
+            ({"host": "www.Example.COM"}, "a"),
+            ({"host": "www.example.com:8080"}, "a"),
+            ({"host": "example.com"}, "web"),
+            ({"host": "SHOP.test"}, "a"),
+            ({"host": "api1.x.org"}, "b"),
+            ({"host": "api12.x.org"}, "web"),
         ],
     ),
     "header values with wildcards, case-insensitive": (
         [(header("User-Agent", "*Chrome*", "curl/?"), "a"), (header("X-Flag", r"a\*b"), "b")],
         [
-            (dict(headers={"user-agent": "Mozilla chrome 1"}), "a"),
-            (dict(headers={"User-Agent": "curl/8"}), "a"),
-            (dict(headers={"User-Agent": "curl/88"}), "web"),
-            (dict(headers={"X-Flag": "a*b"}), "b"),
-            (dict(headers={"X-Flag": "axb"}), "web"),
-            (dict(), "web"),
+            ({"headers": {"user-agent": "Mozilla chrome 1"}}, "a"),
+            ({"headers": {"User-Agent": "curl/8"}}, "a"),
+            ({"headers": {"User-Agent": "curl/88"}}, "web"),
+            ({"headers": {"X-Flag": "a*b"}}, "b"),
+            ({"headers": {"X-Flag": "axb"}}, "web"),
+            ({}, "web"),
         ],
     ),
     "method, exact": (
         [(method("POST", "PUT"), "a"), (method("PURGE"), "b")],
-        [(dict(method="POST"), "a"), (dict(method="PUT"), "a"), (dict(), "web"), (dict(method="PURGE"), "b")],
+        [({"method": "POST"}, "a"), ({"method": "PUT"}, "a"), ({}, "web"), ({"method": "PURGE"}, "b")],
     ),
     "query string": (
         [(query(("version", "v1"), ("lang", "d*")), "a"), (query((None, "*beta*")), "b"), (query(("k", r"a\?")), "c")],
         [
-            (dict(path="/?version=v1"), "a"),
-            (dict(path="/?x=1&VERSION=V1&y"), "a"),
-            (dict(path="/?version=v12"), "web"),
-            (dict(path="/?xversion=v1"), "web"),
-            (dict(path="/?lang=de&x"), "a"),
-            (dict(path="/?flag=xbetay"), "b"),
-            (dict(path="/?beta"), "b"),
-            (dict(path="/version=v1"), "web"),
-            (dict(path="/?k=a?"), "c"),
-            (dict(path="/?k=ab"), "web"),
+            ({"path": "/?version=v1"}, "a"),
+            ({"path": "/?x=1&VERSION=V1&y"}, "a"),
+            ({"path": "/?version=v12"}, "web"),
+            ({"path": "/?xversion=v1"}, "web"),
+            ({"path": "/?lang=de&x"}, "a"),
+            ({"path": "/?flag=xbetay"}, "b"),
+            ({"path": "/?beta"}, "b"),
+            ({"path": "/version=v1"}, "web"),
+            ({"path": "/?k=a?"}, "c"),
+            ({"path": "/?k=ab"}, "web"),
         ],
     ),
     "source ip is the TCP peer": (
         [(source("127.1.0.0/16", "10.0.0.0/8"), "a"), (source("127.2.0.1/32"), "b")],
         [
-            (dict(source="127.1.2.3"), "a"),
-            (dict(source="127.2.0.1"), "b"),
-            (dict(source="127.2.0.2"), "web"),
-            (dict(source="127.3.0.1", headers={"X-Forwarded-For": "127.1.2.3"}), "web"),
+            ({"source": "127.1.2.3"}, "a"),
+            ({"source": "127.2.0.1"}, "b"),
+            ({"source": "127.2.0.2"}, "web"),
+            ({"source": "127.3.0.1", "headers": {"X-Forwarded-For": "127.1.2.3"}}, "web"),
         ],
     ),
     "all conditions of a rule must hold": (
         [((path("/api/*"), method("GET"), header("x-a", "1"), source("127.0.0.0/8")), "a")],
         [
-            (dict(path="/api/1", headers={"x-a": "1"}), "a"),
-            (dict(path="/api/1", headers={"x-a": "2"}), "web"),
-            (dict(path="/api/1", headers={"x-a": "1"}, method="POST"), "web"),
+            ({"path": "/api/1", "headers": {"x-a": "1"}}, "a"),
+            ({"path": "/api/1", "headers": {"x-a": "2"}}, "web"),
+            ({"path": "/api/1", "headers": {"x-a": "1"}, "method": "POST"}, "web"),
         ],
     ),
 }
@@ -175,37 +175,37 @@ async def test_load_balancer_cookie(envoy: Balanced) -> None:
 REDIRECTS = {
     "to https": (
         Redirect("HTTP_301", protocol="HTTPS", port="443"),
-        dict(path="/a/b?x=1&y=2", host="shop.test"),
+        {"path": "/a/b?x=1&y=2", "host": "shop.test"},
         "https://shop.test:{443}/a/b?x=1&y=2",
     ),
     "host port is replaced": (
         Redirect("HTTP_302", port="8080"),
-        dict(path="/a", host="shop.test:1234"),
+        {"path": "/a", "host": "shop.test:1234"},
         "http://shop.test:{8080}/a",
     ),
     "constant host and path, query kept": (
         Redirect("HTTP_301", host="other.test", path="/new"),
-        dict(path="/old?x=1"),
+        {"path": "/old?x=1"},
         "http://other.test:{80}/new?x=1",
     ),
     "query dropped": (
         Redirect("HTTP_301", path="/new", query=""),
-        dict(path="/old?x=1"),
+        {"path": "/old?x=1"},
         "http://any.example.com:{80}/new",
     ),
     "constant query": (
         Redirect("HTTP_301", path="/new", query="a=b"),
-        dict(path="/old?x=1"),
+        {"path": "/old?x=1"},
         "http://any.example.com:{80}/new?a=b",
     ),
     "all placeholders": (
         Redirect("HTTP_302", host="www.#{host}", path="/#{host}/#{port}/#{path}", query="p=#{protocol}&q=#{query}"),
-        dict(path="/old/x?y=1", host="shop.test"),
+        {"path": "/old/x?y=1", "host": "shop.test"},
         "http://www.shop.test:{80}/shop.test/{80}/old/x?p=http&q=y=1",
     ),
     "prefix before the path": (
         Redirect("HTTP_301", path="/v2/#{path}"),
-        dict(path="/old"),
+        {"path": "/old"},
         "http://any.example.com:{80}/v2/old",
     ),
 }
@@ -217,7 +217,7 @@ async def test_redirect(envoy: Balanced, case: str) -> None:
     door = await envoy.serve(redirect)
     answer = await ask(door, **request)
     for port in (80, 443, 8080):
-        expected = expected.replace("{%d}" % port, str(envoy.ports(port)))
+        expected = expected.replace(f"{{{port}}}", str(envoy.ports(port)))
     assert answer.header("location") == expected
     assert answer.status == int(redirect.status_code[-3:])
     assert answer.header("server") == "awselb/2.0"

@@ -100,18 +100,9 @@ class EnvoyProxy:
     async def put_target_group(self, config: TargetGroupConfig) -> None:
         arn = config.target_group.arn
         async with self._lock(arn):
-            key: Key = (CLUSTER, arn)
-            wanted = encode(CLUSTER, cluster(config.target_group))
-            before = self._ads.desired(key)
-            changed = before is not None and before != wanted
-            self._ads.set(key, wanted)
-            endpoints = encode(ENDPOINTS, assignment(config))
-            if not changed:
-                self._ads.set((ENDPOINTS, arn), endpoints)
-            await self._settle([key])
-            # a cluster that changed waits for its endpoints, and does not ask for them
-            self._ads.set((ENDPOINTS, arn), endpoints, resend=changed)
-            await self._settle([(ENDPOINTS, arn)])
+            self._ads.set((CLUSTER, arn), encode(CLUSTER, cluster(config.target_group)))
+            self._ads.set((ENDPOINTS, arn), encode(ENDPOINTS, assignment(config)))
+            await self._settle([(CLUSTER, arn), (ENDPOINTS, arn)])
         await self._stickiness_of(config)
 
     async def remove_target_group(self, arn: str) -> None:

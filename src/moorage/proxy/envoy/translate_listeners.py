@@ -114,7 +114,7 @@ def _connection_manager(port: int, *, default_host: str, idle: str, keep_alive: 
         # the TCP peer is the client; nobody's X-Envoy headers are believed
         "use_remote_address": True,
         "skip_xff_append": True,
-        "internal_address_config": {},
+        "internal_address_config": {"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
         "generate_request_id": False,
         "preserve_external_request_id": True,
         # a target's own Server header passes; the load balancer's own answers carry its own

@@ -24,7 +24,7 @@ import msgspec
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
 from moorage.proxy.driver import ProxyUnavailable
-from moorage.proxy.envoy.encode import ENDPOINTS, LISTENER, ROUTES, Encoded
+from moorage.proxy.envoy.encode import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Encoded
 
 log = logging.getLogger("moorage.proxy")
 
@@ -96,19 +96,16 @@ class AdsServer:
             for future in futures:
                 future.cancel()
 
-    def set(self, key: Key, resource: Encoded, *, resend: bool = False) -> None:
-        """Wants this content. `resend`: send it even if Envoy has it (a cluster that changed asks for its endpoints
-        anew, but not on the wire). A refused resource is tried again."""
+    def set(self, key: Key, resource: Encoded) -> None:
+        """Wants this content. A refused resource is tried again."""
         type_url, name = key
         of_type = self._desired.setdefault(type_url, {})
-        again = self._refused.pop(key, None) is not None or resend
+        again = self._refused.pop(key, None) is not None
         if not again and of_type.get(name) == resource:
             return
         of_type[name] = resource
         self._removed.discard(key)
         if self._session is not None:
-            if again:
-                self._session.forget(key)
             self._session.touch(type_url, (name,))
         self._tell(key)
 
@@ -227,6 +224,7 @@ class _TypeState:
         self.has: dict[str, str] = {}
         self.dirty: dict[str, None] = {}
         self.alone: dict[str, None] = {}
+        self.anew: set[str] = set()
         self.nonce = ""
         self.under_way: dict[str, str | None] = {}
 
@@ -242,17 +240,15 @@ class _Session:
         state = self._types.get(type_url)
         return {} if state is None else state.has
 
-    def forget(self, key: Key) -> None:
-        state = self._types.get(key[0])
-        if state is not None:
-            state.has.pop(key[1], None)
-
-    def touch(self, type_url: str, names: Iterable[str]) -> None:
-        """These names may have to be sent."""
+    def touch(self, type_url: str, names: Iterable[str], *, anew: bool = False) -> None:
+        """These names may have to be sent; with `anew` even if Envoy has them."""
         state = self._types.get(type_url)
         if state is None or not state.started:
             return
+        names = tuple(names)
         state.dirty.update(dict.fromkeys(names))
+        if anew:
+            state.anew.update(names)
         self._pump(type_url, state)
 
     async def read(self, requests: AsyncIterator[DeltaDiscoveryRequest]) -> None:
@@ -326,6 +322,9 @@ class _Session:
         self._count += 1
         state.nonce = response.nonce = str(self._count)
         self.outgoing.put_nowait(response)
+        if type_url == CLUSTER:
+            # a cluster that changed waits for its endpoints, but does not ask for them
+            self.touch(ENDPOINTS, [name for name, version in state.under_way.items() if version], anew=True)
 
     def _next_batch(self, type_url: str, state: _TypeState) -> list[str]:
         if state.alone:
@@ -352,9 +351,10 @@ class _Session:
                 response.removed_resources.append(name)
                 state.under_way[name] = None
             return
-        if state.has.get(name) == wanted.version:
+        if state.has.get(name) == wanted.version and name not in state.anew:
             self._server.accepted(type_url, (name,))
             return
+        state.anew.discard(name)
         resource = response.resources.add(name=name, version=wanted.version)
         resource.resource.type_url = type_url
         resource.resource.value = wanted.body

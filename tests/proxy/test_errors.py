@@ -1,0 +1,108 @@
+"""The answers that the load balancer makes itself when something is wrong (semantics elbv2 §8), on a real Envoy."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from moorage.proxy.driver import Endpoint
+from moorage.proxy.envoy.pages import page
+from proxy.builders import a_load_balancer, to
+from proxy.conftest import Balanced
+from proxy.servers import Answer, Backend, ask, backend, free_port, raw, raw_backend, reset
+
+
+def is_page(answer: Answer, status: int) -> None:
+    assert (answer.status, answer.text) == (status, page(status))
+    assert answer.header("server") == "awselb/2.0"
+    assert answer.header("content-type") == "text/html"
+
+
+async def test_empty_target_group(envoy: Balanced) -> None:
+    await envoy.group("web")
+    is_page(await ask(await envoy.serve(to("web"))), 503)
+
+
+async def test_target_group_that_comes_later(envoy: Balanced) -> None:
+    door = await envoy.serve(to("web"))
+    is_page(await ask(door), 503)
+    async with backend("web") as web:
+        await envoy.group("web", web)
+        assert (await ask(door)).status == 200
+        from proxy.builders import tg_arn
+
+        await envoy.proxy.remove_target_group(tg_arn("web"))
+        is_page(await ask(door), 503)
+
+
+async def test_refused_connection(envoy: Balanced) -> None:
+    await envoy.group("web", Endpoint("127.0.0.1", free_port()))
+    is_page(await ask(await envoy.serve(to("web"))), 502)
+
+
+async def test_no_connection_in_time(envoy: Balanced) -> None:
+    """A full backlog: the kernel answers nothing, as a dead address does."""
+    import socket
+
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        clients = [socket.socket() for _ in range(4)]
+        for client in clients:
+            client.setblocking(False)
+            client.connect_ex(full.getsockname())
+        await envoy.group("web", Endpoint(*full.getsockname()))
+        is_page(await ask(await envoy.serve(to("web"))), 504)
+        for client in clients:
+            client.close()
+
+
+@pytest.mark.parametrize("how", ["fin", "rst", "nonsense", "big-headers"])
+async def test_target_breaks_off(envoy: Balanced, how: str) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        if how == "rst":
+            reset(writer)
+        elif how == "nonsense":
+            writer.write(b"what?\r\n\r\n")
+        elif how == "big-headers":
+            writer.write(b"HTTP/1.1 200 OK\r\n" + b"x-big: " + b"x" * 40_000 + b"\r\n\r\n")
+
+    async with raw_backend(talk) as endpoint:
+        await envoy.group("web", endpoint)
+        door = await envoy.serve(to("web"))
+        is_page(await ask(door, method="POST", body=b"x"), 502)
+        is_page(await ask(door), 502)
+
+
+async def test_target_says_nothing(envoy: Balanced) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with raw_backend(talk) as endpoint:
+        await envoy.group("web", endpoint)
+        door = await envoy.serve(to("web"), balancer=a_load_balancer(idle_timeout__timeout_seconds="1"))
+        is_page(await ask(door), 504)
+
+
+async def test_client_says_nothing(envoy: Balanced, web: Backend) -> None:
+    door = await envoy.serve(to("web"), balancer=a_load_balancer(idle_timeout__timeout_seconds="1"))
+    request = b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc"
+    is_page(await raw(door, request), 408)
+
+
+async def test_malformed_requests(envoy: Balanced, web: Backend) -> None:
+    door = await envoy.serve(to("web"))
+    assert (await raw(door, b"GET / HTTP/1.1\r\n\r\n")).status == 400
+    assert (await raw(door, b"nonsense\r\n\r\n")).status == 400
+    assert (await ask(door, headers={"x-big": "x" * 70_000})).status == 400
+
+
+async def test_a_targets_own_errors_pass(envoy: Balanced, web: Backend) -> None:
+    door = await envoy.serve(to("web"))
+    for status in (404, 500, 502, 503, 504):
+        answer = await ask(door, f"/?status={status}")
+        assert (answer.status, answer.seen["name"]) == (status, "web")
+        assert answer.header("server") == "my-app/1.0"
+    assert web.requests == 5

@@ -1,0 +1,118 @@
+"""What a real Envoy adds to requests and answers, and what it must not (semantics elbv2 §7)."""
+
+from __future__ import annotations
+
+import re
+
+from proxy.builders import a_load_balancer, to
+from proxy.conftest import Balanced
+from proxy.servers import Backend, ask, raw
+
+TRACE = r"1-[0-9a-f]{8}-[0-9a-f]{24}"
+
+
+async def test_forwarded_headers(envoy: Balanced, web: Backend) -> None:
+    door = await envoy.serve(to("web"))
+    seen = (await ask(door, headers={"X-Forwarded-Proto": "https", "X-Forwarded-Port": "1"})).seen["headers"]
+    assert seen["x-forwarded-for"] == "127.0.0.1"
+    assert seen["x-forwarded-proto"] == "http"
+    assert seen["x-forwarded-port"] == "80"
+    assert not [name for name in seen if name.startswith(("x-envoy", "x-moorage", "x-request"))]
+
+
+async def test_forwarded_for_is_the_true_peer_and_appended(envoy: Balanced, web: Backend) -> None:
+    door = await envoy.serve(to("web"))
+    forged = {"X-Forwarded-For": "203.0.113.7, 10.0.0.1"}
+    seen = (await ask(door, source="127.5.6.7", headers=forged)).seen["headers"]
+    assert seen["x-forwarded-for"] == "203.0.113.7, 10.0.0.1, 127.5.6.7"
+    name = a_load_balancer().dns_name
+    seen = (await ask(envoy.edge(address="::1"), host=name, headers={"X-Forwarded-For": "a"})).seen["headers"]
+    assert seen["x-forwarded-for"] == "a, ::1"
+
+
+async def test_forwarded_for_modes(envoy: Balanced, web: Backend) -> None:
+    async def forwarded(value: str | None, **attributes: str) -> str | None:
+        door = await envoy.serve(to("web"), balancer=a_load_balancer(**attributes))
+        headers = {} if value is None else {"X-Forwarded-For": value}
+        return (await ask(door, headers=headers)).seen["headers"].get("x-forwarded-for")
+
+    mode = "routing__http__xff_header_processing__mode"
+    assert await forwarded("1.2.3.4", **{mode: "preserve"}) == "1.2.3.4"
+    assert await forwarded(None, **{mode: "preserve"}) is None
+    assert await forwarded("1.2.3.4", **{mode: "remove"}) is None
+    with_port = await forwarded("1.2.3.4", routing__http__xff_client_port__enabled="true")
+    assert with_port is not None
+    assert re.fullmatch(r"1\.2\.3\.4, 127\.0\.0\.1:\d+", with_port)
+
+
+async def test_trace_id(envoy: Balanced, web: Backend) -> None:
+    door = await envoy.serve(to("web"))
+
+    async def trace(value: str | None) -> str:
+        headers = {} if value is None else {"X-Amzn-Trace-Id": value}
+        return str((await ask(door, headers=headers)).seen["headers"]["x-amzn-trace-id"])
+
+    made = [await trace(None) for _ in range(20)]
+    assert all(re.fullmatch(f"Root={TRACE}", value) for value in made)
+    assert len(set(made)) == 20
+    root = "Root=1-67891233-abcdef012345678912345678"
+    assert re.fullmatch(f"Self={TRACE};{root};CalledFrom=app", await trace(f"{root};CalledFrom=app"))
+    again = await trace(f"Self=1-67891234-12456789abcdef012345678;{root}")
+    assert re.fullmatch(f"Self={TRACE};{root}", again)
+    assert "Self=1-67891234" not in again
+
+
+async def test_host_rules(envoy: Balanced, web: Backend) -> None:
+    async def host(sent: str, port: int = 80, **attributes: str) -> str:
+        door = await envoy.serve(to("web"), port=port, balancer=a_load_balancer(**attributes))
+        return str((await ask(door, host=sent)).seen["headers"]["host"])
+
+    assert await host("shop.test:8080") == "shop.test"
+    assert await host("shop.test") == "shop.test"
+    assert await host("[::1]:80") == "[::1]"
+    assert await host("shop.test", port=8080) == "shop.test:8080"
+    assert await host("shop.test:1", port=8080) == "shop.test:1"
+    preserve = "routing__http__preserve_host_header__enabled"
+    assert await host("Shop.test:99", **{preserve: "true"}) == "Shop.test:99"
+
+
+async def test_the_absolute_form_names_the_host(envoy: Balanced, web: Backend) -> None:
+    door = await envoy.serve(to("web"))
+    answer = await raw(door, b"GET http://shop.test/x HTTP/1.1\r\nHost: other.test\r\nConnection: close\r\n\r\n")
+    assert (answer.seen["headers"]["host"], answer.seen["path"]) == ("shop.test", "/x")
+
+
+async def test_nothing_of_envoy_in_the_answer(envoy: Balanced, web: Backend) -> None:
+    door = await envoy.serve(to("web"))
+    answer = await ask(door)
+    assert answer.header("server") == "my-app/1.0"
+    assert not [name for name, _ in answer.headers if name.startswith(("x-envoy", "x-request", "x-amzn"))]
+
+
+async def test_clients_cannot_command_envoy(envoy: Balanced, web: Backend) -> None:
+    door = await envoy.serve(to("web"))
+    commands = {
+        "x-envoy-upstream-rq-timeout-ms": "1",
+        "x-envoy-max-retries": "9",
+        "x-envoy-retry-on": "5xx",
+        "x-envoy-retriable-status-codes": "503",
+        "x-request-id": "mine",
+        "x-moorage-port": "9",
+    }
+    seen = (await ask(door, "/?status=503", method="POST", headers=commands)).seen["headers"]
+    assert [name for name in seen if name.startswith(("x-envoy", "x-moorage"))] == []
+    assert seen["x-request-id"] == "mine"
+    assert web.requests == 1
+
+
+async def test_http_1_0(envoy: Balanced, web: Backend) -> None:
+    door = await envoy.serve(to("web"))
+    answer = await ask(door, version="1.0", host=None)
+    assert answer.status == 200
+    assert answer.seen["headers"]["host"] == a_load_balancer().dns_name
+
+
+async def test_path_is_passed_as_it_came(envoy: Balanced, web: Backend) -> None:
+    door = await envoy.serve(to("web"))
+    for path in ("/a//b/../c%2Fd?x=%20&y", "/%7Euser/./x"):
+        assert (await ask(door, path)).seen["path"] == path
