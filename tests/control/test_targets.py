@@ -40,7 +40,7 @@ def test_one_that_listens_after_three_seconds_is_found_soon() -> None:
         world.prober.answers["10.0.0.1"] = UP
         await asyncio.sleep(1)
         assert world.state("10.0.0.1").state == "healthy"
-        assert len(world.prober.log) < 25
+        assert len(world.prober.log) < 35
 
     in_world(story)
 
@@ -337,5 +337,22 @@ def test_five_hundred_targets_cost_one_check_each_an_interval() -> None:
         assert world.proxy.calls.count("put_target_group") == pushes
         moments = [round(when, 2) for when, _ in world.prober.log[before:]]
         assert max(moments.count(moment) for moment in set(moments)) < 15  # not all at once
+
+    in_world(story)
+
+
+def test_a_reset_empties_the_proxy() -> None:
+    async def story(world: World) -> None:
+        await world.seed()
+        await world.start()
+        world.prober.answers["10.0.0.1"] = UP
+        await world.register("10.0.0.1")
+        await asyncio.sleep(1)
+        await world.store.reset()
+        await asyncio.sleep(1)
+        assert (world.proxy.load_balancers, world.proxy.target_groups) == ({}, {})
+        checks = len(world.prober.log)
+        await asyncio.sleep(60)
+        assert len(world.prober.log) == checks
 
     in_world(story)

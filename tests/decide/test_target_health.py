@@ -84,7 +84,7 @@ def test_since_says_when_the_state_was_entered() -> None:
 def test_when_the_next_check_is_due() -> None:
     fresh = begin(TARGET, CHECK, T0)
     assert first_probe_at(fresh, CHECK, T0) == T0
-    assert next_probe_at(fresh, CHECK, T0, T0) == T0 + 0.1
+    assert next_probe_at(fresh, CHECK, T0, T0) == T0 + 0.05
     assert next_probe_at(fresh, CHECK, T0 + 2, T0 + 2) == T0 + 2.5
     assert next_probe_at(fresh, CHECK, T0 + 9, T0 + 9) == T0 + 10
     healthy = run(OK)

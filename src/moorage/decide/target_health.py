@@ -3,7 +3,7 @@
 Source: semantics elbv2 §5. A new target needs one success, an unhealthy one `healthy_threshold` in a row, and a healthy
 (or new) one becomes unhealthy after `unhealthy_threshold` failures in a row.
 
-One addition to AWS's rules: a new target is checked often (first at once, then after 0.1 s, slowing down to once a
+One addition to AWS's rules: a new target is checked often (first at once, then after 0.05 s, slowing down to once a
 second) until its first success, so that a service is in rotation as soon as it listens. These extra checks never make a
 target unhealthy earlier than checks at the configured interval would: failure k of a new target counts only when
 (k - 1) intervals have gone by since its checks began.
@@ -29,7 +29,7 @@ from moorage.domain.target_group import (
     mismatched,
 )
 
-SHORTEST_RETRY = 0.1
+SHORTEST_RETRY = 0.05
 LONGEST_RETRY = 1.0
 """Seconds between checks of a target that has not answered once yet."""
 
@@ -73,7 +73,7 @@ def _failed(health: TargetHealth, result: ProbeResult, check: HealthCheck, now: 
             health, successes=0, failures=check.unhealthy_threshold, reason=found.reason, description=found.description
         )
     if health.state == "initial" and now - health.since < health.failures * check.interval:
-        # 30 s interval, threshold 2: tries at 0, 0.1, 0.2 … count once, the next that counts is at 30 s or later.
+        # 30 s interval, threshold 2: tries at 0, 0.05, 0.1 … count once, the next that counts is at 30 s or later.
         return msgspec.structs.replace(health, successes=0)
     failures = health.failures + 1
     if failures < check.unhealthy_threshold:
@@ -124,7 +124,7 @@ def next_probe_at(health: TargetHealth, check: HealthCheck, started: float, now:
     """When to check again (epoch seconds), after a check that was started at `started`; None: not at all.
 
     Checks are `interval` apart from start to start (the first after a change of state comes earlier). A new target is
-    retried after a quarter of the time it has been tried already: 0 s → 0.1, 2 s → 0.5, from 4 s on once a second (and
+    retried after a quarter of the time it has been tried already: 0 s → 0.05, 2 s → 0.5, from 4 s on once a second (and
     never less often than `interval`)."""
     if not check.enabled:
         return None

@@ -41,7 +41,8 @@ def load_balancer(record: LoadBalancer) -> dict[str, Any]:
 
 def zones(record: LoadBalancer) -> list[dict[str, Any]]:
     return [
-        {"ZoneName": zone, "SubnetId": subnet, "LoadBalancerAddresses": []} for subnet, zone in sorted(record.subnets)
+        {"ZoneName": zone, "SubnetId": subnet, "LoadBalancerAddresses": []}
+        for subnet, zone in sorted(record.subnets, key=lambda pair: pair[1])
     ]
 
 
