@@ -1,0 +1,202 @@
+"""The control plane goes and comes back, Envoy dies, ports are taken: who serves, and who is told what."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from moorage.domain.load_balancer import FixedResponse
+from moorage.proxy.driver import ProxyRefused
+from moorage.proxy.envoy.process import EnvoyProcess, Running
+from moorage.proxy.envoy.proxy import EnvoyProxy
+from moorage.settings import Settings
+from proxy.builders import a_config, a_listener, a_load_balancer, a_rule, path, targets, tg_arn, to
+from proxy.conftest import Balanced, Ports
+from proxy.servers import Address, Answer, ask, backend
+
+FIRST = a_load_balancer("first", loopback="127.83.1.1")
+SECOND = a_load_balancer("second", loopback="127.83.1.2")
+
+
+async def test_the_control_plane_restarts(settings: Settings, ports: Ports) -> None:
+    before = EnvoyProxy(settings, port_of=ports, workers=1)
+    await before.start()
+    async with backend("web") as web:
+        try:
+            one = Balanced(before, ports)
+            await one.group("web", web)
+            await one.group("old", web)
+            first = await one.serve(to("web"), balancer=FIRST)
+            second = await one.serve(to("old"), balancer=SECOND)
+            pid = before.status()["pid"]
+            await before.close()
+            assert (await ask(first)).status == 200
+
+            after = EnvoyProxy(settings, port_of=ports, workers=1)
+            await after.start()
+            assert after.status()["pid"] == pid
+            assert after.status()["adopted"]
+            two = Balanced(after, ports)
+            await two.group("web", web)
+            await two.serve(to("web"), balancer=FIRST)
+            # not told yet that the second one is gone: it serves on, at both of its doors
+            assert (await ask(second)).status == 200
+            assert (await ask(two.edge(), host=SECOND.dns_name)).status == 200
+
+            await after.retain([FIRST.arn], [tg_arn("web")])
+            assert (await ask(first)).status == 200
+            assert (await ask(two.edge(), host=FIRST.dns_name)).status == 200
+            assert (await ask(two.edge(), host=SECOND.dns_name)).status == 404
+            with pytest.raises(OSError):
+                await ask(second)
+            await after.stop()
+            with pytest.raises(OSError):
+                await ask(first)
+            assert not (settings.data_dir / "envoy" / "envoy.pid.json").exists()
+        finally:
+            await before.process.stop()
+
+
+async def test_no_request_fails_while_the_control_plane_restarts(settings: Settings, ports: Ports) -> None:
+    from proxy.test_targets import load
+
+    proxy = EnvoyProxy(settings, port_of=ports, workers=1)
+    await proxy.start()
+    async with backend("web") as web:
+        try:
+            door = Balanced(proxy, ports)
+            await door.group("web", web)
+            address = await door.serve(to("web"))
+            async with load(address) as got:
+                for _ in range(3):
+                    await proxy.close()
+                    proxy = EnvoyProxy(settings, port_of=ports, workers=1)
+                    await proxy.start()
+                    door = Balanced(proxy, ports)
+                    await door.group("web", web)
+                    await door.serve(to("web"))
+                    await proxy.retain([a_load_balancer().arn], [tg_arn("web")])
+            assert [a for a in got if isinstance(a, Exception) or a.status != 200] == []
+        finally:
+            await proxy.stop()
+
+
+async def test_envoy_dies_and_comes_back_with_everything(envoy: Balanced) -> None:
+    async with backend("web") as web:
+        await envoy.group("web", web)
+        door = await envoy.serve(to("web"), rules=(a_rule(1, path("/f"), action=FixedResponse("200", None, "f")),))
+        pid = envoy.proxy.status()["pid"]
+        os.kill(pid, signal.SIGKILL)
+        assert (await answered(door, "/f")).text == "f"
+        assert (await answered(door, "/")).status == 200
+        assert (await ask(envoy.edge(), host=a_load_balancer().dns_name)).status == 200
+        assert envoy.proxy.status()["restarts"] == 1
+        await envoy.serve(to("web"), rules=(a_rule(1, path("/f"), action=FixedResponse("200", None, "g")),))
+        assert (await ask(door, "/f")).text == "g"
+
+
+async def answered(door: Address, path: str) -> Answer:
+    """The first answer of a door that is just coming back."""
+    while True:
+        try:
+            answer = await ask(door, path)
+        except (OSError, EOFError):
+            await asyncio.sleep(0.02)
+        else:
+            return answer
+
+
+async def test_a_port_that_is_taken(envoy: Balanced) -> None:
+    await envoy.serve(FixedResponse("200", None, "first"), balancer=FIRST)
+    with socket.socket() as squatter:
+        squatter.bind((SECOND.loopback, 0))
+        squatter.listen()
+        port = squatter.getsockname()[1]
+        envoy.ports.known[8080] = port
+        with pytest.raises(ProxyRefused) as refused:
+            await envoy.serve(FixedResponse("200", None, "second"), balancer=SECOND, port=8080)
+        assert f"Port {port} of this machine cannot be used on {SECOND.loopback}" in str(refused.value)
+        assert "Address already in use" in str(refused.value)
+        assert f"sport = :{port}" in refused.value.next
+        # what could be done was done: the shared door of that port answers, the other load balancer too
+        assert (await ask(envoy.edge(8080), host=SECOND.dns_name)).text == "second"
+        assert (await ask(envoy.edge(80), host=FIRST.dns_name)).text == "first"
+        assert str(port) in envoy.proxy.status()["last_refusal"]
+    door = await envoy.serve(FixedResponse("200", None, "second"), balancer=SECOND, port=8080)
+    assert (await ask(door)).text == "second"
+
+
+async def test_the_shared_door_is_taken(envoy: Balanced) -> None:
+    with socket.socket() as squatter:
+        squatter.bind(("127.0.0.1", 0))
+        squatter.listen()
+        envoy.ports.known[80] = squatter.getsockname()[1]
+        with pytest.raises(ProxyRefused, match=r"on 127\.0\.0\.1"):
+            await envoy.serve(FixedResponse("200"), balancer=FIRST)
+        assert (await ask((FIRST.loopback, envoy.ports(80)))).status == 200
+
+
+async def test_a_configuration_that_envoy_refuses(envoy: Balanced) -> None:
+    from moorage.domain.load_balancer import Condition
+
+    door = await envoy.serve(FixedResponse("200", None, "old"), balancer=FIRST)
+    bad = a_rule(1, Condition("path-pattern", regex=("(",)), action=FixedResponse("200"))
+    with pytest.raises(ProxyRefused, match="missing"):
+        await envoy.serve(FixedResponse("200", None, "new"), rules=(bad,), balancer=FIRST)
+    assert (await ask(door)).text == "old"
+    await envoy.serve(FixedResponse("200", None, "second"), balancer=SECOND)
+    await envoy.serve(FixedResponse("200", None, "new"), balancer=FIRST)
+    assert (await ask(door)).text == "new"
+
+
+async def test_two_installations(tmp_path: Path, ports: Ports) -> None:
+    deep = tmp_path / ("d" * 60) / ("e" * 60)  # its sockets do not fit there
+    proxies = [EnvoyProxy(Settings(data_dir=where), port_of=Ports(), workers=1) for where in (tmp_path, deep)]
+    for proxy in proxies:
+        await proxy.start()
+    try:
+        for proxy, name in zip(proxies, ("one", "two"), strict=True):
+            balancer = a_load_balancer(name)
+            listener = a_listener(balancer, FixedResponse("200", None, name))
+            await proxy.put_load_balancer(a_config(balancer, listener))
+        assert proxies[0].status()["pid"] != proxies[1].status()["pid"]
+        await proxies[0].stop()
+        port = proxies[1].status()["ports"][80]
+        assert (await ask(("127.0.0.1", port), host=a_load_balancer("two").dns_name)).text == "two"
+    finally:
+        for proxy in proxies:
+            await proxy.stop()
+    assert not proxies[1].process.sockets.exists()
+
+
+async def test_a_foreign_process_is_never_touched(tmp_path: Path) -> None:
+    """The pid of the file now belongs to somebody else (here: to this test)."""
+    process = EnvoyProcess(tmp_path, "x", workers=1)
+    stale = Running(pid=os.getpid(), started="1", version="?", configuration="?")
+    (tmp_path / "envoy.pid.json").write_bytes(msgspec.json.encode(stale))
+    started = await process.start()
+    assert started.pid != os.getpid()
+    assert process.alive()
+    await process.stop()
+    assert not process.alive()
+
+
+async def test_many_changes_at_once(envoy: Balanced) -> None:
+    """Concurrent puts settle, each of its own; a refused one does not hold the others."""
+    async with backend("web") as web:
+        balancers = [a_load_balancer(f"lb{i}", loopback=f"127.83.2.{i + 1}") for i in range(12)]
+        puts = [envoy.proxy.put_target_group(targets(f"g{i}", web.endpoint)) for i in range(12)]
+        puts += [
+            envoy.proxy.put_load_balancer(a_config(b, a_listener(b, to(f"g{i}")))) for i, b in enumerate(balancers)
+        ]
+        await asyncio.gather(*puts)
+        for balancer in balancers:
+            assert (await ask(envoy.edge(), host=balancer.dns_name)).status == 200
+        await asyncio.gather(*(envoy.proxy.remove_load_balancer(b.arn) for b in balancers))
+        assert envoy.proxy.status()["ports"] == {}
