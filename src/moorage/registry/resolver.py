@@ -7,10 +7,9 @@ Source: semantics ecs-tasks §3 (CannotPullContainerError), around §1.2.
 
 from __future__ import annotations
 
-from moorage.control.ports import ImageReference
 from moorage.domain.ecr import Image, PullReference, image_key, repository_arn, tag_key
 from moorage.domain.scope import Scope
-from moorage.engine.driver import CannotPullContainerError, RegistryAuth
+from moorage.engine.driver import CannotPullContainerError
 from moorage.registry.access import grants
 from moorage.registry.names import Reference, parse_reference
 from moorage.registry.registry import Registry
@@ -20,8 +19,8 @@ from moorage.store.tables.ecr import IMAGE_TAGS, IMAGES, REPOSITORIES
 
 
 class ImageResolver:
-    """Implements `services.lookups.ImageLookup` and `control.ports.ImageSource`. `scope` is always the caller's; a name
-    that carries an account and a region is looked up there."""
+    """Implements `services.lookups.ImageLookup`. `scope` is always the caller's; a name that carries an account and a
+    region is looked up there."""
 
     def __init__(self, registry: Registry, store: View) -> None:
         self._registry = registry
@@ -59,13 +58,6 @@ class ImageResolver:
             username=USERNAME,
             password=self._registry.token(home),
         )
-
-    def resolve(self, scope: Scope, image: str) -> ImageReference:
-        """The same for the task controller (`control.ports.ImageSource`): foreign images come back unchanged."""
-        pull = self.pull_reference(scope, image)
-        if pull is None:
-            return ImageReference(image)
-        return ImageReference(pull.image, RegistryAuth(pull.username, pull.password), pull.digest)
 
     def _may_pull(self, scope: Scope, home: Scope, reference: Reference) -> bool:
         repository = self._store.get(REPOSITORIES, repository_arn(home, reference.name))

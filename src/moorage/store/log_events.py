@@ -55,6 +55,10 @@ class LogEvents(Protocol):
         """Deletes the events of all other streams (what a crash between two stores may have left behind)."""
         ...
 
+    async def clear(self) -> None:
+        """Deletes everything."""
+        ...
+
     async def close(self) -> None: ...
 
 
@@ -96,6 +100,10 @@ class _Events:
     async def keep_only(self, stream_ids: Collection[str]) -> None:
         for stream_id in set(self._stats) - set(stream_ids):
             await self.delete_stream(stream_id)
+
+    async def clear(self) -> None:
+        await self._write(lambda database: database.clear(), _ignore)
+        self._stats.clear()
 
     def _learn(self, changed: Sequence[StreamStats]) -> None:
         for stats in changed:

@@ -142,6 +142,11 @@ class EventDatabase:
         self._connection.execute("DELETE FROM streams WHERE stream_id = ?", (stream_id,))
         return True
 
+    def clear(self) -> None:
+        """All events and statistics; sequence numbers go on."""
+        self._connection.execute("DELETE FROM events")
+        self._connection.execute("DELETE FROM streams")
+
     def delete_before(self, group_id: str, before: int, limit: int) -> list[StreamStats]:
         """Deletes up to `limit` of a group's oldest events older than `before`; returns the statistics of the streams
         that lost some (empty: nothing was left to delete). Timestamps of a stream that lost all its events stay: they
