@@ -223,6 +223,8 @@ class _Pass:
                 updated_at=self.now,
             ),
             status="PRIMARY",
+            # The rollback is part of the service deployment that failed; that one tells how it ended.
+            service_deployment_arn=failed.service_deployment_arn,
             rollout_state="IN_PROGRESS",
             rollback_of=failed.id,
             failed_tasks=0,
@@ -379,7 +381,7 @@ class _Pass:
         if step.stop:
             doing.append(f"stops {len(step.stop)} ({step.stop[0].why})")
         wait = (primary.launches_blocked_until or 0.0) - self.now
-        if wait > 0 and len(self.living) < desired:
+        if wait > 0 and sum(1 for t in self.living if t.deployment_id == primary.id) < desired:
             doing.append(f"launches again in {wait:.0f} s after {primary.failed_tasks} failed launches")
         if step.blocked:
             doing.append("blocked: the minimum and maximum healthy percent allow neither a start nor a stop")

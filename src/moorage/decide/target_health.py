@@ -44,6 +44,7 @@ def begin(target: Target, check: HealthCheck, now: float) -> TargetHealth:
         port=target.port,
         state=state.state,
         since=now,
+        registered_at=target.registered_at,
         reason=state.reason,
         description=state.description,
     )
@@ -51,6 +52,8 @@ def begin(target: Target, check: HealthCheck, now: float) -> TargetHealth:
 
 def after_probe(health: TargetHealth, result: ProbeResult, check: HealthCheck, now: float) -> TargetHealth:
     """The health after one more check."""
+    if now < health.since:  # the clock of this machine was set back
+        health = msgspec.structs.replace(health, since=now)
     if verdict(result, check) is None:
         return _succeeded(health, check, now)
     return _failed(health, result, check, now)
