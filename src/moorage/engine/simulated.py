@@ -118,6 +118,9 @@ class SimulatedEngine:
                 pooled.spec = spec
                 pooled.labels = {LABEL_INSTALLATION: "simulated", LABEL_TASK: spec.task_arn, LABEL_SANDBOX: "true"}
                 return pooled.sandbox
+            # What died in the place of this one is replaced.
+            for dead in [one for one in self._sandboxes.values() if not one.running and _same_place(one.spec, spec)]:
+                del self._sandboxes[dead.id]
             return self._make_sandbox(spec)
 
         mean = self.latencies.claim if self._pooled(spec) is not None else self.latencies.sandbox
@@ -347,6 +350,10 @@ class SimulatedEngine:
     def sandbox_count(self) -> int:
         return len(self._sandboxes)
 
+    def pool(self) -> Sequence[str]:
+        """Addresses of the warm sandboxes that no task has taken."""
+        return [one.spec.ipv4 for one in self._sandboxes.values() if not one.spec.task_arn and one.spec.ipv4]
+
     def leaks(self, living: Collection[str]) -> Sequence[str]:
         """What is on the host for tasks that are not among `living` (task ARNs)."""
         pauses = [s.spec.task_arn for s in self._sandboxes.values() if s.spec.task_arn]
@@ -426,13 +433,13 @@ class SimulatedEngine:
     def _pooled(self, spec: SandboxSpec) -> _Sandbox | None:
         """The warm sandbox that is there for this address."""
         for one in self._sandboxes.values():
-            if one.running and not one.spec.task_arn and (one.spec.network, one.spec.ipv4) == (spec.network, spec.ipv4):
+            if one.running and not one.spec.task_arn and _same_place(one.spec, spec):
                 return one
         return None
 
     def _check_address(self, spec: SandboxSpec) -> None:
         for other in self._sandboxes.values():
-            if spec.ipv4 is not None and spec.ipv4 == other.spec.ipv4 and other.spec.network == spec.network:
+            if other.running and _same_place(other.spec, spec):
                 self.violations.append(f"{spec.task_arn} and {other.spec.task_arn} both have {spec.ipv4}")
                 raise NetworkError(f"Address already in use: {spec.ipv4}")
 
@@ -475,6 +482,10 @@ class SimulatedEngine:
                 stream.get_nowait()
             stream.put_nowait(None)
         self._streams = []
+
+
+def _same_place(one: SandboxSpec, other: SandboxSpec) -> bool:
+    return one.ipv4 is not None and (one.ipv4, one.network) == (other.ipv4, other.network)
 
 
 def _name(spec: ContainerSpec) -> str:

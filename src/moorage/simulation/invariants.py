@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from moorage.control.warm_pool import OWNER as POOL
 from moorage.domain.clock import Clock
 from moorage.domain.network import NetworkInterface
 from moorage.domain.service import Service
@@ -163,7 +164,13 @@ class Invariants:
         wrong += [
             f"address {interface.ipv4} is held by {interface.owner_arn}, which has stopped"
             for interface in store.all(NETWORK_INTERFACES)
-            if interface.owner_arn not in living and not _is_pool(interface)
+            if interface.owner_arn not in living and interface.owner_arn != POOL
+        ]
+        pooled = {interface.ipv4 for interface in store.all(NETWORK_INTERFACES) if interface.owner_arn == POOL}
+        wrong += [
+            f"a warm sandbox has the address {address}, which the pool does not hold"
+            for address in self._engine.pool()
+            if address not in pooled
         ]
         addresses = {task.interface.ipv4 for task in living.values() if task.interface is not None}
         wrong += [
@@ -223,8 +230,3 @@ def targets_of(view: View, task: Task) -> list[Any]:
 
 def _address(interface: NetworkInterface) -> tuple[str, str, str, str]:
     return (interface.account, interface.region, interface.subnet_id, interface.ipv4)
-
-
-def _is_pool(interface: NetworkInterface) -> bool:
-    """Addresses that a pool of warm namespaces holds belong to no task."""
-    return "task/" not in interface.owner_arn

@@ -32,7 +32,7 @@ from moorage.services.base import RequestContext
 from moorage.simulation.invariants import Invariants, Violated
 from moorage.simulation.loop import VirtualClock
 from moorage.simulation.network import SimulatedProber, Users
-from moorage.simulation.plane import ControlPlane
+from moorage.simulation.process import Process
 from moorage.store.log_memory import MemoryDisk, MemoryLog
 from moorage.store.tables.ecs import SERVICE_EVENTS, SERVICES, TASKS
 
@@ -78,7 +78,7 @@ class World:
         self.disk = MemoryDisk()
         self.networks = Networks()
         self.invariants = Invariants(self.clock, self.engine)
-        self.plane: ControlPlane | None = None
+        self.process: Process | None = None
         self._errors = _Errors(self.invariants.note)
         self._revisions = 0
 
@@ -98,16 +98,16 @@ class World:
 
     async def start_control_plane(self) -> None:
         log = MemoryLog(self.disk, latency=COMMIT)
-        self.plane = await ControlPlane.start(
+        self.process = await Process.start(
             log, self.clock, self.ids, self.engine, self.proxy, SimulatedProber(self.engine), self.networks
         )
-        self.invariants.watch(self.plane.store)
+        self.invariants.watch(self.process.store)
 
     async def kill_control_plane(self) -> None:
         """`kill -9`: what is not durable is lost, nobody is answered, every loop is gone in the middle of its work."""
-        plane, self.plane = self.plane, None
-        if plane is not None:
-            await plane.kill()
+        process, self.process = self.process, None
+        if process is not None:
+            await process.kill()
 
     async def restart_control_plane(self, after: float = 0.0) -> None:
         await self.kill_control_plane()
@@ -116,11 +116,11 @@ class World:
 
     @property
     def store(self) -> Any:
-        return self._running_plane().store
+        return self._living().store
 
     @property
     def log(self) -> MemoryLog:
-        return self._running_plane().log
+        return self._living().log
 
     def check(self) -> None:
         """Raises `Violated` when anything was broken so far."""
@@ -131,7 +131,7 @@ class World:
     # === calls ======================================================================================================
     async def call(self, service: str, operation: str, /, **request: Any) -> dict[str, Any]:
         """One API call as the gateway makes it, after it has checked it against the model."""
-        plane = self._running_plane()
+        process = self._living()
         context = RequestContext(
             account=SCOPE.account,
             region=SCOPE.region,
@@ -142,7 +142,7 @@ class World:
             principal_arn=f"arn:aws:iam::{SCOPE.account}:root",
         )
         given = {name: value for name, value in request.items() if value is not None}
-        return await plane.call(context, given)
+        return await process.call(context, given)
 
     async def ecs(self, operation: str, /, **request: Any) -> dict[str, Any]:
         return await self.call("ecs", operation, **request)
@@ -365,7 +365,7 @@ class World:
     async def until(self, happens: Callable[[], bool], *, within: float = 120.0, what: str = "") -> float:
         """Waits; answers how many seconds it took. Raises `NeverHappened`."""
         started = self.clock.now()
-        while not (self.plane is not None and happens()):
+        while not (self.process is not None and happens()):
             self.check()
             if self.clock.now() - started > within:
                 raise NeverHappened(f"{what or 'it'} did not happen within {within:g} s: {self.situation()}")
@@ -396,21 +396,21 @@ class World:
 
     def situation(self) -> str:
         """What the control plane says it is doing."""
-        if self.plane is None:
+        if self.process is None:
             return "the control plane is down"
         lines = []
         for service in self.store.all(SERVICES):
-            lines.append(f"service {service.name} ({service.status}): {self.plane.services.explain(service.arn)}")
+            lines.append(f"service {service.name} ({service.status}): {self.process.plane.explain(service.arn)}")
             lines += [f"  event: {message}" for message in self.events(service.name)[-4:]]
         for task in self.store.find(TASKS, "live", True):
             state = f"{task.last_status}, desired {task.desired_status}"
-            lines.append(f"task {task.id[:8]} ({state}): {self.plane.tasks.explain(task.arn)}")
+            lines.append(f"task {task.id[:8]} ({state}): {self.process.plane.explain(task.arn)}")
         return "\n".join(lines)
 
-    def _running_plane(self) -> ControlPlane:
-        if self.plane is None:
+    def _living(self) -> Process:
+        if self.process is None:
             raise ControlPlaneDown("the control plane is down")
-        return self.plane
+        return self.process
 
 
 class Networks:

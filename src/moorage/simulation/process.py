@@ -1,0 +1,76 @@
+"""One life of the control plane's process in the simulated world: the real parts around one store, and a sudden end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from moorage.control.plane import ControlPlane
+from moorage.control.ports import PassThroughImages
+from moorage.control.prober import Prober
+from moorage.domain.clock import Clock, Ids
+from moorage.engine.driver import Engine
+from moorage.proxy.driver import Proxy
+from moorage.services.base import Handler, RequestContext
+from moorage.services.ecs import EcsProvider
+from moorage.services.elbv2.provider import ElbV2Provider
+from moorage.services.lookups import NetworkLookup
+from moorage.store.log_memory import MemoryLog
+from moorage.store.memory import Store
+from moorage.store.tables import ecr, ecs, elbv2, network
+
+TABLES = (*ecs.TABLES, *elbv2.TABLES, *ecr.TABLES, *network.TABLES)
+
+
+class Process:
+    """`start` returns when the control plane has started; `kill` is `kill -9`."""
+
+    def __init__(self, store: Store, log: MemoryLog, plane: ControlPlane, handlers: Mapping[str, Handler]) -> None:
+        self.store = store
+        self.log = log
+        self.plane = plane
+        self._handlers = handlers
+        self._calls: set[asyncio.Task[Any]] = set()
+
+    @classmethod
+    async def start(
+        cls,
+        log: MemoryLog,
+        clock: Clock,
+        ids: Ids,
+        engine: Engine,
+        proxy: Proxy,
+        prober: Prober,
+        networks: NetworkLookup,
+    ) -> Process:
+        store = await Store.open(log, TABLES, verify=True)
+        handlers: dict[str, Handler] = {}
+        for provider in (EcsProvider(store, clock, ids, networks), ElbV2Provider(store, clock, ids, networks)):
+            handlers |= {f"{provider.service}:{name}": handler for name, handler in provider.handlers().items()}
+        plane = ControlPlane(store, clock, ids, engine=engine, proxy=proxy, prober=prober, images=PassThroughImages())
+        process = cls(store, log, plane, handlers)
+        await plane.start()
+        return process
+
+    async def call(self, context: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
+        """Runs one operation. ConnectionResetError when the process dies before it has answered."""
+        call = asyncio.ensure_future(self._answer(context, request))
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+        await asyncio.wait({call})
+        if call.cancelled():
+            raise ConnectionResetError("the control plane went away before it answered")
+        return call.result()
+
+    async def _answer(self, context: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
+        answer = await self._handlers[f"{context.service}:{context.operation}"](context, request)
+        return dict(answer or {})
+
+    async def kill(self) -> None:
+        """From this moment nothing becomes durable any more; then every coroutine of the process is cancelled."""
+        self.log.crash()
+        self.store.kill()
+        for call in [*self._calls]:
+            call.cancel()
+        await self.plane.close()
