@@ -17,6 +17,7 @@ import uvloop
 from aiohttp import web
 
 import moorage
+from moorage.control.log_router import LogRouter
 from moorage.control.plane import ControlPlane
 from moorage.control.ports import ImageReference
 from moorage.control.prober import HttpProber
@@ -34,16 +35,18 @@ from moorage.services.aws_backed.lookups import MotoNetworks
 from moorage.services.ecr.provider import EcrProvider
 from moorage.services.ecs import EcsProvider
 from moorage.services.elbv2.provider import ElbV2Provider
+from moorage.services.logs.provider import LogsProvider
 from moorage.settings import Settings
+from moorage.store.log_events import SqliteLogEvents
 from moorage.store.log_sqlite import SqliteLog
 from moorage.store.memory import Store
-from moorage.store.tables import ecr, ecs, elbv2, network
+from moorage.store.tables import ecr, ecs, elbv2, logs, network
 from moorage.store.tables.ecs import CLUSTERS, SERVICES, TASKS
 from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS
 
 log = logging.getLogger("moorage.app")
 
-TABLES = (*ecs.TABLES, *elbv2.TABLES, *ecr.TABLES, *network.TABLES)
+TABLES = (*ecs.TABLES, *elbv2.TABLES, *ecr.TABLES, *logs.TABLES, *network.TABLES)
 
 
 class App:
@@ -64,6 +67,8 @@ class App:
         self.engine = DockerEngine(settings, clock=clock)
         self.host = await self.engine.check()
         self.store = await Store.open(SqliteLog(settings.data_dir / "state.sqlite"), TABLES)
+        self.log_events = await SqliteLogEvents.open(settings.data_dir / "logs.sqlite")
+        self.log_router = LogRouter(self.store, clock, ids, self.log_events, self.engine)
         self.proxy = EnvoyProxy(settings)
         await self.proxy.start()
         self.backed = AwsBacked(settings, clock, ids)
@@ -78,12 +83,14 @@ class App:
             proxy=self.proxy,
             prober=HttpProber(),
             images=_Images(ImageResolver(self.registry, self.store)),
+            logs=self.log_router,
             secrets=_Secrets(self.backed),
         )
         self.gateway = Gateway(settings, clock, ids)
         self.gateway.add_provider(EcsProvider(self.store, clock, ids, networks))
         self.gateway.add_provider(ElbV2Provider(self.store, clock, ids, networks))
         self.gateway.add_provider(EcrProvider(self.store, clock, ids, self.registry))
+        self.gateway.add_provider(LogsProvider(self.store, clock, ids, self.log_events))
         self.gateway.add_fallback(self.backed.forward, services=self.backed.services)
         self.gateway.add_route("/v2/", self.registry.handle)
         self.gateway.add_route("/_moorage/shutdown", self._shutdown)
@@ -107,6 +114,7 @@ class App:
         """The control plane leaves; with `purge`, everything that it made on this machine goes first."""
         await self.gateway.close()
         await self.plane.close()
+        await self.log_router.close()
         await self.registry.close()
         await self.backed.close()
         if self.purge:
@@ -117,6 +125,7 @@ class App:
                 log.error("containers could not be removed: %s", error)
         else:
             await self.proxy.close()
+        await self.log_events.close()
         await self.store.close()
         await self.engine.close()
 
@@ -139,6 +148,7 @@ class App:
 
     async def _reset(self) -> None:
         await self.store.reset()
+        await self.log_events.keep_only(())
         await self.backed.reset()
 
     def _status(self) -> dict[str, Any]:
