@@ -55,8 +55,8 @@ class _Watch(msgspec.Struct):
     registered_at: float
     health: TargetHealth
     due: float
-    fresh: bool
-    """Nothing has been written about this registration yet."""
+    written: TargetHealth | None
+    """What the store holds of this registration: behind `health` while the store refuses."""
 
 
 class TargetsController:
@@ -217,6 +217,7 @@ class TargetsController:
             return await self._no_checks(target, watch, now)
         watch.due = min(watch.due, now + group.health_check.interval)  # the interval may have been shortened
         if watch.due - now > CLOSE_ENOUGH:
+            await self._write(target, watch)  # should the store have refused it last time
             return Pass(_sentence(watch.health), again_after=watch.due - now)
         return await self._probe(target, group, watch)
 
@@ -227,15 +228,13 @@ class TargetsController:
             known = current_health(self._store, target)
             health = known or decide.begin(target, group.health_check, now)
             due = decide.first_probe_at(health, group.health_check, now)
-            watch = self._watched[target.key] = _Watch(target.registered_at, health, due, fresh=known is None)
+            watch = self._watched[target.key] = _Watch(target.registered_at, health, due, known)
         return watch
 
     async def _no_checks(self, target: Target, watch: _Watch, now: float) -> Pass:
         if watch.health.state != "unavailable":
             watch.health = decide.enter(watch.health, CHECKS_DISABLED, now)
-            watch.fresh = True
-        if watch.fresh:
-            await self._write(target, watch)
+        await self._write(target, watch)
         return Pass(_sentence(watch.health))
 
     async def _probe(self, target: Target, group: TargetGroup, watch: _Watch) -> Pass:
@@ -245,16 +244,17 @@ class TargetsController:
         started = self._clock.now()
         result = await self._prober.probe(request_for(target, group))
         now = self._clock.now()
-        before = None if watch.fresh else watch.health
         watch.health = decide.after_probe(watch.health, result, check, now)
         due = decide.next_probe_at(watch.health, check, started, now)
         watch.due = now if due is None else due
-        if decide.visibly_differs(before, watch.health):
-            await self._write(target, watch)
+        await self._write(target, watch)
         return Pass(_sentence(watch.health, result), again_after=max(0.0, watch.due - self._clock.now()))
 
     async def _write(self, target: Target, watch: _Watch) -> None:
+        """Counts alone are not worth a write."""
         health = watch.health
+        if not decide.visibly_differs(watch.written, health):
+            return
 
         def change(tx: Transaction) -> None:
             current = tx.get(TARGETS, target.key)
@@ -262,7 +262,7 @@ class TargetsController:
                 tx.put(TARGET_HEALTH, health)
 
         await self._store.update(change)
-        watch.fresh = False
+        watch.written = health
 
 
 def request_for(target: Target, group: TargetGroup) -> ProbeRequest:

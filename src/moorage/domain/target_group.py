@@ -65,13 +65,15 @@ class Target(msgspec.Struct, frozen=True):
 
 class TargetHealth(msgspec.Struct, frozen=True):
     """What DescribeTargetHealth shows while the target is not draining. `successes`/`failures` are the consecutive
-    counts of the checker. `since`: when `state` was entered."""
+    counts of the checker. `since`: when `state` was entered. `registered_at`: that of the registration it is about (a
+    target that was registered again begins anew)."""
 
     target_group_arn: str
     id: str
     port: int
     state: Literal["initial", "healthy", "unhealthy", "unused", "unavailable"]
     since: float
+    registered_at: float
     reason: str | None = None
     description: str | None = None
     successes: int = 0

@@ -97,9 +97,9 @@ def idle_state(view: View, target: Target) -> TargetState | None:
 
 
 def current_health(view: View, target: Target) -> TargetHealth | None:
-    """What the checker found since this registration (a record older than the registration says nothing)."""
+    """What the checker found of this registration (a record about an earlier one says nothing)."""
     health = view.get(TARGET_HEALTH, target.key)
-    return health if health is not None and health.since >= target.registered_at else None
+    return health if health is not None and health.registered_at == target.registered_at else None
 
 
 def target_state(view: View, target_group_arn: str, id: str, port: int) -> TargetState:

@@ -216,7 +216,7 @@ async def test_the_states_of_a_target(elb: Rig) -> None:
     registering = ("initial", "Elb.RegistrationInProgress", "Target registration is in progress")
     assert await health() == [registering, registering]
 
-    found = TargetHealth(arn, "10.0.0.1", 80, "healthy", since=elb.clock.now())
+    found = TargetHealth(arn, "10.0.0.1", 80, "healthy", since=elb.clock.now(), registered_at=elb.clock.now())
     await elb.store.update(lambda tx: tx.put(TARGET_HEALTH, found))
     assert await health(Targets=[{"Id": "10.0.0.1", "Port": 80}]) == [("healthy", None, None)]
     assert await health(Targets=[{"Id": "10.0.0.9"}]) == [
