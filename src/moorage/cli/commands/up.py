@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
+
 from moorage.cli.client import healthy
 from moorage.cli.docker_engine import find
 from moorage.cli.exports import exports
