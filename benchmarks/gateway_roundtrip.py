@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 TARGET = "AmazonEC2ContainerServiceV20141113"
+SIGNED = f"SignedHeaders=host;x-amz-date;x-amz-target, Signature={'0' * 64}"
 CLUSTER = "arn:aws:ecs:us-east-1:000000000000:cluster/demo"
 
 
@@ -60,7 +61,10 @@ def task(index: int) -> dict[str, Any]:
         "lastStatus": "RUNNING",
         "launchType": "FARGATE",
         "memory": "512",
-        "overrides": {"containerOverrides": [{"name": "app"}, {"name": "sidecar"}], "inferenceAcceleratorOverrides": []},
+        "overrides": {
+            "containerOverrides": [{"name": "app"}, {"name": "sidecar"}],
+            "inferenceAcceleratorOverrides": [],
+        },
         "platformFamily": "Linux",
         "platformVersion": "1.4.0",
         "pullStartedAt": 1763764999.1,
@@ -187,7 +191,7 @@ def request_bytes(arns: list[str]) -> bytes:
     scope = "test/20260101/us-east-1/ecs/aws4_request"
     headers = {
         "Host": "127.0.0.1",
-        "Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host;x-amz-date;x-amz-target, Signature={'0' * 64}",
+        "Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, {SIGNED}",
         "X-Amz-Date": "20260101T000000Z",
         "X-Amz-Target": f"{TARGET}.DescribeTasks",
         "Content-Type": "application/x-amz-json-1.1",
@@ -227,9 +231,7 @@ def measure(port: int, request: bytes, connections: int, seconds: float) -> tupl
     async def run() -> tuple[float, list[float]]:
         latencies: list[float] = []
         begin = time.perf_counter()
-        await asyncio.gather(
-            *(connection(port, request, begin + seconds, latencies) for _ in range(connections))
-        )
+        await asyncio.gather(*(connection(port, request, begin + seconds, latencies) for _ in range(connections)))
         return len(latencies) / (time.perf_counter() - begin), sorted(latencies)
 
     return uvloop.run(run())
@@ -248,7 +250,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=8)
-    parser.add_argument("--serve", type=int, metavar="PORT", help="only serve Moorage's gateway (used by the benchmark itself)")
+    parser.add_argument(
+        "--serve", type=int, metavar="PORT", help="only serve Moorage's gateway (used by the benchmark itself)"
+    )
     options = parser.parse_args()
     if options.serve:
         import uvloop

@@ -55,7 +55,12 @@ async def test_a_body_beyond_the_limit(how: str, monkeypatch: pytest.MonkeyPatch
 async def test_a_client_that_waits_for_a_go_ahead() -> None:
     async with running(ToyEcs()) as gateway:
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)  # type: ignore[attr-defined]
-        headers = {**ecs_headers("DescribeTasks"), "Expect": "100-continue", "Content-Length": str(len(BODY)), "Host": "x"}
+        headers = {
+            **ecs_headers("DescribeTasks"),
+            "Expect": "100-continue",
+            "Content-Length": str(len(BODY)),
+            "Host": "x",
+        }
         writer.write(("POST / HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in headers.items()) + "\r\n").encode())
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         writer.write(BODY)

@@ -24,14 +24,16 @@ async def call(function: Any, **params: Any) -> Any:
 
 async def test_ec2() -> None:
     vpc = {"VpcId": "vpc-1", "CidrBlock": "10.0.0.0/16", "Tags": [{"Key": "a", "Value": "<&>"}], "IsDefault": True}
-    provider = Recorder("ec2", {"DescribeVpcs": {"Vpcs": [vpc]}, "DeleteVpc": AwsError("InvalidVpcID.NotFound", "The vpc")})
+    provider = Recorder(
+        "ec2", {"DescribeVpcs": {"Vpcs": [vpc]}, "DeleteVpc": AwsError("InvalidVpcID.NotFound", "The vpc")}
+    )
     async with running(provider) as gateway:
         ec2 = client("ec2", gateway)
         answer = await call(ec2.describe_vpcs, Filters=[{"Name": "isDefault", "Values": ["true", "x"]}], DryRun=False)
         assert answer["Vpcs"] == [vpc]
         assert answer["ResponseMetadata"]["RequestId"]
         assert provider.asked[0][1] == {"Filters": [{"Name": "isDefault", "Values": ["true", "x"]}], "DryRun": False}
-        with pytest.raises(ClientError, match="InvalidVpcID.NotFound"):
+        with pytest.raises(ClientError, match=r"InvalidVpcID\.NotFound"):
             await call(ec2.delete_vpc, VpcId="vpc-2")
 
 
@@ -174,7 +176,9 @@ async def test_sqs_batches_in_query_form() -> None:
     import aiohttp
 
     message = {"MessageId": "m", "Body": "<b>", "Attributes": {"SentTimestamp": "1"}}
-    provider = Recorder("sqs", {"ReceiveMessage": {"Messages": [message, message]}, "SendMessageBatch": {}, "GetQueueUrl": {}})
+    provider = Recorder(
+        "sqs", {"ReceiveMessage": {"Messages": [message, message]}, "SendMessageBatch": {}, "GetQueueUrl": {}}
+    )
     async with running(provider) as gateway, aiohttp.ClientSession() as session:
         url = f"http://127.0.0.1:{gateway.port}/"  # type: ignore[attr-defined]
         version = {"Version": "2012-11-05", "QueueUrl": "q"}

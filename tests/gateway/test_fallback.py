@@ -32,7 +32,9 @@ async def test_a_request_is_handed_on_as_it_came() -> None:
     elsewhere = Elsewhere()
     async with running(ToyEcs()) as gateway, raw(gateway) as http:
         gateway.add_fallback(elsewhere)
-        answer = await http.send("PUT", "/bucket/a%20b?x=%2F", headers=signed("s3", "eu-west-3", "123456789012"), data=b"body")
+        answer = await http.send(
+            "PUT", "/bucket/a%20b?x=%2F", headers=signed("s3", "eu-west-3", "123456789012"), data=b"body"
+        )
         assert (answer.status, answer.text, answer.headers["ETag"]) == (203, "elsewhere", "e")
         host = f"127.0.0.1:{gateway.port}"  # type: ignore[attr-defined]
         assert elsewhere.seen == [("s3", "123456789012", "eu-west-3", "PUT", "/bucket/a%20b?x=%2F", host, b"body")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,14 @@ from .raw import TARGET, signed
 from .toys import Recorder, ToyElb
 
 JSON = "application/x-amz-json-1.1"
+TIME = cbor2.CBORTag(1, 1)
 FORM = "application/x-www-form-urlencoded"
 
 # One good request in each protocol, from which bad ones are made.
 SEEDS: list[WireRequest] = [
     WireRequest(
-        "POST", "/", "", CIMultiDict({**signed(), "X-Amz-Target": TARGET + "RunTask", "Content-Type": JSON}), b'{"taskDefinition":"a"}'
+        "POST", "/", "", CIMultiDict({**signed(), "X-Amz-Target": TARGET + "RunTask", "Content-Type": JSON}),
+        b'{"taskDefinition":"a"}',
     ),
     WireRequest(
         "POST", "/", "", CIMultiDict({**signed("elasticloadbalancing"), "Content-Type": FORM}),
@@ -42,7 +43,8 @@ SEEDS: list[WireRequest] = [
     ),
     WireRequest("GET", "/2015-03-31/functions", "MaxItems=5", CIMultiDict(signed("lambda")), b""),
     WireRequest(
-        "POST", "/2015-03-31/functions/f/invocations", "", CIMultiDict({**signed("lambda"), "X-Amz-Client-Context": "e30="}), b"{}"
+        "POST", "/2015-03-31/functions/f/invocations", "",
+        CIMultiDict({**signed("lambda"), "X-Amz-Client-Context": "e30="}), b"{}",
     ),
     WireRequest(
         "POST", "/2013-04-01/hostedzone", "", CIMultiDict(signed("route53")),
@@ -51,13 +53,13 @@ SEEDS: list[WireRequest] = [
     WireRequest(
         "POST", "/service/GraniteServiceVersion20100801/operation/PutMetricData", "",
         CIMultiDict({**signed("monitoring"), "smithy-protocol": "rpc-v2-cbor", "Content-Type": "application/cbor"}),
-        cbor2.dumps({"Namespace": "n", "MetricData": [{"MetricName": "m", "Value": 1.5, "Timestamp": cbor2.CBORTag(1, 1)}]}),
+        cbor2.dumps({"Namespace": "n", "MetricData": [{"MetricName": "m", "Value": 1.5, "Timestamp": TIME}]}),
     ),
 ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def gateway() -> Iterator[Gateway]:
+def gateway() -> Gateway:
     gateway = Gateway(Settings(port=0, data_dir=Path("/nonexistent")), SystemClock(), Ids(seed=1))
     for provider in (
         ToyElb(),
@@ -68,7 +70,7 @@ def gateway() -> Iterator[Gateway]:
         Recorder("cloudwatch", {"PutMetricData": None}),
     ):
         gateway.add_provider(provider)
-    yield gateway
+    return gateway
 
 
 def answered(gateway: Gateway, request: WireRequest) -> WireResponse:
@@ -106,7 +108,11 @@ def test_a_damaged_body(gateway: Gateway, seed: WireRequest, at: float, bit: int
 
 
 @relaxed
-@given(seed=st.sampled_from(SEEDS), changed=st.dictionaries(header_names, texts, max_size=4), method=st.sampled_from(["GET", "PUT"]))
+@given(
+    seed=st.sampled_from(SEEDS),
+    changed=st.dictionaries(header_names, texts, max_size=4),
+    method=st.sampled_from(["GET", "PUT"]),
+)
 def test_any_headers(gateway: Gateway, seed: WireRequest, changed: dict[str, str], method: str) -> None:
     headers = CIMultiDict(seed.headers)
     headers.update(changed)
@@ -122,7 +128,16 @@ def test_any_path(gateway: Gateway, seed: WireRequest, path: str, query: str) ->
     answered(gateway, WireRequest("GET", "/" + path, query, CIMultiDict(), b""))
 
 
-MEMBERS = ["family", "containerDefinitions", "tags", "volumes", "cpu", "runtimePlatform", "ephemeralStorage", "placementConstraints"]
+MEMBERS = [
+    "family",
+    "containerDefinitions",
+    "tags",
+    "volumes",
+    "cpu",
+    "runtimePlatform",
+    "ephemeralStorage",
+    "placementConstraints",
+]
 
 
 @relaxed

@@ -21,12 +21,23 @@ def request(query: str = "", **headers: str) -> WireRequest:
     ("given", "expected"),
     [
         (
-            request(Authorization="AWS4-HMAC-SHA256 Credential=AKID/20260101/eu-west-1/ecs/aws4_request, SignedHeaders=h"),
+            request(
+                Authorization="AWS4-HMAC-SHA256 Credential=AKID/20260101/eu-west-1/ecs/aws4_request, SignedHeaders=h"
+            ),
             Credentials("AKID", "eu-west-1", "ecs"),
         ),
-        (request(Authorization="AWS4-HMAC-SHA256 Credential=a/b/20260101/r/s3/aws4_request"), Credentials("a/b", "r", "s3")),
-        (request(Authorization="AWS4-ECDSA-P256-SHA256 Credential=AKID/20260101/s3/aws4_request,x"), Credentials("AKID", "", "s3")),
-        (request("X-Amz-Credential=AKID%2F20260101%2Feu-west-1%2Fs3%2Faws4_request"), Credentials("AKID", "eu-west-1", "s3")),
+        (
+            request(Authorization="AWS4-HMAC-SHA256 Credential=a/b/20260101/r/s3/aws4_request"),
+            Credentials("a/b", "r", "s3"),
+        ),
+        (
+            request(Authorization="AWS4-ECDSA-P256-SHA256 Credential=AKID/20260101/s3/aws4_request,x"),
+            Credentials("AKID", "", "s3"),
+        ),
+        (
+            request("X-Amz-Credential=AKID%2F20260101%2Feu-west-1%2Fs3%2Faws4_request"),
+            Credentials("AKID", "eu-west-1", "s3"),
+        ),
         (request("AWSAccessKeyId=AKID&Signature=x"), Credentials("AKID", service="s3")),
         (request(Authorization="AWS AKID:signature"), Credentials("AKID", service="s3")),
         (request(Authorization="AWS4-HMAC-SHA256 Credential="), Credentials()),

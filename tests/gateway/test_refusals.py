@@ -93,20 +93,24 @@ async def test_forms_that_do_not_fit() -> None:
 
 
 async def test_cbor_and_xml_that_do_not_fit() -> None:
-    async with running(Recorder("cloudwatch", {"PutMetricData": None}), Recorder("route53", {"CreateHostedZone": {}})) as gateway:
-        async with raw(gateway) as http:
-            path = "/service/GraniteServiceVersion20100801/operation/PutMetricData"
-            headers = {"smithy-protocol": "rpc-v2-cbor", "Content-Type": "application/cbor", **signed("monitoring")}
-            for body in (b"\xff", b"\x81" * 5000, cbor2.dumps([1]), cbor2.dumps({"Namespace": 1})):
-                answer = await http.send("POST", path, data=body, headers=headers)
-                assert answer.status == 400
-                assert cbor2.loads(answer.body)["__type"] == "SerializationException"
-            headers = signed("route53")
-            bomb = b'<!DOCTYPE a [<!ENTITY b "c">]><CreateHostedZoneRequest><Name>&b;</Name></CreateHostedZoneRequest>'
-            for body in (b"<", b"x", bomb):
-                answer = await http.send("POST", "/2013-04-01/hostedzone", data=body, headers=headers)
-                assert answer.status == 400
-                assert "<Code>MalformedXML</Code>" in answer.text
+    async with (
+        running(
+            Recorder("cloudwatch", {"PutMetricData": None}), Recorder("route53", {"CreateHostedZone": {}})
+        ) as gateway,
+        raw(gateway) as http,
+    ):
+        path = "/service/GraniteServiceVersion20100801/operation/PutMetricData"
+        headers = {"smithy-protocol": "rpc-v2-cbor", "Content-Type": "application/cbor", **signed("monitoring")}
+        for body in (b"\xff", b"\x81" * 5000, cbor2.dumps([1]), cbor2.dumps({"Namespace": 1})):
+            answer = await http.send("POST", path, data=body, headers=headers)
+            assert answer.status == 400
+            assert cbor2.loads(answer.body)["__type"] == "SerializationException"
+        headers = signed("route53")
+        bomb = b'<!DOCTYPE a [<!ENTITY b "c">]><CreateHostedZoneRequest><Name>&b;</Name></CreateHostedZoneRequest>'
+        for body in (b"<", b"x", bomb):
+            answer = await http.send("POST", "/2013-04-01/hostedzone", data=body, headers=headers)
+            assert answer.status == 400
+            assert "<Code>MalformedXML</Code>" in answer.text
 
 
 async def test_our_own_bugs_are_answered_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:

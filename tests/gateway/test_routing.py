@@ -40,7 +40,14 @@ def test_by_target(target: str, service: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "service"),
-    [("ecs", "ecs"), ("monitoring", "cloudwatch"), ("ec2", "ec2"), ("sts", "sts"), ("s3", "s3"), ("states", "stepfunctions")],
+    [
+        ("ecs", "ecs"),
+        ("monitoring", "cloudwatch"),
+        ("ec2", "ec2"),
+        ("sts", "sts"),
+        ("s3", "s3"),
+        ("states", "stepfunctions"),
+    ],
 )
 def test_by_signing_name(name: str, service: str) -> None:
     assert routed(**signed(name)) == service

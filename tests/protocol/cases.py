@@ -18,7 +18,9 @@ _EMPTY = "an empty list or map leaves nothing on the wire, so a server cannot kn
 _GZIP = "the vector carries no body; it checks the client's compression (ours: tests/gateway/test_bodies.py)"
 _TARGET = "the vector leaves out X-Amz-Target and so names no operation; it checks the client's host"
 _BASE_PATH = "the path of the client's own endpoint configuration, which a proxy in front would take away"
-_FLAT_LISTS = "botocore's parser takes the list member's name for a flattened list and so cannot read the vector (it skips it too)"
+_FLAT_LISTS = (
+    "botocore's parser takes the list member's name for a flattened list, cannot read the vector and skips it too"
+)
 _HEADER_LISTS = "botocore's parser splits header lists at every comma and so cannot read the vector (it skips it too)"
 _NO_PAYLOAD = "botocore's parser cannot tell an absent payload from an empty one (it skips the vector too)"
 

@@ -22,7 +22,7 @@ def request_of(suite: dict[str, Any], serialized: dict[str, Any]) -> WireRequest
 
 
 def without_bound_keys(shape: Any, params: dict[str, Any]) -> dict[str, Any]:
-    """Some vectors repeat in a map of query parameters what members of their own carry, others do not; Moorage never does."""
+    """Some vectors repeat in a map of query parameters what other members carry, others do not; Moorage never does."""
     members = shape.members.items() if shape is not None else ()
     bound = {
         m.serialization.get("name", name) for name, m in members if m.serialization.get("location") == "querystring"

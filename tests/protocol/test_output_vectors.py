@@ -99,7 +99,7 @@ async def test_botocore_reads_our_refusal(suite: dict[str, Any], case: dict[str,
     if shape is not None:
         modelled = read_by_botocore(operation, response, body, shape)
         modelled.pop("ResponseMetadata", None)
-        expected = {**{k: v for k, v in fields.items()}}
+        expected = dict(fields)
         assert comparable({k: v for k, v in modelled.items() if k in expected}) == comparable(expected)
 
 

@@ -38,8 +38,14 @@ def test_several_errors_are_told_at_once() -> None:
     error = refused("elbv2", "CreateTargetGroup", {"Protocol": "SMTP", "Port": 0})
     assert error.code == "ValidationError"
     assert error.message.startswith("3 validation errors detected: Value null at 'name' failed to satisfy constraint: ")
-    assert "Value '0' at 'port' failed to satisfy constraint: Member must have value greater than or equal to 1" in error.message
-    assert "Value 'SMTP' at 'protocol' failed to satisfy constraint: Member must satisfy enum value set: [HTTP, " in error.message
+    assert (
+        "Value '0' at 'port' failed to satisfy constraint: Member must have value greater than or equal to 1"
+        in error.message
+    )
+    assert (
+        "Value 'SMTP' at 'protocol' failed to satisfy constraint: Member must satisfy enum value set: [HTTP, "
+        in error.message
+    )
 
 
 def test_members_of_lists_are_counted_from_one() -> None:
@@ -50,8 +56,8 @@ def test_members_of_lists_are_counted_from_one() -> None:
 def test_ecr_has_words_of_its_own() -> None:
     error = refused("ecr", "CreateRepository", {"repositoryName": "UPPER"})
     assert error.code == "InvalidParameterException"
-    start = "Invalid parameter at 'repositoryName' failed to satisfy constraint: 'must satisfy regular expression '[a-z0-9]+"
-    assert error.message.startswith(start)
+    start = "Invalid parameter at 'repositoryName' failed to satisfy constraint: "
+    assert error.message.startswith(start + "'must satisfy regular expression '[a-z0-9]+")
     assert error.message.endswith("*''")
 
 

@@ -1,7 +1,8 @@
 """The request path of an AWS call, as one list of named steps.
 
-Each step fills its part of the `Exchange`; a step that sets `response` ends the list. Refusals (`AwsError`) and our own failures
-leave through `refuse`, in the caller's protocol. Nothing here knows HTTP's mechanics (see `server`) or any service's meaning.
+Each step fills its part of the `Exchange`; a step that sets `response` ends the list. Refusals (`AwsError`) and our own
+failures leave through `refuse`, in the caller's protocol. Nothing here knows HTTP's mechanics (see `server`) or any
+service's meaning.
 """
 
 from __future__ import annotations
@@ -168,8 +169,8 @@ def _ours(error: MoorageError, exchange: Exchange) -> AwsError:
 def _bug(exchange: Exchange) -> AwsError:
     sentence = (
         f"Moorage failed while answering {exchange.service_name or 'this request'}"
-        f"{':' + exchange.operation_name if exchange.operation_name else ''}. This is a bug in Moorage, not in the request; "
-        f"its log has the details under request id {exchange.request_id}."
+        f"{':' + exchange.operation_name if exchange.operation_name else ''}. This is a bug in Moorage, not in the "
+        f"request; its log has the details under request id {exchange.request_id}."
     )
     return AwsError(_fault_code(exchange), sentence, status=500, sender=False)
 

@@ -10,6 +10,7 @@ from multidict import CIMultiDict
 from moorage.gateway.exchange import Exchange
 from moorage.gateway.routing import bucket_of
 from moorage.wire.messages import WireRequest, WireResponse
+from moorage.wire.protocols.base import REQUEST_ID
 
 if TYPE_CHECKING:
     from moorage.gateway.server import Gateway
@@ -29,7 +30,9 @@ async def forward(gateway: Gateway, exchange: Exchange) -> None:
         request.headers,
         request.body,
     )
-    exchange.response = WireResponse(status, dict(headers), body)
+    answered = CIMultiDict(headers)
+    answered.setdefault("x-amz-request-id" if exchange.service_name == "s3" else REQUEST_ID, exchange.request_id)
+    exchange.response = WireResponse(status, dict(answered), body)
 
 
 def path_style(request: WireRequest) -> WireRequest:

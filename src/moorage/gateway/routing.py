@@ -88,9 +88,9 @@ def _by_path(names: list[str], request: WireRequest) -> str | None:
     from moorage.wire.protocols.uri import router_of
 
     for name in names:
-        if model.index().metadata(name)["protocol"].startswith("rest-"):
-            if router_of(model.service(name)).match(request) is not None:
-                return name
+        rest = model.index().metadata(name)["protocol"].startswith("rest-")
+        if rest and router_of(model.service(name)).match(request) is not None:
+            return name
     return None
 
 

@@ -52,7 +52,7 @@ class Gateway:
     # ── registration ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def add_provider(self, provider: Provider) -> None:
-        """Serves the provider's operations. Several providers may share a service; the same operation twice is a mistake."""
+        """Serves the provider's operations. Several providers may share a service, but not an operation."""
         mine = self.handlers.setdefault(provider.service, {})
         for name, handler in provider.handlers().items():
             if name in mine:
@@ -62,8 +62,9 @@ class Gateway:
     def add_fallback(
         self, forward: Forward, *, services: Container[str] | None = None, mixed: Container[str] = frozenset()
     ) -> None:
-        """Hands services without a provider to `forward` (only those in `services`, when given). `mixed` names services with a
-        provider whose missing operations are handed on too; otherwise those are refused, because the state is not there."""
+        """Hands services without a provider to `forward` (only those in `services`, when given). `mixed` names services
+        with a provider whose missing operations are handed on too; otherwise those are refused, because the state that
+        they would need is not there."""
         self.fallback, self._forwarded, self._mixed = forward, services, mixed
 
     def add_route(self, prefix: str, handler: DoorHandler) -> None:
@@ -97,11 +98,12 @@ class Gateway:
     # ── serving ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def start(self, host: str | None = None, port: int | None = None) -> int:
-        """Listens (by default where the settings say) and returns the port. Raises OSError when the port is taken."""
-        server = self._server = web.Server(self._handle, access_log=None, auto_decompress=False, keepalive_timeout=75.0)
-        loop = asyncio.get_running_loop()
-        listener = await loop.create_server(
-            server, host or self.settings.host, self.settings.port if port is None else port, backlog=1024
+        """Listens (by default where the settings say) and returns the port; may be called for several addresses. Raises
+        OSError when the port is taken."""
+        if self._server is None:
+            self._server = web.Server(self._handle, access_log=None, auto_decompress=False, keepalive_timeout=75.0)
+        listener = await asyncio.get_running_loop().create_server(
+            self._server, host or self.settings.host, self.settings.port if port is None else port, backlog=1024
         )
         self._listeners.append(listener)
         found: int = listener.sockets[0].getsockname()[1]
@@ -119,6 +121,8 @@ class Gateway:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         target = request.raw_path
+        if not target.startswith("/"):  # absolute form, as sent to proxies
+            target = request.rel_url.raw_path_qs
         if target.startswith(("/_", "/v2")):
             path = target.partition("?")[0]
             for prefix, handler in self._doors:

@@ -70,6 +70,7 @@ class Service:
     @functools.cached_property
     def _errors(self) -> dict[str, Shape]:
         found: dict[str, Shape] = {}
+        shape: Shape
         for shape in self.model.error_shapes:
             found.setdefault(shape.name, shape)
             found.setdefault(shape.error_code, shape)

@@ -16,8 +16,8 @@ REQUIRED: frozenset[Constraint] = frozenset(("required",))
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """`code` (and `codes` by operation): the error code. `words`: "generic" is `1 validation error detected: Value …`, "ecr"
-    is `Invalid parameter at …`, "ec2" is `The request must contain the parameter …`."""
+    """`code` (and `codes` by operation): the error code. `words`: "generic" is `1 validation error detected: Value …`,
+    "ecr" is `Invalid parameter at …`, "ec2" is `The request must contain the parameter …`."""
 
     code: str
     checks: frozenset[Constraint] = ALL

@@ -1,7 +1,7 @@
 """Checks parsed parameters against the constraints of the model, and refuses in AWS's words.
 
 Types were checked while parsing; this is about required members, enums, lengths, ranges and patterns, as far as the
-service's policy says that it checks them there. Checks are compiled once per shape; shapes without constraints cost nothing.
+service's policy says that it checks them there. Checks are compiled once per shape; one without constraints costs nothing.
 Source of the words: semantics/around (validation shapes).
 """
 
@@ -37,7 +37,9 @@ def validate(operation: Operation, params: Params) -> None:
     """Raises `AwsError` when a parameter breaks the model."""
     check = operation.codecs.get("check", _UNSET)
     if check is _UNSET:
-        check = operation.codecs["check"] = _checker_of(operation.service).check(operation.input) if operation.input else None
+        check = operation.codecs["check"] = (
+            _checker_of(operation.service).check(operation.input) if operation.input else None
+        )
     if check is None:
         return
     violations: list[Violation] = []
@@ -58,7 +60,9 @@ def refusal(policy: Policy, operation: str, violations: list[Violation]) -> AwsE
         first = violations[0]
         constraint = first.constraint.removeprefix("Member ").replace("expression pattern: ", "expression '")
         closing = "'" if "expression '" in constraint else ""
-        return AwsError(code, f"Invalid parameter at '{first.path}' failed to satisfy constraint: '{constraint}{closing}'")
+        return AwsError(
+            code, f"Invalid parameter at '{first.path}' failed to satisfy constraint: '{constraint}{closing}'"
+        )
     count = len(violations)
     details = "; ".join(
         f"Value {item.shown}at '{item.path}' failed to satisfy constraint: {item.constraint}" for item in violations
@@ -70,7 +74,7 @@ def _checker_of(service: Service) -> Checker:
     found = service.codecs.get("checker")
     if found is None:
         found = service.codecs["checker"] = Checker(policy_of(service.name, service.protocol))
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 class Checker:
@@ -85,9 +89,9 @@ class Checker:
             compiled = self._compiled
 
             def later(value: Any, path: str, out: list[Violation]) -> None:
-                check = compiled[shape.name]
-                if check is not None:
-                    check(value, path, out)
+                known = compiled[shape.name]
+                if known is not None:
+                    known(value, path, out)
 
             compiled[shape.name] = later
             compiled[shape.name] = self._compile(shape)
@@ -112,16 +116,18 @@ class Checker:
         if not required and not members:
             return None
 
-        def check(value: Any, path: str, out: list[Violation]) -> None:
-            for name in required:
-                if value.get(name) is None:
-                    out.append(Violation(_join(path, name), "null ", "Member must not be null", name))
+        def check_members(value: Any, path: str, out: list[Violation]) -> None:
+            out.extend(
+                Violation(_join(path, name), "null ", "Member must not be null", name)
+                for name in required
+                if value.get(name) is None
+            )
             for name, check_member in members.items():
                 item = value.get(name)
                 if item is not None:
                     check_member(item, _join(path, name), out)
 
-        return check
+        return check_members
 
     def _items(self, shape: Shape) -> Check | None:
         check_item = self.check(shape.member)

@@ -1,7 +1,7 @@
 """What every protocol offers, and what they share about errors.
 
-A protocol turns a request into `(operation name, params)` and a result or a refusal into a response. It never decides what a
-call means. Values inside Moorage: member names of the model, timestamps as epoch seconds, blobs as bytes.
+A protocol turns a request into `(operation name, params)` and a result or a refusal into a response. It never decides
+what a call means. Values inside Moorage: member names of the model, timestamps as epoch seconds, blobs as bytes.
 """
 
 from __future__ import annotations

@@ -84,13 +84,13 @@ class CborProtocol:
         found = service.codecs.get("cbor-reader")
         if found is None:
             found = service.codecs["cbor-reader"] = JsonReader(_READERS, wire_names=False)
-        return found  # type: ignore[no-any-return]
+        return found
 
     def _writer(self, service: Service) -> JsonWriter:
         found = service.codecs.get("cbor-writer")
         if found is None:
             found = service.codecs["cbor-writer"] = JsonWriter(_WRITERS, wire_names=False)
-        return found  # type: ignore[no-any-return]
+        return found
 
     def parse(self, operation: Operation, request: WireRequest) -> Params:
         if operation.input is None:
@@ -108,8 +108,9 @@ class CborProtocol:
             headers.pop("Content-Type")
             return WireResponse(200, headers)
         writer = self._writer(operation.service)
-        write = writer.structure(operation.output, skip_located=False) if "cbor-out" not in operation.codecs else None
-        write = operation.codecs.setdefault("cbor-out", write)
+        write: Convert | None = operation.codecs.get("cbor-out")
+        if write is None:
+            write = operation.codecs["cbor-out"] = writer.structure(operation.output, skip_located=False)
         stream_name = operation.output.event_stream_name
         if stream_name:
             initial = cbor2.dumps(write({key: value for key, value in result.items() if key != stream_name}))

@@ -1,4 +1,4 @@
-"""`application/vnd.amazon.eventstream`: a result that arrives in pieces, each a binary message with headers and checksums."""
+"""`application/vnd.amazon.eventstream`: a result in pieces, each a binary message with headers and checksums."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""awsJson 1.0 and 1.1: the operation in `X-Amz-Target`, one JSON object each way, and the query-compatible form of errors."""
+"""awsJson 1.0 and 1.1: the operation in `X-Amz-Target`, one JSON object each way, and query-compatible errors."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,10 +14,13 @@ from moorage.wire.messages import Params, WireRequest, WireResponse
 from moorage.wire.model import Operation, Service
 from moorage.wire.protocols import eventstream
 from moorage.wire.protocols.base import REQUEST_ID, resolve_error
+from moorage.wire.protocols.json_fast import struct_of
 from moorage.wire.protocols.json_values import Convert, JsonReader, JsonWriter
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
+_convert = msgspec.convert
+_UNSET = object()
 
 
 def decode_json(body: bytes) -> Any:
@@ -76,6 +80,12 @@ class JsonProtocol:
         headers = {REQUEST_ID: request_id, "Content-Type": self.content_type}
         if operation.output is None:
             return WireResponse(200, headers, b"{}" if "1.0" in self.content_type else b"")
+        fast = operation.codecs.get("json-fast", _UNSET)
+        if fast is _UNSET:
+            fast = operation.codecs["json-fast"] = struct_of(operation.output)
+        if fast is not None:
+            with contextlib.suppress(msgspec.ValidationError):
+                return WireResponse(200, headers, _encode(_convert(result, fast)))
         write: Convert | None = operation.codecs.get("json-out")
         if write is None:
             write = operation.codecs["json-out"] = writer_of(operation.service).structure(
@@ -91,7 +101,7 @@ class JsonProtocol:
     ) -> WireResponse:
         write = operation.codecs["json-out"]
         initial = {name: value for name, value in result.items() if name != stream_name}
-        shape = operation.output.members[stream_name]  # type: ignore[union-attr]
+        shape = operation.output.members[stream_name]
         body = eventstream.encode(
             result.get(stream_name, ()),
             shape,

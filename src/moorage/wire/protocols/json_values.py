@@ -1,8 +1,8 @@
 """JSON values of model shapes: each shape is compiled once into a small function, then only the function runs.
 
-Readers check types on the way (wrong type: `Malformed` with AWS's words) and rename wire names to member names; members that
-the model does not know and nulls are dropped. Writers do the reverse; a `msgspec.Raw` anywhere is JSON that somebody has
-encoded before, in wire names, and passes through.
+Readers check types on the way (wrong type: `Malformed` with AWS's words) and rename wire names to member names; members
+that the model does not know and nulls are dropped. Writers do the reverse; a `msgspec.Raw` anywhere is JSON that somebody
+has encoded before, in wire names, and passes through.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ def wrong_type(value: Any, wanted: str) -> Malformed:
 
 def _read_string(value: Any) -> str:
     if value.__class__ is str:
-        return value  # type: ignore[no-any-return]
+        return value
     raise wrong_type(value, "String")
 
 
 def _read_boolean(value: Any) -> bool:
     if value is True or value is False:
-        return value  # type: ignore[no-any-return]
+        return value
     raise wrong_type(value, "Boolean")
 
 
@@ -65,7 +65,7 @@ def _integer_reader(bits: int, wanted: str) -> Convert:
             raise wrong_type(value, wanted)
         if not low <= value <= high:
             raise Malformed(f"NUMBER_VALUE can not be converted to {'an' if wanted == 'Integer' else 'a'} {wanted}")
-        return value  # type: ignore[no-any-return]
+        return value
 
     return read
 
@@ -75,7 +75,7 @@ _SPECIAL_FLOATS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": f
 
 def _read_float(value: Any) -> float:
     if value.__class__ is float or value.__class__ is int:
-        return value  # type: ignore[no-any-return]
+        return value
     if value.__class__ is str and value in _SPECIAL_FLOATS:
         return _SPECIAL_FLOATS[value]
     raise wrong_type(value, "Double")
@@ -83,7 +83,7 @@ def _read_float(value: Any) -> float:
 
 def _read_blob(value: Any) -> bytes:
     if value.__class__ is bytes:
-        return value  # type: ignore[no-any-return]
+        return value
     if value.__class__ is not str:
         raise wrong_type(value, "ByteBuffer")
     return decode_base64(value)
@@ -136,7 +136,7 @@ class JsonReader:
         if found is None:
             compiled = self._compiled
             # A shape may contain itself: until it is compiled, references go through the table.
-            compiled[shape.name] = lambda value, name=shape.name: compiled[name](value)
+            compiled[shape.name] = lambda value: compiled[shape.name](value)
             found = compiled[shape.name] = self._compile(shape)
         return found
 

@@ -90,8 +90,9 @@ class QueryProtocol:
 
     def serialize_error(self, service: Service, error: AwsError, request_id: str) -> WireResponse:
         facts = resolve_error(service, error)
+        kind = "Sender" if facts.sender else "Receiver"
         text = (
-            f"{_DECLARATION}<ErrorResponse{namespace_of(service)}><Error><Type>{'Sender' if facts.sender else 'Receiver'}</Type>"
+            f"{_DECLARATION}<ErrorResponse{namespace_of(service)}><Error><Type>{kind}</Type>"
             f"{self._error_body(service, facts, error)}</Error><RequestId>{request_id}</RequestId></ErrorResponse>"
         )
         headers = {REQUEST_ID: request_id, "Content-Type": self.content_type}

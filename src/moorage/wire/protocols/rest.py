@@ -235,7 +235,7 @@ class RestXmlProtocol(RestProtocol):
         found = service.codecs.get("xml-reader")
         if found is None:
             found = service.codecs["xml-reader"] = XmlReader()
-        return found  # type: ignore[no-any-return]
+        return found
 
     def structured_reader(self, service: Service, shape: Shape) -> ReadBody:
         read = self._reader(service).structure(shape)

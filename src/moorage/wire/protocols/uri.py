@@ -113,4 +113,4 @@ def router_of(service: Service) -> Router:
     found = service.codecs.get("router")
     if found is None:
         found = service.codecs["router"] = Router(service)
-    return found  # type: ignore[no-any-return]
+    return found
