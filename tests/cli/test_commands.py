@@ -12,19 +12,23 @@ from moorage.cli.commands.status import render
 from moorage.cli.instance import Instance
 
 STATUS = {
-    "engine": {"name": "Docker", "version": "20.10.24"},
-    "proxy": {"name": "Envoy", "version": "1.40.0"},
-    "clusters": [
+    "engine": {"name": "box", "engine": "Docker", "engine_version": "20.10.24", "limits": ["no swap limit"]},
+    "proxy": {"pid": 9, "version": "1.40.0", "connected": True},
+    "clusters": ["web"],
+    "services": [
         {
-            "name": "web",
-            "services": [{"name": "shop", "running": 1, "pending": 1, "desired": 2, "task_definition": "shop:3"}],
-            "tasks": [{"id": "a" * 32, "status": "RUNNING", "address": "172.31.0.10", "group": "service:shop"}],
+            "name": "shop", "cluster": "web", "status": "ACTIVE", "running": 1, "desired": 2,
+            "rollout": "IN_PROGRESS", "said": "started 1 task",
         }
     ],
+    "tasks": 2,
     "load_balancers": [
-        {"name": "shop", "state": "active", "url": "http://shop.elb.localhost", "healthy": 1, "targets": 2}
+        {
+            "name": "shop", "state": "active", "reason": "", "dns_name": "shop-1.elb.localhost",
+            "urls": ["http://shop-1.elb.localhost"],
+        }
     ],
-}
+}  # fmt: skip
 
 
 def fake_aws(folder: Path, version: str) -> Path:
@@ -77,7 +81,7 @@ def test_status_asks_the_server(moor, served):
     served.answers["GET /_moorage/status"] = (200, STATUS)
     code, out, _ = moor("status")
     assert code == 0
-    assert "service shop" in out
+    assert "  shop " in out
     assert json.loads(moor("status", "--json")[1]) == STATUS
 
 
@@ -85,16 +89,18 @@ def test_what_status_shows():
     instance = Instance(7, "127.0.0.1", 4566, "000000000000", "us-east-1")
     assert list(render(instance, Path("/data"), STATUS)) == [
         "Moorage   http://localhost:4566  (pid 7, account 000000000000, us-east-1)",
-        "Engine    Docker  20.10.24",
-        "Proxy     Envoy  1.40.0",
+        "Engine    Docker 20.10.24 on box",
+        "          no swap limit",
+        "Proxy     Envoy 1.40.0 (pid 9)",
         "Data      /data",
+        "Tasks     2",
         "",
         "Cluster web",
-        "  service shop                     1 running, 1 pending of 2          shop:3",
-        "  task    aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa   RUNNING      172.31.0.10      service:shop",
+        "  shop                     ACTIVE    1 of 2 running     IN_PROGRESS",
+        "    started 1 task",
         "",
         "Load balancers",
-        "  shop                     active   http://shop.elb.localhost  1 of 2 targets healthy",
+        "  shop                     active        http://shop-1.elb.localhost",
     ]
 
 

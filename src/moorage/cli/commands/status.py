@@ -36,38 +36,35 @@ def run(options: argparse.Namespace) -> int:
 def render(instance: Instance, data_dir: Path, status: Mapping[str, Any]) -> Iterator[str]:
     """The lines that a person reads; what the server did not tell is left out."""
     yield f"Moorage   {instance.endpoint}  (pid {instance.pid}, account {instance.account}, {instance.region})"
-    for title, key in (("Engine", "engine"), ("Proxy", "proxy")):
-        if part := status.get(key):
-            yield f"{title:<9} {_part(part)}"
+    if engine := status.get("engine"):
+        yield f"Engine    {engine['engine']} {engine['engine_version']} on {engine['name']}"
+        yield from (f"          {limit}" for limit in engine.get("limits", []))
+    if proxy := status.get("proxy"):
+        state = "" if proxy.get("connected") else ", not connected: moor logs"
+        yield f"Proxy     Envoy {proxy.get('version', '')} (pid {proxy.get('pid')}{state})"
     yield f"Data      {data_dir}"
     clusters, balancers = status.get("clusters", []), status.get("load_balancers", [])
     if not clusters and not balancers:
         yield "Nothing runs yet."
+        return
+    yield f"Tasks     {status.get('tasks', 0)}"
     for cluster in clusters:
         yield ""
-        yield f"Cluster {cluster['name']}"
-        for service in cluster.get("services", []):
-            yield f"  {_service(service)}"
-        for task in cluster.get("tasks", []):
-            yield f"  {_task(task)}"
+        yield f"Cluster {cluster}"
+        for service in status.get("services", []):
+            if service["cluster"] == cluster:
+                yield from (f"  {line}" for line in _service(service))
     if balancers:
         yield ""
         yield "Load balancers"
     for balancer in balancers:
-        healthy = f"  {balancer['healthy']} of {balancer['targets']} targets healthy" if "targets" in balancer else ""
-        yield f"  {balancer['name']:<24} {balancer.get('state', ''):<8} {balancer.get('url', '')}{healthy}"
+        yield f"  {balancer['name']:<24} {balancer['state']:<13} {' '.join(balancer['urls']) or balancer['dns_name']}"
+        if balancer.get("reason"):
+            yield f"    {balancer['reason']}"
 
 
-def _part(part: Any) -> str:
-    return "  ".join(str(value) for value in part.values() if value) if isinstance(part, dict) else str(part)
-
-
-def _service(service: Mapping[str, Any]) -> str:
-    counts = f"{service.get('running', 0)} running, {service.get('pending', 0)} pending of {service.get('desired', 0)}"
-    return f"service {service['name']:<24} {counts:<34} {service.get('task_definition', '')}"
-
-
-def _task(task: Mapping[str, Any]) -> str:
-    return (
-        f"task    {task['id']:<34} {task.get('status', ''):<12} {task.get('address') or '':<16} {task.get('group', '')}"
-    )
+def _service(service: Mapping[str, Any]) -> Iterator[str]:
+    counts = f"{service['running']} of {service['desired']} running"
+    yield f"{service['name']:<24} {service['status']:<9} {counts:<18} {service.get('rollout') or ''}".rstrip()
+    if service.get("said"):
+        yield f"  {service['said']}"
