@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moorage.domain.errors import Permanent
 from moorage.engine.docker import pause
 from moorage.engine.docker.client import _negotiate
+from moorage.engine.docker.engine import host_limits
 from moorage.engine.docker.events import translate
 from moorage.engine.docker.hosts import DockerHost, find_host
 from moorage.engine.docker.images import full_reference, pull_failure, pulled, split_reference
@@ -96,6 +97,21 @@ def test_the_api_version_is_one_that_both_know(newest: str, least: str, spoken: 
 def test_an_engine_that_is_too_old():
     with pytest.raises(EngineUnavailable, match=r"too old.*1\.41"):
         _negotiate({"ApiVersion": "1.40", "Version": "19.03"})
+
+
+@pytest.mark.parametrize(
+    ("info", "local", "limits"),
+    [
+        ({"OperatingSystem": "Debian", "MemoryLimit": True, "CpuCfsQuota": True}, True, []),
+        ({"OperatingSystem": "Docker Desktop"}, True, ["runs in a virtual machine"]),
+        ({"OperatingSystem": "Debian"}, False, ["is on another host"]),
+        ({"MemoryLimit": False, "CpuCfsQuota": False}, True, ["cannot limit memory", "cannot limit processor time"]),
+    ],
+)
+def test_what_a_host_cannot_do_is_said(info: dict[str, Any], local: bool, limits: list[str]):
+    found = host_limits(info, local)
+    assert len(found) == len(limits)
+    assert all(expected in sentence for expected, sentence in zip(limits, found, strict=True))
 
 
 # pause
@@ -272,6 +288,7 @@ FRAMES = (
 )
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40000))
 def test_frames_cut_anywhere_give_the_same_lines(size: int):
     assert list(parsed(FrameParser(), FRAMES, size)) == [
@@ -289,6 +306,7 @@ STAMP = b"2023-11-14T22:13:20.000000001Z "
 TERMINAL = STAMP + b"one\r\n" + STAMP + b"x" * 16384 + STAMP + b"y" * 16384 + STAMP + b"z\r\n" + STAMP + b"no end"
 
 
+@settings(deadline=None)
 @given(st.integers(1, 70000))
 def test_a_terminals_output_cut_anywhere_gives_the_same_lines(size: int):
     assert [message for _, message in parsed(TerminalParser(), TERMINAL, size)] == [

@@ -16,7 +16,7 @@ import aiohttp
 import msgspec
 
 from moorage.engine.docker.hosts import DockerHost
-from moorage.engine.driver import EngineUnavailable
+from moorage.engine.driver import EngineError, EngineUnavailable
 
 # The newest API whose shapes are known here; an engine that no longer speaks it names its own minimum.
 NEWEST_API = (1, 47)
@@ -38,18 +38,15 @@ _UNAVAILABLE_TEXTS = (
 _Result = TypeVar("_Result")
 
 
-class ApiError(Exception):
-    """The engine answered with a status of 400 or more. `message` is its own text."""
+class ApiError(EngineError):
+    """The engine answered with a status of 400 or more. `message` is its own text, `text` as `docker` and the ECS agent
+    print it. The parts of the driver turn it into the error names of ECS; what none of them expected stays this."""
 
     def __init__(self, status: int, message: str) -> None:
-        super().__init__(f"{status}: {message}")
         self.status = status
         self.message = message
-
-    @property
-    def text(self) -> str:
-        """As `docker` and the ECS agent print it."""
-        return f"Error response from daemon: {self.message}"
+        self.text = f"Error response from daemon: {message}"
+        super().__init__(self.text)
 
 
 class EngineVersion(msgspec.Struct, frozen=True):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from moorage.domain.clock import Clock, SystemClock
 from moorage.engine.docker import logs
-from moorage.engine.docker.client import ApiError, Client
+from moorage.engine.docker.client import Client
 from moorage.engine.docker.containers import Containers
 from moorage.engine.docker.events import Events
 from moorage.engine.docker.hosts import DockerHost, current_host
@@ -36,7 +38,8 @@ _REMOVING_AT_ONCE = 8
 
 
 class HostFacts(msgspec.Struct, frozen=True):
-    """What a container instance registers with. `memory_mib` is the host's whole memory."""
+    """What a container instance registers with. `memory_mib` is the host's whole memory. `limits`: sentences about what
+    does not work with this engine, to be shown at start-up."""
 
     name: str
     cpus: int
@@ -45,6 +48,28 @@ class HostFacts(msgspec.Struct, frozen=True):
     operating_system: str
     engine: str
     engine_version: str
+    limits: tuple[str, ...] = ()
+
+
+def host_limits(info: Mapping[str, Any], local: bool) -> tuple[str, ...]:
+    """From GET /info. First what keeps traffic away, then what is merely not enforced."""
+    found = []
+    system = str(info.get("OperatingSystem", ""))
+    if "Docker Desktop" in system or (local and sys.platform == "darwin"):
+        found.append(
+            "This engine runs in a virtual machine: task addresses (awsvpc) cannot be reached from here, so load"
+            " balancers reach no targets; published ports (bridge) work. Use a Linux host for the whole."
+        )
+    elif not local:
+        found.append(
+            "This engine is on another host: load balancers reach its tasks only if this machine has a route to their"
+            " subnets; statistics are asked for one by one."
+        )
+    if info.get("MemoryLimit") is False:
+        found.append("This engine cannot limit memory (no memory cgroup): containers are not killed over their limit.")
+    if info.get("CpuCfsQuota") is False:
+        found.append("This engine cannot limit processor time (no CFS quota): cpu is shared by weight only.")
+    return tuple(found)
 
 
 class DockerEngine:
@@ -76,6 +101,7 @@ class DockerEngine:
             operating_system=str(info.get("OperatingSystem", "")),
             engine=version.name,
             engine_version=version.version,
+            limits=host_limits(info, self._client.host.local),
         )
 
     async def start_sandbox(self, spec: SandboxSpec) -> Sandbox:
@@ -133,6 +159,3 @@ class DockerEngine:
 
     async def close(self) -> None:
         await self._client.close()
-
-
-__all__ = ["ApiError", "DockerEngine", "HostFacts"]

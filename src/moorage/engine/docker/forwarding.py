@@ -30,6 +30,7 @@ class Forwarding:
     def __init__(self, installation: str, local: bool) -> None:
         self._rules = rules(installation)
         self._alone = asyncio.Lock()
+        self._told = False
         self._command = (
             shutil.which("iptables", path="/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin") if local else None
         )
@@ -42,7 +43,11 @@ class Forwarding:
                 await self._iptables(table, "-D", chain, rule)
                 refusal = await self._iptables(table, "-I", chain, rule)
                 if refusal is not None:
-                    log.warning("tasks in different subnets cannot reach each other: %s (it takes root here)", refusal)
+                    if not self._told:
+                        log.warning(
+                            "tasks in different subnets cannot reach each other: %s (it takes root here)", refusal
+                        )
+                    self._told = True
                     return
 
     async def forbid(self) -> None:

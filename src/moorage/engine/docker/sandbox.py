@@ -16,7 +16,7 @@ from typing import Any
 from moorage.engine.docker import pause
 from moorage.engine.docker.client import ApiError, Client
 from moorage.engine.docker.images import Images
-from moorage.engine.docker.names import mac_address, pool_name, sandbox_name
+from moorage.engine.docker.names import mac_address, named_task, pool_name, sandbox_name
 from moorage.engine.docker.networks import Networks
 from moorage.engine.driver import (
     LABEL_INSTALLATION,
@@ -172,6 +172,7 @@ class Sandboxes:
             return None
         fits = (
             pooled["State"]["Running"]
+            and named_task(name) == spec.task_arn
             and (spec.hostname is None or pooled["Config"]["Hostname"] == spec.hostname)
             and not (spec.sysctls or spec.dns_servers or spec.dns_search or spec.extra_hosts)
         )
