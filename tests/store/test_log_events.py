@@ -23,7 +23,9 @@ NOW = 1_700_000_000_000
 
 @pytest_asyncio.fixture(params=["sqlite", "memory"])
 async def events(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[LogEvents]:
-    it: LogEvents = await SqliteLogEvents.open(tmp_path / "logs.sqlite") if request.param == "sqlite" else MemoryLogEvents()
+    it: LogEvents = (
+        await SqliteLogEvents.open(tmp_path / "logs.sqlite") if request.param == "sqlite" else MemoryLogEvents()
+    )
     yield it
     await it.close()
 
@@ -183,9 +185,7 @@ def test_reading_agrees_with_sorting(
         seen: list[str] = []
         after = None
         while True:
-            page = await events.read(
-                EventQuery("g", None, frozenset("ab"), start, end, after, forward, limit)
-            )
+            page = await events.read(EventQuery("g", None, frozenset("ab"), start, end, after, forward, limit))
             seen += [event.message for event in page.events]
             if page.exhausted:
                 break

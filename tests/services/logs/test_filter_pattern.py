@@ -144,7 +144,20 @@ def test_fields_of_a_line() -> None:
 
 @pytest.mark.parametrize(
     "pattern",
-    ['"open', "{ $.a = }", "{ $.a }", "{ $.a = 1", "{ a = 1 }", "[a, b", "[..., ...]", "[1]", "%[%", "{} x", "?", "x" * 1025],
+    [
+        '"open',
+        "{ $.a = }",
+        "{ $.a }",
+        "{ $.a = 1",
+        "{ a = 1 }",
+        "[a, b",
+        "[..., ...]",
+        "[1]",
+        "%[%",
+        "{} x",
+        "?",
+        "x" * 1025,
+    ],
 )
 def test_what_is_no_pattern(pattern: str) -> None:
     with pytest.raises(InvalidPattern):

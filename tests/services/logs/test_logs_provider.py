@@ -220,7 +220,9 @@ async def test_a_deleted_group_takes_its_events_with_it(logs: Logs) -> None:
     await logs("CreateLogGroup", logGroupName="/ecs/web")
     await logs.stream()
     assert await logs.filter() == []
-    assert (await logs("DescribeLogStreams", logGroupName="/ecs/web"))["logStreams"][0].get("lastEventTimestamp") is None
+    assert (await logs("DescribeLogStreams", logGroupName="/ecs/web"))["logStreams"][0].get(
+        "lastEventTimestamp"
+    ) is None
 
 
 # -- putting -----------------------------------------------------------------------------------------------------------
@@ -370,9 +372,12 @@ async def test_expired_events_are_not_shown_and_then_deleted(logs: Logs) -> None
     await logs.put((0, "old"))
     await logs("PutRetentionPolicy", logGroupName="/ecs/web", retentionInDays=1)
     logs.clock.time += 86_400 + 1
-    await logs("PutLogEvents", logGroupName="/ecs/web", logStreamName="s", logEvents=[
-        {"timestamp": int(logs.clock.time * 1000), "message": "young"}
-    ])
+    await logs(
+        "PutLogEvents",
+        logGroupName="/ecs/web",
+        logStreamName="s",
+        logEvents=[{"timestamp": int(logs.clock.time * 1000), "message": "young"}],
+    )
     assert await logs.filter() == ["young"]
     assert texts(await logs.get()) == ["young"]
     (group,) = logs.store.all(LOG_GROUPS)
