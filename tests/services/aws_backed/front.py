@@ -50,6 +50,7 @@ class Front:
         self.gateway = Gateway(self.settings, clock, ids)
         self.gateway.add_provider(Ec2Provider(self.backed, self.store))
         self.gateway.add_fallback(self.backed.forward, services=self.backed.services, mixed=frozenset({"ec2"}))
+        self.gateway.set_session_lookup(self.backed.sessions)
         self.port = await self.gateway.start(port=0)
 
     def client(self, service: str, region: str = "us-east-1", key: str = "test", secret: str = "test") -> Any:

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import ClientError
 from front import Front
 
 TRUST = json.dumps(
@@ -319,3 +320,45 @@ def test_a_journal_of_something_else_is_not_touched(fronts: Callable[[], Front],
     refused(lambda: fronts().client("s3").list_buckets())
     assert journal.read_bytes() == b"something of somebody else"
     assert os.access(tmp_path / "aws-backed.log", os.R_OK)
+
+
+def test_an_idle_worker_is_ended_and_comes_back(fronts: Callable[[], Front]) -> None:
+    front = fronts()
+    client = front.client("s3")
+    front.backed.worker._idle_after = 0.05
+    client.create_bucket(Bucket="kept")
+    wait_until(lambda: not front.backed.loaded)
+    assert [bucket["Name"] for bucket in client.list_buckets()["Buckets"]] == ["kept"]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_request_that_kills_every_worker_is_refused(fronts: Callable[[], Front]) -> None:
+    front = fronts()
+    sqs = front.client("sqs")
+    url = sqs.create_queue(QueueName="q")["QueueUrl"]
+    front.run(kill_on_sight(front))
+    code = None
+    try:
+        sqs.send_message(QueueUrl=url, MessageBody="never")
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+    assert code == "ServiceUnavailable"
+    front.backed.worker._send = type(front.backed.worker)._send.__get__(front.backed.worker)  # type: ignore[method-assign]
+    assert sqs.get_queue_url(QueueName="q")["QueueUrl"] == url
+
+
+async def kill_on_sight(front: Front) -> None:
+    """From now on the worker dies before it sees a call."""
+    worker = front.backed.worker
+
+    def send(waiting: Any) -> None:
+        waiting.sent_on = worker._writer
+        front.kill_worker()
+
+    worker._send = send  # type: ignore[method-assign]

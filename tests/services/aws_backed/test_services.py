@@ -61,6 +61,19 @@ def test_an_assumed_role_is_who_it_says(client: Client) -> None:
     assert caller["Arn"] == "arn:aws:sts::000000000000:assumed-role/assumable/session"
 
 
+def test_keys_of_another_account_act_there(client: Client) -> None:
+    theirs = client("iam", key="333322221111")
+    theirs.create_role(RoleName="visited", AssumeRolePolicyDocument=ECS_TASKS)
+    arn = "arn:aws:iam::333322221111:role/visited"
+    keys = client("sts").assume_role(RoleArn=arn, RoleSessionName="visit")["Credentials"]
+    there = client("iam", key=keys["AccessKeyId"], secret=keys["SecretAccessKey"])
+    assert [role["RoleName"] for role in there.list_roles()["Roles"]] == ["visited"]
+    theirs.create_user(UserName="u")
+    pair = theirs.create_access_key(UserName="u")["AccessKey"]
+    caller = client("sts", key=pair["AccessKeyId"], secret=pair["SecretAccessKey"]).get_caller_identity()
+    assert caller["Arn"] == "arn:aws:iam::333322221111:user/u"
+
+
 def test_the_roles_of_a_deployment_guide(client: Client) -> None:
     iam = client("iam")
     iam.create_role(RoleName="execution", AssumeRolePolicyDocument=ECS_TASKS)

@@ -20,12 +20,14 @@ from moorage.services.aws_backed import client, translate
 from moorage.services.aws_backed.frames import Answer, Call, Reset
 from moorage.services.aws_backed.operations import MOTO_SERVICES, changes_state
 from moorage.services.aws_backed.process import WorkerFailed, WorkerProcess
+from moorage.services.aws_backed.sessions import Sessions
 from moorage.services.base import RequestContext
 from moorage.settings import Settings
 from moorage.wire.messages import WireRequest
 
 JOURNAL = "aws-backed.journal"
 LOG = "aws-backed.log"
+IDLE_AFTER = 1800.0
 
 # Say nothing to moto, or would make it guess.
 _DROPPED_HEADERS = frozenset(
@@ -43,15 +45,23 @@ class AwsBacked:
 
     services = frozenset(MOTO_SERVICES)
 
-    def __init__(self, settings: Settings, clock: Clock, ids: Ids | None = None) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock, ids: Ids | None = None, *, idle_after: float | None = IDLE_AFTER
+    ) -> None:
+        """`idle_after`: seconds without a call after which the worker is ended, to give its memory back (None: never).
+        The next call starts it again from the journal."""
         self._settings = settings
         self._clock = clock
         self._ids = ids or Ids()
         self._journal = settings.data_dir / JOURNAL
-        self._worker = WorkerProcess(self._journal, settings.data_dir / LOG, settings.account, self._clock, self._ids)
+        self._worker = WorkerProcess(
+            self._journal, settings.data_dir / LOG, settings.account, self._clock, self._ids, idle_after
+        )
         self.version = 0
         """Grows with every request that may have changed something: what was read at an older one may be stale."""
         self._changed = asyncio.Event()
+        self.sessions = Sessions()
+        """For `gateway.set_session_lookup`."""
 
     @property
     def loaded(self) -> bool:
@@ -113,6 +123,8 @@ class AwsBacked:
             answer = await self._ask(call)
             if call.mutates:
                 self._note_change()
+        if answer.status == 200:
+            self.sessions.learn(service, operation, context.account, answer.body)
         return answer.status, dict(answer.headers), answer.body
 
     async def call(self, scope: Scope, service: str, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,6 +146,7 @@ class AwsBacked:
     async def reset(self) -> None:
         """Forgets everything, durably. A worker that runs stays loaded."""
         self._note_change()
+        self.sessions.forget()
         if self._worker.running:
             await self._worker.ask(Reset(self._ids.hex(32), self._clock.now(), self._ids.hex(32)))
         else:

@@ -5,9 +5,10 @@ Only the worker imports this module.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
-from moorage.services.aws_backed import mend_services
+from moorage.services.aws_backed import mend_ec2, mend_services
 from moorage.services.aws_backed.determinism import moment
 from moorage.services.aws_backed.moto_modules import moto_module
 
@@ -24,6 +25,12 @@ def core(default_account: str) -> None:
     base_backend, common_models = moto_module("core.base_backend"), moto_module("core.common_models")
     moto_module("core").DEFAULT_ACCOUNT_ID = default_account
     moto_module("core.models").DEFAULT_ACCOUNT_ID = default_account
+
+    mend_ec2.before_import()
+
+    # For every request moto looks through all members of the response class for the one that answers.
+    responses = moto_module("core.responses")
+    responses.method_names_from_class = cache(responses.method_names_from_class)
 
     # moto keeps every object ever made for its dashboard: a leak in a server that lives for weeks.
     def untracked(cls: type, *args: Any, **kwargs: Any) -> Any:

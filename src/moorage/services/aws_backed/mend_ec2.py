@@ -5,6 +5,7 @@ Source: semantics around §3. Only the worker imports this module.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from moorage.services.aws_backed.determinism import kept_key
@@ -13,7 +14,34 @@ from moorage.services.aws_backed.moto_modules import moto_module
 _PROTOCOLS = {"-1": "ALL", "tcp": "TCP", "udp": "UDP", "icmp": "ICMP"}
 
 
+class _Offerings:
+    """Which instance types a region offers, read when somebody asks: all of them are 90 MB and half a second."""
+
+    loadable = False
+
+    def __init__(self, load: Callable[[str], Any], resource: str) -> None:
+        self._load, self._resource = load, resource
+        self._items: list[dict[str, Any]] | None = None
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Empty while moto.ec2 is imported, which marks every offering with its location type."""
+        if not _Offerings.loadable:
+            return iter(())
+        if self._items is None:
+            location_type = self._resource.split("/")[-2]
+            self._items = [{**item, "LocationType": location_type} for item in self._load(self._resource)]
+        return iter(self._items)
+
+
+def before_import() -> None:
+    """Must run before moto.ec2 is imported."""
+    utils = moto_module("utilities.utils")
+    load = utils.load_resource
+    utils.load_resource = lambda path: _Offerings(load, path) if "instance_type_offerings" in path else load(path)
+
+
 def mend() -> None:
+    _Offerings.loadable = True
     _keep_keys()
     _default_vpc()
     _security_groups()
@@ -69,7 +97,7 @@ def _security_groups() -> None:
             sentence = f"The security group '{name}' already exists for VPC '{where}'"
             raise refuse("InvalidGroup.Duplicate", sentence) from error
         if more.get("is_default"):
-            rule = {"ip_protocol": "-1", "from_port": None, "to_port": None, "ip_ranges": []}
+            rule: dict[str, Any] = {"ip_protocol": "-1", "from_port": None, "to_port": None, "ip_ranges": []}
             self.authorize_security_group_ingress(
                 group_name_or_id=group.id, source_groups=[{"GroupId": group.id}], vpc_id=group.vpc_id, **rule
             )
