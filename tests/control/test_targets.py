@@ -55,6 +55,10 @@ def test_one_that_never_listens_is_unhealthy_after_the_configured_time() -> None
         await asyncio.sleep(1.2)
         assert world.state("10.0.0.1").state == "unhealthy"
         assert world.state("10.0.0.1").description == "Health checks failed"
+        assert world.targets.said(GROUP) == (
+            "1 in the proxy, 0 of them healthy, 0 draining; "
+            "10.0.0.1:80 unhealthy: Health checks failed (last check: refused)"
+        )
         assert world.proxy.endpoints() == {"10.0.0.1": False}
 
     in_world(story)

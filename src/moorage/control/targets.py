@@ -44,6 +44,8 @@ CHECKS_AT_ONCE = 512
 """A target that does not answer holds its place for its whole timeout: many must fit beside it."""
 
 
+MOST_TOLD = 5
+"""Ailing targets that the sentence of a target group names."""
 CLOSE_ENOUGH = 0.001
 """Timers and the clock are two clocks: a timer may fire this many seconds before its moment."""
 
@@ -86,8 +88,17 @@ class TargetsController:
         await self.groups.close()
 
     def said(self, key: str) -> str | None:
-        """The last sentence about a target group (by ARN) or a target (by `target_key`)."""
-        return self.groups.said(key) or self.checks.said(key)
+        """What is being done about a target group (by ARN; with its targets that are not healthy) or a target (by
+        `target_key`), and why."""
+        words = self.groups.said(key)
+        if words is None:
+            return self.checks.said(key)
+        ailing = [
+            f"{target.id}:{target.port} {self.checks.said(target.key) or 'not checked yet'}"
+            for target in self._store.find(TARGETS, "target_group", key)
+            if not self._is_routable(target)
+        ]
+        return "; ".join([words, *ailing[:MOST_TOLD]])
 
     def offered(self) -> bool:
         """Has the proxy taken (or refused) every target group that there is?"""
