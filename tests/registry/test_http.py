@@ -234,7 +234,7 @@ async def test_unknown_repository_in_the_callers_account(served: Served) -> None
 
 async def test_the_host_decides_the_registry_and_its_policy_who_gets_in(served: Served) -> None:
     other = Scope("999999999999", "us-east-1")
-    await served.create("closed", other)
+    closed = await served.create("closed", other)
     policy = {
         "Statement": [{"Effect": "Allow", "Principal": {"AWS": SCOPE.account}, "Action": ["ecr:BatchGet*"]}],
     }
@@ -244,6 +244,14 @@ async def test_the_host_decides_the_registry_and_its_policy_who_gets_in(served: 
         assert answer.status == 200
     async with served.session.get("/v2/closed/tags/list", headers=host) as answer:
         assert (await refused(answer))[:2] == (403, "DENIED")
+    await served.create("inbox", other, policy_text=json.dumps(policy).replace("ecr:BatchGet*", "ecr:PutImage"))
+    blob = served.registry.blobs
+    upload = await blob.start_upload("x")
+    await blob.finish("x", upload, digest_of(b""))
+    await served.registry.add_layer(closed.arn, digest_of(b""), 0)
+    mount = {"mount": digest_of(b""), "from": "closed"}
+    async with served.session.post("/v2/inbox/blobs/uploads/", params=mount, headers=host) as answer:
+        assert answer.status == 202  # not mounted: the caller may not read `closed`
     async with served.session.post("/v2/open/blobs/uploads/", headers=host) as answer:
         assert (await refused(answer))[:2] == (403, "DENIED")
 

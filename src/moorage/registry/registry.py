@@ -218,7 +218,7 @@ class Registry:
         if repository is None:
             raise RegistryError(404, "NAME_UNKNOWN", not_in_registry(name, call.scope.account))
         action = "ecr:BatchGetImage" if call.request.method in ("GET", "HEAD") else "ecr:PutImage"
-        if call.caller != repository.account and not grants(repository.policy_text, call.caller, action):
+        if not _may(call, repository, action):
             raise RegistryError(
                 403,
                 "DENIED",
@@ -368,7 +368,9 @@ class Registry:
         if source is None or not is_repository_name(source) or self.blobs.size(digest) is None:
             return False
         other = self._store.get(REPOSITORIES, repository_arn(call.scope, source))
-        layer = self._layer(other, digest) if other is not None else None
+        if other is None or not _may(call, other, "ecr:BatchGetImage"):
+            return False
+        layer = self._layer(other, digest)
         if layer is None:
             return False
         self.blobs.touch(digest)
@@ -408,6 +410,10 @@ class Registry:
             except (OSError, Retryable) as error:
                 log.warning("the sweep of unreferenced blobs failed, it runs again in an hour: %s", error)
             await asyncio.sleep(SWEEP_EVERY)
+
+
+def _may(call: Call, repository: Repository, action: str) -> bool:
+    return call.caller == repository.account or grants(repository.policy_text, call.caller, action)
 
 
 def _download_claim(arn: str, digest: str, expires: int) -> str:

@@ -84,9 +84,10 @@ class EventOperations(LogsOperations):
                 matches=_predicate(params.get("filterPattern", "")),
             )
         )
+        names = {stream_id: self._stream_name(stream_id) for stream_id in {event.stream_id for event in page.events}}
         answer: Answer = {"events": [], "searchedLogStreams": []}
         for event in page.events:
-            name = self._stream_name(event.stream_id)
+            name = names[event.stream_id]
             if name is not None:
                 answer["events"].append(present.filtered_event(event, name))
         if not page.exhausted and page.position is not None:
