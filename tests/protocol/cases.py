@@ -173,3 +173,11 @@ def comparable(value: Any) -> Any:
         if isinstance(value, float) and value - value != 0
         else value
     )
+
+
+def text_blobs(shape: Any, value: Any) -> Any:
+    """botocore hands payload blobs out as text when they are given to it whole."""
+    payload = shape.serialization.get("payload") if shape is not None else None
+    if payload and isinstance(value.get(payload), str) and shape.members[payload].type_name == "blob":
+        return {**value, payload: value[payload].encode()}
+    return value

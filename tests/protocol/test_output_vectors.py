@@ -21,7 +21,7 @@ from moorage.wire.model import Operation
 from moorage.wire.protocols import BY_NAME
 from moorage.wire.protocols.base import REQUEST_ID
 
-from .cases import BODY_DIFFERS, as_moorage, cases, comparable, operation_of
+from .cases import BODY_DIFFERS, as_moorage, cases, comparable, operation_of, text_blobs
 
 
 class RawBody:
@@ -53,14 +53,6 @@ def read_by_botocore(operation: Operation, response: WireResponse, body: bytes, 
         shape,
     )
     return {name: list(value) if isinstance(value, EventStream) else value for name, value in parsed.items()}
-
-
-def text_blobs(shape: Any, value: Any) -> Any:
-    """botocore hands payload blobs out as text when they are given to it whole."""
-    payload = shape.serialization.get("payload") if shape is not None else None
-    if payload and isinstance(value.get(payload), str) and shape.members[payload].type_name == "blob":
-        return {**value, payload: value[payload].encode()}
-    return value
 
 
 @pytest.mark.parametrize(("suite", "case"), [case for case in cases("output") if "error" not in case.values[1]])

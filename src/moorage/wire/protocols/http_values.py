@@ -26,7 +26,9 @@ _HTTP_DATE_LIST = re.compile(r"[^,]+,[^,]+")
 class RequestParts:
     """Reads the bound members of an input shape from a request."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, request_uri: str = "") -> None:
+        # Query parameters that the template itself spells out say which operation it is; they are nobody's value.
+        self._spelled_out = {item.partition("=")[0] for item in request_uri.partition("?")[2].split("&")}
         self._labels: list[tuple[str, str, Callable[[str], Any]]] = []
         self._query: dict[str, tuple[str, bool, Callable[[str], Any]]] = {}
         self._query_maps: list[tuple[str, bool]] = []
@@ -72,6 +74,8 @@ class RequestParts:
             key, value = unquote_plus(raw_key), unquote_plus(raw_value)
             entry = self._query.get(key)
             if entry is None:
+                if key in self._spelled_out:
+                    continue
                 rest.setdefault(key, []).append(value)
             elif entry[1]:
                 params.setdefault(entry[0], []).append(entry[2](value))

@@ -51,7 +51,8 @@ class RestProtocol:
             return {}
         compiled = operation.codecs.get("rest-in")
         if compiled is None:
-            compiled = operation.codecs["rest-in"] = (RequestParts(operation.input), self._body_reader(operation))
+            parts = RequestParts(operation.input, operation.model.http.get("requestUri", ""))
+            compiled = operation.codecs["rest-in"] = (parts, self._body_reader(operation))
         parts, read_body = compiled
         match = router_of(operation.service).match(request)
         params: Params = {}

@@ -16,14 +16,14 @@ _LABEL = re.compile(r"\{([^}]+)\}")
 
 class Route(msgspec.Struct, frozen=True):
     """`needed` are query parameters that the template spells out; `hinted` are required ones, which only break ties.
-    `rank` orders routes: more literal path first, then more spelled-out query."""
+    `rank` orders routes: more literal path first, then more spelled-out query, deprecated operations last."""
 
     operation: str
     pattern: re.Pattern[str]
     labels: tuple[str, ...]
     needed: tuple[tuple[str, str | None], ...]
     hinted: tuple[tuple[str, str], ...]
-    rank: tuple[int, int, int]
+    rank: tuple[int, int, int, bool]
 
 
 class Match(msgspec.Struct, frozen=True):
@@ -34,7 +34,7 @@ class Match(msgspec.Struct, frozen=True):
 class Router:
     def __init__(self, service: Service) -> None:
         self._routes: dict[str, list[Route]] = {}
-        for name in service.operation_names:
+        for name in sorted(service.operation_names):
             http = service.description["operations"][name].get("http", {})
             self._routes.setdefault(http.get("method", "POST"), []).append(_route(service, name, http))
         for routes in self._routes.values():
@@ -90,7 +90,7 @@ def _route(service: Service, name: str, http: dict[str, Any]) -> Route:
         labels=tuple(labels),
         needed=needed,
         hinted=_required(service, name),
-        rank=(literals, len(needed), -len(labels)),
+        rank=(literals, len(needed), -len(labels), not service.description["operations"][name].get("deprecated")),
     )
 
 
