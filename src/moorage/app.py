@@ -7,6 +7,7 @@ this machine when its server was killed (`moor down` calls it).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import sys
@@ -59,22 +60,36 @@ class App:
         self.stopping = asyncio.Event()
         self.purge = False
         self.host: HostFacts | None = None
+        self._then = contextlib.AsyncExitStack()
 
     async def start(self) -> None:
         """Raises MoorageError with what is missing; nothing is left running then."""
-        settings, clock, ids = self.settings, self.clock, self.ids
+        try:
+            await self._start()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _start(self) -> None:
+        settings, clock, ids, then = self.settings, self.clock, self.ids, self._then.push_async_callback
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         self.engine = DockerEngine(settings, clock=clock)
+        then(self._leave_engine)
         self.host = await self.engine.check()
         self.store = await Store.open(SqliteLog(settings.data_dir / "state.sqlite"), TABLES)
+        then(self.store.close)
         self.log_events = await SqliteLogEvents.open(settings.data_dir / "logs.sqlite")
+        then(self.log_events.close)
         self.log_router = LogRouter(self.store, clock, ids, self.log_events, self.engine)
+        then(self.log_router.close)
         self.proxy = EnvoyProxy(settings)
+        then(self._leave_proxy)
         await self.proxy.start()
         self.backed = AwsBacked(settings, clock, ids)
+        then(self.backed.close)
         self.registry = Registry(settings.data_dir, self.store, clock, ids, port=settings.port)
+        then(self.registry.close)
         await self.registry.start()
-        networks = MotoNetworks(self.backed, self.store)
         self.plane = ControlPlane(
             self.store,
             clock,
@@ -86,20 +101,8 @@ class App:
             logs=self.log_router,
             secrets=_Secrets(self.backed),
         )
-        self.gateway = Gateway(settings, clock, ids)
-        self.gateway.add_provider(EcsProvider(self.store, clock, ids, networks))
-        self.gateway.add_provider(ElbV2Provider(self.store, clock, ids, networks))
-        self.gateway.add_provider(EcrProvider(self.store, clock, ids, self.registry))
-        self.gateway.add_provider(LogsProvider(self.store, clock, ids, self.log_events))
-        self.gateway.add_fallback(self.backed.forward, services=self.backed.services)
-        self.gateway.add_route("/v2/", self.registry.handle)
-        self.gateway.add_route("/_moorage/shutdown", self._shutdown)
-        self.gateway.add_route("/_moorage/explain", self._explain)
-        self.gateway.set_hooks(
-            reset=self._reset,
-            status=self._status,
-            health=lambda: dict.fromkeys(self.backed.services, "running" if self.backed.loaded else "available"),
-        )
+        self.gateway = self._front_door()
+        then(self.gateway.close)
         try:
             await self.gateway.start()
         except OSError as error:
@@ -108,26 +111,43 @@ class App:
                 str(error.strerror or error),
                 "Choose another one: moor up --port 4567",
             ) from error
+        then(self.plane.close)
         await self.plane.start()
 
+    def _front_door(self) -> Gateway:
+        store, clock, ids = self.store, self.clock, self.ids
+        networks = MotoNetworks(self.backed, store)
+        gateway = Gateway(self.settings, clock, ids)
+        gateway.add_provider(EcsProvider(store, clock, ids, networks))
+        gateway.add_provider(ElbV2Provider(store, clock, ids, networks))
+        gateway.add_provider(EcrProvider(store, clock, ids, self.registry))
+        gateway.add_provider(LogsProvider(store, clock, ids, self.log_events))
+        gateway.add_fallback(self.backed.forward, services=self.backed.services)
+        gateway.add_route("/v2/", self.registry.handle)
+        gateway.add_route("/_moorage/shutdown", self._shutdown)
+        gateway.add_route("/_moorage/explain", self._explain)
+        gateway.set_hooks(
+            reset=self._reset,
+            status=self._status,
+            health=lambda: dict.fromkeys(self.backed.services, "running" if self.backed.loaded else "available"),
+        )
+        return gateway
+
     async def close(self) -> None:
-        """The control plane leaves; with `purge`, everything that it made on this machine goes first."""
-        await self.gateway.close()
-        await self.plane.close()
-        await self.log_router.close()
-        await self.registry.close()
-        await self.backed.close()
-        if self.purge:
-            await self.proxy.stop()
-            try:
+        """The control plane leaves; with `purge`, everything that it made on this machine goes too."""
+        await self._then.aclose()
+
+    async def _leave_proxy(self) -> None:
+        await (self.proxy.stop() if self.purge else self.proxy.close())
+
+    async def _leave_engine(self) -> None:
+        try:
+            if self.purge:
                 await self.engine.cleanup()
-            except MoorageError as error:
-                log.error("containers could not be removed: %s", error)
-        else:
-            await self.proxy.close()
-        await self.log_events.close()
-        await self.store.close()
-        await self.engine.close()
+        except MoorageError as error:
+            log.error("containers could not be removed: %s", error)
+        finally:
+            await self.engine.close()
 
     # --- doors -------------------------------------------------------------------------------------------------------
     async def _shutdown(self, request: web.BaseRequest) -> web.StreamResponse:

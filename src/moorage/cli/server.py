@@ -42,6 +42,8 @@ def run(settings: Settings, *, announce: bool) -> None:
         log.info("starting: endpoint %s, data directory %s", instance.endpoint, settings.data_dir)
         if announce:
             threading.Thread(target=_announce, args=[instance], daemon=True).start()
+        # gRPC warns at every subprocess that it leaves forks alone; nothing of it is used on the other side of a fork.
+        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
         # Named at run time on purpose: the layers forbid `cli` to import the server, and commands stay light.
         serve = cast("Callable[[Settings], None]", importlib.import_module("moorage.app").serve)
         try:
