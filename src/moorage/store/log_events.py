@@ -22,10 +22,12 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from moorage.domain.errors import MoorageError
+from moorage.domain.logs import LogEvent
 from moorage.store.api import StoreUnavailable
 from moorage.store.log_events_sql import EventDatabase, EventPage, EventQuery, StreamStats
 
 T = TypeVar("T")
+Watcher = Callable[[str, Sequence[LogEvent]], None]
 
 # How many waiting jobs share one transaction at most, and how many rows one clean-up job deletes.
 GROUP = 512
@@ -43,6 +45,10 @@ class LogEvents(Protocol):
 
     def stats(self, stream_id: str) -> StreamStats:
         """First and last timestamp, last ingestion, bytes; all zero for a stream without events."""
+        ...
+
+    def watch(self, watcher: Watcher) -> Callable[[], None]:
+        """Calls `watcher(group_id, events)` with everything stored from now on; the answer ends it."""
         ...
 
     async def delete_stream(self, stream_id: str) -> None: ...
@@ -68,6 +74,7 @@ class _Events:
     def __init__(self) -> None:
         self._stats: dict[str, StreamStats] = {}
         self._sequence = 0
+        self._watchers: list[Watcher] = []
 
     async def append(self, group_id: str, stream_id: str, events: Sequence[tuple[int, str]], ingested_at: int) -> None:
         if not events:
@@ -79,6 +86,14 @@ class _Events:
             for offset, (timestamp, message) in enumerate(events)
         ]
         await self._write(lambda database: database.insert(rows), self._learn)
+        if self._watchers:
+            stored = [LogEvent(row[1], row[2], stream_id, ingested_at, row[5]) for row in rows]
+            for watcher in tuple(self._watchers):
+                watcher(group_id, stored)
+
+    def watch(self, watcher: Watcher) -> Callable[[], None]:
+        self._watchers.append(watcher)
+        return lambda: self._watchers.remove(watcher)
 
     async def read(self, query: EventQuery) -> EventPage:
         return await self._read(lambda database: database.select(query))

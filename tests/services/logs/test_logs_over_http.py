@@ -46,7 +46,7 @@ def client(endpoint: str) -> Any:
         region_name="eu-west-1",
         aws_access_key_id="test",
         aws_secret_access_key="test",
-        config=Config(retries={"max_attempts": 0}),
+        config=Config(retries={"max_attempts": 0}, inject_host_prefix=False),
     )
 
 
@@ -83,6 +83,27 @@ async def test_a_group_from_its_making_to_its_end_with_boto3(endpoint: str) -> N
             logs.get_log_events(logGroupName="/ecs/web", logStreamName="web/app/1")
 
     await asyncio.to_thread(person)
+
+
+async def test_live_tail_shows_what_arrives(endpoint: str) -> None:
+    def person() -> list[str]:
+        logs = client(endpoint)
+        prepare(logs)
+        put(logs, "before the session")
+        (group,) = logs.describe_log_groups()["logGroups"]
+        session = logs.start_live_tail(logGroupIdentifiers=[group["logGroupArn"]], logEventFilterPattern="-noise")
+        found: list[str] = []
+        for event in session["responseStream"]:
+            if "sessionStart" in event:
+                assert event["sessionStart"]["logGroupIdentifiers"] == [group["logGroupArn"]]
+                put(logs, "first", "noise", "second")
+            found += [result["message"] for result in event.get("sessionUpdate", {}).get("sessionResults", [])]
+            if len(found) >= 2:
+                session["responseStream"].close()
+                return found
+        return found
+
+    assert await asyncio.to_thread(person) == ["first", "second"]
 
 
 def aws_version_2() -> str | None:

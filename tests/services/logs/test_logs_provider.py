@@ -41,11 +41,11 @@ class Logs:
         self.clock = HandClock()
         self.store = store
         self.events = MemoryLogEvents()
-        self._handlers = LogsProvider(store, self.clock, Ids(2), self.events).handlers()
+        self.handlers = LogsProvider(store, self.clock, Ids(2), self.events).handlers()
 
     async def __call__(self, operation: str, account: str = ACCOUNT, **params: Any) -> dict[str, Any]:
         context = RequestContext(account, "eu-west-1", "logs", operation, "r", "test", f"arn:aws:iam::{account}:root")
-        answer = dict(await self._handlers[operation](context, params) or {})
+        answer = dict(await self.handlers[operation](context, params) or {})
         shape = MODEL.operation_model(operation).output_shape
         if shape is not None:
             report = ParamValidator().validate(answer, shape)
@@ -394,3 +394,39 @@ async def test_events_without_a_stream_are_cleaned_up(logs: Logs) -> None:
     await LogRetention(logs.store, logs.clock, logs.events).reconcile(ORPHANS)
     assert logs.events.stats("gone").bytes == 0
     assert await logs.filter() == ["kept"]
+
+
+# -- live tail ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"logGroupIdentifiers": ["/ecs/web"]},
+        {"logGroupIdentifiers": [f"{GROUP_ARN}:*"]},
+        {"logGroupIdentifiers": [GROUP_ARN] * 11},
+        {"logGroupIdentifiers": [GROUP_ARN, GROUP_ARN], "logStreamNames": ["s"]},
+        {"logGroupIdentifiers": [GROUP_ARN], "logStreamNames": ["s"], "logStreamNamePrefixes": ["s"]},
+        {"logGroupIdentifiers": [GROUP_ARN], "logEventFilterPattern": "{"},
+    ],
+)
+async def test_live_tails_that_are_refused(logs: Logs, params: dict[str, Any]) -> None:
+    assert (await refusal(logs("StartLiveTail", **params)))[0] == "InvalidParameterException"
+
+
+async def test_a_busy_live_tail_is_sampled_and_a_closed_one_forgotten(
+    logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moorage.services.logs.live_tail.EVERY", 0)
+    await logs.stream()
+    params = {"logGroupIdentifiers": [GROUP_ARN], "logStreamNamePrefixes": ["s"]}
+    context = RequestContext(ACCOUNT, "eu-west-1", "logs", "StartLiveTail", "r", "test", "arn")
+    session = (await logs.handlers["StartLiveTail"](context, params))["responseStream"]
+    assert "sessionStart" in await anext(session)
+    await logs.put(*((0, str(n)) for n in range(600)))
+    update = (await anext(session))["sessionUpdate"]
+    assert (len(update["sessionResults"]), update["sessionMetadata"]) == (500, {"sampled": True})
+    assert (await anext(session))["sessionUpdate"] == {"sessionMetadata": {"sampled": False}, "sessionResults": []}
+    logs.clock.time += 3 * 3600
+    assert (await refusal(anext(session)))[0] == "SessionTimeoutException"
+    assert logs.events._watchers == []
