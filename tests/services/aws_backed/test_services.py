@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import datetime
+import http.server
 import io
 import json
+import queue
+import threading
 import urllib.error
 import urllib.parse
 import urllib.request
+import zipfile
 from collections.abc import Callable
 from typing import Any
 
@@ -389,3 +393,50 @@ def test_an_operation_that_moto_does_not_implement_is_refused_by_name(
     assert response["Error"]["Code"].endswith("UnsupportedOperation")
     assert refusal.value.operation_name in response["Error"]["Message"]
     assert response["ResponseMetadata"]["HTTPStatusCode"] == 400
+
+
+def test_functions_are_kept_and_nobody_pretends_to_run_them(client: Client) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("a.py", "def handler(event, context): return event")
+    client("iam").create_role(RoleName="for-lambda", AssumeRolePolicyDocument=ECS_TASKS)
+    functions = client("lambda")
+    arn = functions.create_function(
+        FunctionName="f",
+        Runtime="python3.12",
+        Role="arn:aws:iam::000000000000:role/for-lambda",
+        Handler="a.handler",
+        Code={"ZipFile": archive.getvalue()},
+    )["FunctionArn"]
+    assert functions.get_function(FunctionName="f")["Configuration"]["FunctionArn"] == arn
+    code, sentence = code_and_message(lambda: functions.invoke(FunctionName="f", Payload=b"{}"))
+    assert (code, sentence) == (
+        "UnsupportedOperation",
+        "lambda Invoke is not available: functions are kept and read back, but not executed yet",
+    )
+
+
+def test_http_subscribers_are_told_once_and_never_block(front: Any) -> None:
+    told: queue.Queue[str] = queue.Queue()
+
+    class Subscriber(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.put(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["Message"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Subscriber) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        sns = front.client("sns")
+        topic = sns.create_topic(Name="told")["TopicArn"]
+        sns.subscribe(TopicArn=topic, Protocol="http", Endpoint=f"http://127.0.0.1:{server.server_port}/")
+        sns.publish(TopicArn=topic, Message="once")
+        assert told.get(timeout=15) == "once"
+        front.kill_worker()
+        sns.publish(TopicArn=topic, Message="twice")
+        assert told.get(timeout=15) == "twice"
+        assert told.empty()
+        server.shutdown()

@@ -6,13 +6,20 @@ Each function names what is wrong without it. Only the worker imports this modul
 from __future__ import annotations
 
 import json
+import logging
 import sys
+import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from moorage.services.aws_backed import mend_ec2
 from moorage.services.aws_backed.determinism import moment
 from moorage.services.aws_backed.moto_modules import moto_module
+
+log = logging.getLogger("moorage.aws_backed")
+
+HTTP_DELIVERY_SECONDS = 15
 
 
 def mend_loaded() -> None:
@@ -142,6 +149,25 @@ def _cloudwatch() -> None:
     exceptions.ResourceNotFound.message = "The named resource does not exist."
 
 
+def _sns() -> None:
+    """moto posts to HTTP subscribers while everybody waits, without a time limit, and would do so again when replayed."""
+    models = moto_module("sns.models")
+    requests = models.requests
+
+    def post(url: str, **more: Any) -> None:
+        if moment.replay is None:
+            more["timeout"] = HTTP_DELIVERY_SECONDS
+            threading.Thread(target=deliver, args=(url, more), daemon=True).start()
+
+    def deliver(url: str, more: dict[str, Any]) -> None:
+        try:
+            requests.post(url, **more)
+        except requests.RequestException as error:
+            log.info("SNS could not deliver to %s: %s", url, error)
+
+    models.requests = SimpleNamespace(post=post)
+
+
 def _sqs() -> None:
     backend = moto_module("sqs.models").SQSBackend
     receive = backend.receive_message
@@ -168,6 +194,7 @@ _MENDS: dict[str, Callable[[], None]] = {
     "cloudwatch.models": _cloudwatch,
     "ec2.models": mend_ec2.mend,
     "iam.models": _iam,
+    "sns.models": _sns,
     "sqs.models": _sqs,
     "sts.models": _sts,
 }

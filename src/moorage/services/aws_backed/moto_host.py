@@ -68,8 +68,10 @@ class MotoHost:
                 return _refused(call, 500, "InternalFailure", sentence)
 
     def _answer(self, call: Call) -> Answer:
-        if known_missing(call.service, call.operation):
-            return _not_implemented(call)
+        missing = known_missing(call.service, call.operation)
+        if missing is not None:
+            sentence = f"{call.service} {call.operation} is not available: {missing}"
+            return _refused(call, 400, "UnsupportedOperation", sentence)
         environ = _environ(call)
         routes = self._routes_of(call.service)
         handler = routes.find(environ)

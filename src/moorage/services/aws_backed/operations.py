@@ -124,9 +124,20 @@ _NOT_IN_S3 = re.compile(
 )
 
 
-def known_missing(service: str, operation: str) -> bool:
-    """Operations that moto would answer wrongly instead of refusing."""
-    return service == "s3" and _NOT_IN_S3.search(operation) is not None
+_ONLY_KEPT = "functions are kept and read back, but not executed yet"
+_NOT_EXECUTED = {
+    ("lambda", "Invoke"): _ONLY_KEPT,
+    ("lambda", "InvokeAsync"): _ONLY_KEPT,
+    ("lambda", "InvokeWithResponseStream"): _ONLY_KEPT,
+    ("apigateway", "TestInvokeMethod"): "APIs are kept and read back, but not served yet",
+}
+
+
+def known_missing(service: str, operation: str) -> str | None:
+    """Why an operation is refused that moto would answer wrongly, or by pretending; None for all others."""
+    if service == "s3" and _NOT_IN_S3.search(operation):
+        return "it is not implemented by the embedded AWS services"
+    return _NOT_EXECUTED.get((service, operation))
 
 
 def changes_state(service: str, operation: str, method: str) -> bool:

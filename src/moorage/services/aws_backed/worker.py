@@ -50,6 +50,8 @@ class Worker:
             if isinstance(record, Head):
                 empty = False
                 self._host.begin(record.epoch, record.seed)
+                if record.moto != self._host.moto_version:
+                    log.warning("the journal was begun with moto %s, this is %s", record.moto, self._host.moto_version)
                 continue
             answer = self._host.answer(record.call, record.made)
             replayed += 1
