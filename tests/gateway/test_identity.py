@@ -10,6 +10,7 @@ from multidict import CIMultiDict
 from moorage.gateway.credentials import Credentials, read_credentials
 from moorage.wire.messages import WireRequest
 
+from .raw import ecs_headers, raw, signed
 from .toys import Recorder, client, running
 
 
@@ -65,6 +66,15 @@ async def test_a_twelve_digit_key_names_the_account() -> None:
 
 async def test_other_keys_belong_to_the_configured_account() -> None:
     assert (await identity_seen("AKIAIOSFODNN7EXAMPLE", account="999999999999"))[0] == "999999999999"
+
+
+async def test_a_region_that_is_none_is_not_used() -> None:
+    provider = Recorder("ecs", {"ListClusters": {}})
+    async with running(provider, region="eu-north-1") as gateway, raw(gateway) as http:
+        for region in ("../..", "*", "x" * 40, ""):
+            headers = {**ecs_headers("ListClusters"), **signed(region=region)}
+            assert (await http.send(headers=headers, data=b"{}")).status == 200
+        assert {context.region for context, _ in provider.asked} == {"eu-north-1"}
 
 
 async def test_a_session_of_our_own_sts_names_its_principal() -> None:

@@ -8,6 +8,7 @@ service's meaning.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_REGION = re.compile(r"[a-z0-9-]{1,32}")
+
 Step = Callable[["Gateway", Exchange], Awaitable[None] | None]
 
 
@@ -45,7 +48,7 @@ def find_service(_gateway: Gateway, exchange: Exchange) -> None:
 def identify(gateway: Gateway, exchange: Exchange) -> None:
     """Account: a session of our own STS, a 12-digit access key id, else the configured one. Region: the signature's."""
     credentials, settings = exchange.credentials, gateway.settings
-    exchange.region = credentials.region or settings.region
+    exchange.region = credentials.region if _REGION.fullmatch(credentials.region) else settings.region
     key = credentials.access_key_id
     session = gateway.session_of(key, credentials.session_token) if key and gateway.session_lookup else None
     if session is not None:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from moorage.gateway.server import Gateway
 
 
+# Headers that concern one connection; ours has its own.
+HOP_BY_HOP = frozenset({"connection", "keep-alive", "date", "server", "transfer-encoding"})
+
+
 async def forward(gateway: Gateway, exchange: Exchange) -> None:
     """Asks the fallback and answers what it answers."""
     from moorage.gateway.chain import context_of
@@ -30,7 +34,7 @@ async def forward(gateway: Gateway, exchange: Exchange) -> None:
         request.headers,
         request.body,
     )
-    answered = CIMultiDict(headers)
+    answered = CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in HOP_BY_HOP)
     answered.setdefault("x-amz-request-id" if exchange.service_name == "s3" else REQUEST_ID, exchange.request_id)
     exchange.response = WireResponse(status, dict(answered), body)
 

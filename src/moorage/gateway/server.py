@@ -28,6 +28,9 @@ from moorage.wire.protocols.base import REQUEST_ID
 
 log = logging.getLogger(__name__)
 
+# Presigned URLs and session tokens are longer than the 8 KiB that HTTP servers usually take.
+LONGEST_LINE = 65536
+
 DoorHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
@@ -101,7 +104,14 @@ class Gateway:
         """Listens (by default where the settings say) and returns the port; may be called for several addresses. Raises
         OSError when the port is taken."""
         if self._server is None:
-            self._server = web.Server(self._handle, access_log=None, auto_decompress=False, keepalive_timeout=75.0)
+            self._server = web.Server(
+                self._handle,
+                access_log=None,
+                auto_decompress=False,
+                keepalive_timeout=75.0,
+                max_line_size=LONGEST_LINE,
+                max_field_size=LONGEST_LINE,
+            )
         listener = await asyncio.get_running_loop().create_server(
             self._server, host or self.settings.host, self.settings.port if port is None else port, backlog=1024
         )
@@ -235,10 +245,17 @@ def _to_http(answer: WireResponse, request: WireRequest) -> web.Response:
 async def _stream(request: web.BaseRequest, answer: WireResponse) -> web.StreamResponse:
     assert not isinstance(answer.body, bytes)
     response = web.StreamResponse(status=answer.status, headers=answer.headers)
-    await response.prepare(request)
-    async for chunk in answer.body:
-        await response.write(chunk)
-    await response.write_eof()
+    try:
+        await response.prepare(request)
+        async for chunk in answer.body:
+            await response.write(chunk)
+        await response.write_eof()
+    except ConnectionError:
+        log.debug("The client left in the middle of a stream.")
+    finally:
+        close = getattr(answer.body, "aclose", None)
+        if close is not None:
+            await close()
     return response
 
 

@@ -58,6 +58,10 @@ async def encode(events: Any, shape: Shape, payloads: Payloads, initial: bytes |
             ":content-type": payloads.content_type,
         }
         yield message(headers, msgspec.json.encode({"message": error.message}))
+    finally:
+        close = getattr(events, "aclose", None)
+        if close is not None:
+            await close()
 
 
 def _plain(events: Iterable[Mapping[str, Any]] | None) -> Iterable[Mapping[str, Any]]:
