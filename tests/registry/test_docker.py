@@ -129,3 +129,29 @@ async def test_push_with_an_expired_token_says_so(docker: Docker, served: Served
     code, output = await docker("push", image)
     assert code != 0
     assert "denied: Your authorization token has expired. Reauthenticate and try again." in output
+
+
+async def test_a_second_repository_takes_the_layer_over_without_an_upload(docker: Docker, served: Served) -> None:
+    await served.create("first")
+    await served.create("second")
+    one, two = f"{served.registry.host}/first:v1", f"{served.registry.host}/second:v1"
+    await docker.make_image(one)
+    await login(docker, served)
+    await docker.ok("push", one)
+    await docker.ok("tag", one, two)
+    docker.images.append(two)
+    assert "Mounted from first" in await docker.ok("push", two)
+
+
+async def test_a_manifest_list_by_docker_manifest(docker: Docker, served: Served) -> None:
+    await served.create("web")
+    member, both = f"{served.registry.host}/web:amd64", f"{served.registry.host}/web:both"
+    await docker.make_image(member, b"one of many")
+    await login(docker, served)
+    await docker.ok("push", member)
+    await docker.ok("manifest", "create", "--insecure", both, member)
+    await docker.ok("manifest", "push", "--insecure", both)
+    await docker.ok("image", "rm", member)
+    await docker.ok("pull", both)
+    docker.images.append(both)
+    assert await docker.ok("run", "--rm", both) == "one of many"
