@@ -51,3 +51,9 @@ def test_what_is_no_token(tmp_path: Path, password: str) -> None:
 )
 def test_basic_credentials(header: str | None, expected: tuple[str, str] | None) -> None:
     assert basic_credentials(header) == expected
+
+
+def test_a_signature_made_for_something_else_is_no_token(tmp_path: Path) -> None:
+    signer = TokenSigner(tmp_path / "key")
+    for payload in ("111122223333.eu-west-1.1700000000", "download a.b.c 1"):
+        assert signer.read(f"{payload}.{signer.sign(payload)}") is None

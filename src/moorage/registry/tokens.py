@@ -19,6 +19,8 @@ from moorage.domain.scope import Scope
 
 USERNAME = "AWS"
 LIFETIME = 12 * 3600.0
+# What a signature is for stands in front of what is signed: one made for something else is no token.
+_CLAIM = "token "
 
 
 class Token(msgspec.Struct, frozen=True):
@@ -37,12 +39,12 @@ class TokenSigner:
 
     def issue(self, scope: Scope, expires_at: float) -> str:
         payload = f"{scope.account}.{scope.region}.{int(expires_at)}"
-        return f"{payload}.{self.sign(payload)}"
+        return f"{payload}.{self.sign(_CLAIM + payload)}"
 
     def read(self, password: str) -> Token | None:
         """The token behind a password, expired or not; None when it is not one of ours."""
         payload, _, signature = password.strip().rpartition(".")
-        if not self.verify(payload, signature):
+        if not self.verify(_CLAIM + payload, signature):
             return None
         account, region, expiry = payload.split(".")
         return Token(Scope(account, region), float(expiry))
