@@ -14,13 +14,15 @@ import datetime as datetime_module
 import importlib
 import os
 import random
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-_real_time = time.time
+_real_time, _real_sleep = time.time, time.sleep
+_real_chance = random.SystemRandom()
 _real_datetime = datetime_module.datetime
 
 
@@ -30,21 +32,32 @@ class Moment:
 
     def __init__(self) -> None:
         self.now: float | None = None
+        self._thread = threading.get_ident()
         self.chance = random.Random()
         self.made: list[bytes] = []
         self.replay: list[bytes] | None = None
         self.wait = 0.0
         self.unchanged = False
 
+    @property
+    def mine(self) -> bool:
+        """Whether a request runs, and on this thread: what moto does on others is not part of it."""
+        return self.now is not None and threading.get_ident() == self._thread
+
     def read(self) -> float:
-        if self.now is None:
+        if not self.mine or self.now is None:
             return _real_time()
         self.now += 1e-6
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        if self.now is not None:
+        if self.mine and self.now is not None:
             self.now += max(0.0, seconds)
+        else:
+            _real_sleep(seconds)
+
+    def bits(self, count: int) -> int:
+        return self.chance.getrandbits(count) if self.mine else _real_chance.getrandbits(count)
 
     @contextmanager
     def at(self, now: float, seed: str, replay: list[bytes] | None = None) -> Iterator[None]:
@@ -96,9 +109,9 @@ def install() -> None:
     time.time_ns = lambda: int(moment.read() * 1e9)
     time.sleep = moment.sleep  # type: ignore[assignment]
     datetime_module.datetime = PinnedDatetime  # type: ignore[misc]
-    uuid.uuid4 = lambda: uuid.UUID(int=moment.chance.getrandbits(128), version=4)
-    uuid.uuid1 = lambda node=None, clock_seq=None: uuid.UUID(int=moment.chance.getrandbits(128), version=1)
-    os.urandom = lambda size: moment.chance.randbytes(size)
+    uuid.uuid4 = lambda: uuid.UUID(int=moment.bits(128), version=4)
+    uuid.uuid1 = lambda node=None, clock_seq=None: uuid.UUID(int=moment.bits(128), version=1)
+    os.urandom = lambda size: moment.bits(8 * size).to_bytes(size, "little") if size else b""
 
 
 def install_in_moto() -> None:

@@ -42,6 +42,8 @@ class JournalError(Exception):
     """The file is not a journal of ours, or of a newer version."""
 
 
+# macOS has no fdatasync.
+_sync = getattr(os, "fdatasync", os.fsync)
 _encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[Head | Entry] = msgspec.msgpack.Decoder(Head | Entry)
 
@@ -103,7 +105,7 @@ class Journal:
             view = memoryview(data)
             while view:
                 view = view[os.write(self._file, view) :]
-            os.fdatasync(self._file)
+            _sync(self._file)
         except OSError:
             os.ftruncate(self._file, self.size)
             os.lseek(self._file, self.size, os.SEEK_SET)

@@ -101,6 +101,16 @@ class WorkerProcess:
             task.exception()  # whoever waited has been told
 
     async def _spawn(self) -> None:
+        try:
+            await self._spawn_and_greet()
+        except OSError as error:
+            raise WorkerFailed(
+                "The embedded AWS services do not start",
+                str(error),
+                f"See whether {self._journal.parent} can be written",
+            ) from error
+
+    async def _spawn_and_greet(self) -> None:
         self._journal.parent.mkdir(parents=True, exist_ok=True)
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
@@ -123,7 +133,7 @@ class WorkerProcess:
                 # Ctrl-C is for the control plane, which then ends the worker in order.
                 start_new_session=True,
             )
-        reader, writer = await asyncio.open_connection(sock=ours)
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
         frames = Frames()
         ready: Ready | None = None
         while ready is None:
