@@ -122,9 +122,8 @@ class Registry:
         account, _, region = request.query.get("Scope", "").partition(".")
         scope = Scope(account, region)
         expires = request.query.get("Expires", "")
-        if not expires.isdigit():
+        if not expires.isdigit() or not request.path.endswith(f"/blobs/{digest}"):
             raise RegistryError(403, "DENIED", "Access Denied")
-        # The claim names a blob: a signature for it opens nothing else (what is no digest was never signed).
         claim = _download_claim(repository_arn(scope, name), digest, int(expires))
         if not self._signer.verify(claim, request.query["Signature"]):
             raise RegistryError(403, "DENIED", "The request signature we calculated does not match.")

@@ -93,6 +93,8 @@ async def test_a_layer_by_the_api_and_its_download_address(port: int) -> None:
             assert await answer.read() == data
         async with anonymous.get(url.replace("Signature=", "Signature=0")) as answer:
             assert answer.status == 403
+        async with anonymous.get(url.replace("/blobs/", "/manifests/")) as answer:
+            assert answer.status == 403
 
 
 async def test_refusals_reach_boto3_as_its_exceptions(port: int) -> None:
