@@ -101,11 +101,11 @@ async def test_envoy_dies_and_comes_back_with_everything(envoy: Balanced) -> Non
         assert (await ask(door, "/f")).text == "g"
 
 
-async def answered(door: Address, path: str) -> Answer:
+async def answered(door: Address, path: str, *, host: str = "any.example.com") -> Answer:
     """The first answer of a door that is just coming back."""
     while True:
         try:
-            answer = await ask(door, path)
+            answer = await ask(door, path, host=host)
         except (OSError, EOFError):
             await asyncio.sleep(0.02)
         else:
@@ -140,6 +140,23 @@ async def test_the_shared_door_is_taken(envoy: Balanced) -> None:
         with pytest.raises(ProxyRefused, match=r"on 127\.0\.0\.1"):
             await envoy.serve(FixedResponse("200"), balancer=FIRST)
         assert (await ask((FIRST.loopback, envoy.ports(80)))).status == 200
+        await envoy.proxy.remove_load_balancer(FIRST.arn)
+        with squatting("::1", envoy.ports(80)):
+            with pytest.raises(ProxyRefused, match="on ::1"):
+                await envoy.serve(FixedResponse("200"), balancer=FIRST)
+            assert (await ask((FIRST.loopback, envoy.ports(80)))).status == 200
+    await envoy.serve(FixedResponse("200"), balancer=FIRST)
+    assert (await ask(envoy.edge(), host=FIRST.dns_name)).status == 200
+    assert (await ask(envoy.edge(address="::1"), host=FIRST.dns_name)).status == 200
+
+
+def squatting(address: str, port: int) -> socket.socket:
+    """A server on a port that is just being left."""
+    while True:
+        try:
+            return socket.create_server((address, port), family=socket.AF_INET6)
+        except OSError:
+            continue
 
 
 async def test_a_configuration_that_envoy_refuses(envoy: Balanced) -> None:
@@ -200,3 +217,37 @@ async def test_many_changes_at_once(envoy: Balanced) -> None:
             assert (await ask(envoy.edge(), host=balancer.dns_name)).status == 200
         await asyncio.gather(*(envoy.proxy.remove_load_balancer(b.arn) for b in balancers))
         assert envoy.proxy.status()["ports"] == {}
+
+
+async def every_door_answers(envoy: Balanced, ports: dict[str, list[int]]) -> None:
+    """All names on all their ports and at both loopback addresses."""
+    for name, of_name in ports.items():
+        for port in of_name:
+            for address in ("127.0.0.1", "::1"):
+                door = envoy.edge(port, address)
+                answer = await asyncio.wait_for(answered(door, "/", host=a_load_balancer(name).dns_name), 10)
+                assert (answer.status, answer.text) == (200, f"{name}:{port}"), (name, port, address)
+
+
+async def test_shared_doors_know_all_names(envoy: Balanced) -> None:
+    """However ports and names come and go, and when Envoy comes back with all of them at once."""
+    ports = {"one": [80, 81], "two": [81, 82], "three": [80, 82], "four": [83]}
+
+    async def put(name: str, loopback: str) -> None:
+        balancer = a_load_balancer(name, loopback=loopback)
+        listeners = [
+            a_listener(balancer, FixedResponse("200", None, f"{name}:{port}"), port=port) for port in ports[name]
+        ]
+        await envoy.proxy.put_load_balancer(a_config(balancer, *listeners))
+
+    for i, name in enumerate(ports):
+        await put(name, f"127.83.3.{i + 1}")
+    await every_door_answers(envoy, ports)
+    for name in ports:
+        await envoy.proxy.remove_load_balancer(a_load_balancer(name).arn)
+    for i, name in enumerate(ports):
+        await put(name, f"127.83.3.{i + 1}")
+        await every_door_answers(envoy, {name: ports[name]})
+    await every_door_answers(envoy, ports)
+    os.kill(envoy.proxy.status()["pid"], signal.SIGKILL)
+    await every_door_answers(envoy, ports)

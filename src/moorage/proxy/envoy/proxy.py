@@ -28,6 +28,9 @@ log = logging.getLogger("moorage.proxy")
 
 PATIENCE = 15.0
 """Seconds a change may take to be in use, an Envoy that is just starting included."""
+BIND_ATTEMPTS = 3
+BIND_PAUSE = 0.1
+CANNOT_BIND = "cannot bind"
 LOOK_AT_LOG = 60.0
 FIRST_RESTART = 0.1
 LONGEST_RESTART = 10.0
@@ -145,19 +148,20 @@ class EnvoyProxy:
         before = self._made.get(arn)
         self._made[arn] = made
         if before is not None:
-            scopes = before.scopes.keys() - made.scopes.keys()
-            await self._withdraw(scopes, before.listeners.keys() - made.listeners.keys(), ())
+            gone = before.scopes.keys() - made.scopes.keys()
+            await self._withdraw(gone, before.listeners.keys() - made.listeners.keys(), ())
         edges: translate.Resources = {}
         for port in sorted(made.ports):
             edges |= translate.edge_resources(port, self._port_of, self._families)
         listeners = {**made.listeners, **edges}
         self._set_all(ROUTES, made.routes)
         self._set_all(LISTENER, listeners)
-        refusals = await self._settle([(LISTENER, name) for name in listeners], refuse=False)
+        refusals = await self._listen(listeners)
         refused = {refusal.key[1] for refusal in refusals}
         self._set_all(SCOPE, made.scopes)
-        refusals += await self._settle([(SCOPE, name) for name in made.scopes], refuse=False)
-        refusals += await self._settle([(ROUTES, name) for name in self._asked_for(made, refused)], refuse=False)
+        scopes, routes = self._asked_for(made, refused)
+        refusals += await self._settle([(SCOPE, name) for name in scopes], refuse=False)
+        refusals += await self._settle([(ROUTES, name) for name in routes], refuse=False)
         await self._until_listening({name: r for name, r in listeners.items() if name not in refused})
         if before is not None:
             for name in before.routes.keys() - made.routes.keys():
@@ -166,11 +170,25 @@ class EnvoyProxy:
         if refusals:
             raise self._refused(refusals, listeners)
 
-    def _asked_for(self, made: translate.LoadBalancerResources, refused: set[str]) -> list[str]:
-        """Routes that some listener uses: their own one, or the edge of their port."""
+    async def _listen(self, listeners: translate.Resources) -> list[Refusal]:
+        """Envoy's threads close the door of a listener a moment after it was removed; until then it cannot be opened
+        again."""
+        keys = [(LISTENER, name) for name in listeners]
+        for _ in range(BIND_ATTEMPTS):
+            refusals = await self._settle(keys, refuse=False)
+            if not any(CANNOT_BIND in refusal.message for refusal in refusals):
+                break
+            await asyncio.sleep(BIND_PAUSE)
+            self._set_all(LISTENER, {refusal.key[1]: listeners[refusal.key[1]] for refusal in refusals})
+        return await self._settle(keys, refuse=False)
+
+    def _asked_for(self, made: translate.LoadBalancerResources, refused: set[str]) -> tuple[list[str], list[str]]:
+        """The scopes and routes that some listener uses (Envoy takes no others): those of an open shared door, and the
+        routes of a door of their own."""
         open_ports = {p for p in made.ports if any(translate.edge_name(p, f) not in refused for f in self._families)}
-        open_edges = {r["route_configuration_name"] for r in made.scopes.values() if _port_of_scope(r) in open_ports}
-        return [name for name in made.routes if name not in refused or name in open_edges]
+        scopes = [name for name, scope in made.scopes.items() if _port_of_scope(scope) in open_ports]
+        at_edge = {made.scopes[name]["route_configuration_name"] for name in scopes}
+        return scopes, [name for name in made.routes if name not in refused or name in at_edge]
 
     async def _withdraw(self, scopes: Iterable[str], listeners: Iterable[str], routes: Iterable[str]) -> None:
         for type_url, names in ((SCOPE, tuple(scopes)), (LISTENER, tuple(listeners)), (ROUTES, tuple(routes))):
@@ -221,7 +239,7 @@ class EnvoyProxy:
         whats, nexts = [], []
         for refusal in refusals:
             resource = listeners.get(refusal.key[1])
-            if resource is None or "cannot bind" not in refusal.message:
+            if resource is None or CANNOT_BIND not in refusal.message:
                 whats.append(f"Envoy refused {refusal.key[1]}: {refusal.message}")
                 nexts.append("This is a bug of Moorage: please report it with the log of Envoy")
                 continue

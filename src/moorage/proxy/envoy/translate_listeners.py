@@ -124,7 +124,6 @@ def _connection_manager(port: int, *, default_host: str, idle: str, keep_alive: 
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
         "max_request_headers_kb": 64,
         "stream_idle_timeout": f"{idle}s",
-        "request_headers_timeout": f"{idle}s",
         "common_http_protocol_options": {"idle_timeout": f"{idle}s", "max_connection_duration": f"{keep_alive}s"},
         "http_protocol_options": {"accept_http_10": True, "default_host_for_http_10": default_host},
         "upgrade_configs": [{"upgrade_type": "websocket"}],

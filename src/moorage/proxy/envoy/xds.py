@@ -289,6 +289,10 @@ class _Session:
             state.subscribed.discard(name)
             state.has.pop(name, None)
         state.subscribed.update(names)
+        if "*" in request.resource_names_unsubscribe or ("*" in request.resource_names_subscribe and not first):
+            # the last user of the type went, or the first one came: Envoy holds nothing of it
+            state.has.clear()
+            state.dirty.update(dict.fromkeys(self._server.wanted(type_url)))
         if type_url in NAMED:
             state.dirty.update(dict.fromkeys(names))
             if first:
