@@ -102,6 +102,7 @@ class SimulatedEngine:
         self._streams: list[asyncio.Queue[EngineEvent | None]] = []
         self._reachable: asyncio.Event = asyncio.Event()
         self._reachable.set()
+        self._lost_answers: set[str] = set()
         self._deaf_until = 0.0
         self._last_event_at = 0.0
         self._next_port = FIRST_FREE_PORT
@@ -303,6 +304,10 @@ class SimulatedEngine:
         self._reachable.set()
         self.note("fault: engine back", "")
 
+    def lose_answer(self, verb: str) -> None:
+        """The next call of this verb takes effect, but its caller hears that the engine does not answer."""
+        self._lost_answers.add(verb)
+
     def deafen(self, seconds: float) -> None:
         """The event stream breaks and comes back after `seconds`: what happens meanwhile is not reported."""
         self.note("fault: events lost", f"{seconds:g} s")
@@ -392,23 +397,31 @@ class SimulatedEngine:
     async def _call(self, verb: str, subject: str, seconds: float, effect: Callable[[], T]) -> T:
         self.note(verb, subject)
         self._check_reachable()
-        call = asyncio.get_running_loop().create_task(self._answer(seconds, effect), name=f"engine {verb}")
+        # Everything that chance decides about a call is decided now: the order in which calls are given up, when a
+        # control plane dies, must not change the course of the world.
+        delay = seconds * self._random.uniform(0.5, 1.5)
+        in_time, was_read = self._random.random() < 0.5, self._random.random() < 0.5
+        call = asyncio.get_running_loop().create_task(self._answer(verb, delay, effect, in_time), name=f"engine {verb}")
         self._calls.add(call)
         call.add_done_callback(self._answered)
         try:
             return await asyncio.shield(call)
         except asyncio.CancelledError:
             # The caller is gone. The engine may have read the request or not.
-            if not call.done() and (verb == "pull" or self._random.random() < 0.5):
+            if not call.done() and (verb == "pull" or not was_read):
                 call.cancel()
             raise
 
-    async def _answer(self, seconds: float, effect: Callable[[], T]) -> T:
-        await asyncio.sleep(seconds * self._random.uniform(0.5, 1.5))
-        if not self._reachable.is_set() and self._random.random() < 0.5:
+    async def _answer(self, verb: str, delay: float, effect: Callable[[], T], in_time: bool) -> T:
+        """`in_time`: an engine that stops meanwhile has done it before."""
+        await asyncio.sleep(delay)
+        if not in_time:
             self._check_reachable()
         result = effect()
         self._check_reachable()
+        if verb in self._lost_answers:
+            self._lost_answers.discard(verb)
+            raise EngineUnavailable("The container engine does not answer", "The connection broke", "Wait a moment")
         return result
 
     def _answered(self, call: asyncio.Task[object]) -> None:

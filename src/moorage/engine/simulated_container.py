@@ -84,6 +84,7 @@ class SimulatedContainer:
         self.frozen = False
         self.status: int | None = None
         """A status set from outside, instead of the script's."""
+        self.listens_after = image.listens_after
         self.requests: set[Request] = set()
         self.exited = asyncio.Event()
         self._now = now
@@ -158,7 +159,7 @@ class SimulatedContainer:
     def listens(self, port: int) -> bool:
         if self.state != "running" or self.started_at is None or port not in self.image.ports:
             return False
-        after = self.image.listens_after
+        after = self.listens_after
         return after is not None and self._now() >= self.started_at + after and self.signalled_at is None
 
     def answers_with(self) -> int:

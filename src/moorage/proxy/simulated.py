@@ -49,9 +49,16 @@ class SimulatedProxy:
         self.target_groups.pop(arn, None)
 
     async def retain(self, load_balancers: Sequence[str], target_groups: Sequence[str]) -> None:
+        # What is put while this call is under way is not what it means.
+        balancers = {arn: config for arn, config in self.load_balancers.items() if arn not in load_balancers}
+        groups = {arn: config for arn, config in self.target_groups.items() if arn not in target_groups}
         await self._take_in("retain")
-        self.load_balancers = {arn: c for arn, c in self.load_balancers.items() if arn in load_balancers}
-        self.target_groups = {arn: c for arn, c in self.target_groups.items() if arn in target_groups}
+        for arn, config in balancers.items():
+            if self.load_balancers.get(arn) is config:
+                del self.load_balancers[arn]
+        for arn, group in groups.items():
+            if self.target_groups.get(arn) is group:
+                del self.target_groups[arn]
 
     # === faults and questions ========================================================================================
     async def outage(self, seconds: float) -> None:

@@ -6,10 +6,12 @@ remembered with its time; `World` raises it. Source: semantics ecs-services §3.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from moorage.control.loop import LONGEST_RETRY
 from moorage.control.warm_pool import OWNER as POOL
 from moorage.domain.clock import Clock
 from moorage.domain.network import NetworkInterface
@@ -19,9 +21,13 @@ from moorage.domain.task import Task
 from moorage.engine.simulated import SimulatedEngine
 from moorage.engine.simulated_container import SimulatedContainer
 from moorage.store.api import Change, StoreApi, View
+from moorage.store.log_memory import MemoryLog
 from moorage.store.tables.ecs import SERVICES, TASK_DEFINITIONS, TASKS
 from moorage.store.tables.elbv2 import TARGET_HEALTH, TARGETS
 from moorage.store.tables.network import NETWORK_INTERFACES
+
+# Seconds that one pass of a controller may take, at most.
+ONE_PASS = 2.0
 
 
 class Violated(AssertionError):
@@ -29,26 +35,31 @@ class Violated(AssertionError):
 
 
 class Invariants:
-    """One per world. `watch(store)` after every start of a control plane."""
+    """One per world. `watch` after every start of a control plane."""
 
     def __init__(self, clock: Clock, engine: SimulatedEngine) -> None:
         self.broken: list[str] = []
         self._clock = clock
         self._engine = engine
         self._store: StoreApi | None = None
+        self._log: MemoryLog | None = None
         self._services: dict[str, Service] = {}
         self._tasks: dict[str, dict[str, Task]] = {}
         self._addresses: Counter[tuple[str, str, str, str]] = Counter()
         engine.on_sigterm.append(self._on_sigterm)
 
-    def watch(self, store: StoreApi) -> None:
-        self._store = store
+    def watch(self, store: StoreApi, log: MemoryLog) -> None:
+        self._store, self._log = store, log
         self._services = {service.arn: service for service in store.all(SERVICES)}
         self._tasks = {}
         for task in store.find(TASKS, "live", True):
             self._tasks.setdefault(task.service_arn or "", {})[task.arn] = task
         self._addresses = Counter(_address(interface) for interface in store.all(NETWORK_INTERFACES))
         store.watch(self._changed)
+
+    def _watched(self) -> StoreApi:
+        assert self._store is not None, "no control plane was ever started"
+        return self._store
 
     def note(self, what: str) -> None:
         self.broken.append(f"t={self._clock.now():.3f}: {what}")
@@ -89,6 +100,8 @@ class Invariants:
             self.note(f"{after.id} should stop and then should run again")
         if before.last_status == "STOPPED" and before.stopped_reason != after.stopped_reason:
             self.note(f"{after.id} changed its reason after its end")
+        if before.desired_status == "RUNNING" and after.desired_status == "STOPPED":
+            asyncio.get_running_loop().call_later(ONE_PASS, self._has_left, self._watched(), after.arn)
         by_scheduler = after.stop_code == "ServiceSchedulerInitiated" and before.desired_status == "RUNNING"
         if by_scheduler and after.desired_status == "STOPPED" and after.service_arn is not None:
             stopped.setdefault(after.service_arn, []).append(before)
@@ -119,8 +132,7 @@ class Invariants:
         service = self._services.get(arn)
         if service is None or service.status != "ACTIVE":
             return
-        assert self._store is not None
-        view = self._store
+        view = self._watched()
         serving = [task for task in stopped if serves(view, task)]
         if not serving:
             return
@@ -133,6 +145,21 @@ class Invariants:
                 f"{service.name}: stopping {len(serving)} serving tasks leaves {left}, at least {least} must stay "
                 f"({percent} % of {service.desired_count})"
             )
+
+    def _has_left(self, store: StoreApi, arn: str) -> None:
+        """A task that should stop is registered nowhere one pass later, unless the disk or the process was away."""
+        if store is not self._store or self._log is None:
+            return
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._log.refused_at <= LONGEST_RETRY + ONE_PASS:
+            loop.call_later(LONGEST_RETRY, self._has_left, store, arn)
+            return
+        task = store.get(TASKS, arn)
+        if task is None or task.last_status == "STOPPED":
+            return  # its address may belong to another task by now; `at_rest` looks at that
+        for target in targets_of(store, task):
+            if target.deregistered_at is None:
+                self.note(f"{task.id} should stop and is still registered in {target.target_group_arn}")
 
     # --- at every SIGTERM --------------------------------------------------------------------------------------------
     def _on_sigterm(self, container: SimulatedContainer) -> None:
@@ -157,8 +184,7 @@ class Invariants:
     # --- at rest -----------------------------------------------------------------------------------------------------
     def at_rest(self) -> list[str]:
         """What is wrong with a world that nobody changes any more."""
-        assert self._store is not None
-        store = self._store
+        store = self._watched()
         living = {task.arn: task for task in store.find(TASKS, "live", True)}
         wrong = [f"leaked: {what}" for what in self._engine.leaks(living)]
         wrong += [

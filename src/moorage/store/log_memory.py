@@ -40,6 +40,8 @@ class MemoryLog:
     def __init__(self, disk: MemoryDisk | None = None, *, latency: float = 0.0) -> None:
         self.disk = disk if disk is not None else MemoryDisk()
         self.latency = latency
+        self.refused_at = float("-inf")
+        """The event loop's time of the last refusal."""
         self._refusal: Exception | None = None
         self._waiting: list[Commit] = []
         self._flush: asyncio.Handle | None = None
@@ -81,6 +83,7 @@ class MemoryLog:
         assert self._refused is not None
         waiting, self._waiting, self._flush = self._waiting, [], None
         if self._refusal is not None:
+            self.refused_at = asyncio.get_running_loop().time()
             self._refused(self._refusal)
             return
         for commit in waiting:

@@ -1,0 +1,311 @@
+"""Random stories: what users do and what breaks, as a list of steps that a seed determines and anybody can read.
+
+A story is written before it is played, without looking at the world ("kill the third running container, counted round"),
+so that a failing one can be shortened by leaving steps out. It ends with everything mended: then the world must come to
+rest by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from moorage.domain.errors import AwsError
+from moorage.domain.service import Service
+from moorage.engine.simulated_container import SimulatedContainer, SimulatedImage
+from moorage.simulation.network import Traffic
+from moorage.simulation.world import Front, World
+from moorage.store.api import StoreUnavailable
+from moorage.store.tables.ecs import SERVICES
+
+GOOD: Mapping[str, SimulatedImage] = {
+    "good": SimulatedImage(),
+    "slow": SimulatedImage(pull=4, start=1, listens_after=5, healthy_after=6),
+    "stubborn": SimulatedImage(ignores_sigterm=True),
+    "hasty": SimulatedImage(graceful=False, stop=0.01),
+}
+BROKEN: Mapping[str, SimulatedImage] = {
+    "exits": SimulatedImage(exits_after=4, exit_code=1),
+    "crashes": SimulatedImage(exits_after=0.05, exit_code=139),
+    "deaf": SimulatedImage(listens_after=None, healthy_after=None, unhealthy_after=12),
+    "lost": SimulatedImage(pull_failure="manifest unknown"),
+    "unstartable": SimulatedImage(start_failure="executable file not found in $PATH"),
+    "greedy": SimulatedImage(oom_after=2),
+    "sick later": SimulatedImage(turns=((15, 500),), unhealthy_after=15),
+}
+IMAGES = {**GOOD, **BROKEN}
+NAMES = ("a", "b")
+PERCENTS = ((100, 200), (50, 200), (50, 100), (100, 150), (0, 100), (67, 134))
+
+
+class Step(msgspec.Struct, frozen=True):
+    """`after`: seconds since the step before."""
+
+    after: float
+    verb: str
+    arguments: Mapping[str, Any] = {}
+
+    def __str__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
+        return f"+{self.after:7.3f} s  {self.verb}({arguments})"
+
+
+# What an operator does on a good day, and what must not disturb users.
+CALM = ("scale_out", "deploy_good", "redeploy_a", "restart_control_plane", "lose_events", "proxy_outage")
+
+
+def write_calm(seed: int, length: int = 8) -> list[Step]:
+    """A story in which nothing goes wrong but the control plane's own life: users must not notice any of it."""
+    dice = random.Random(seed)
+    percents = dice.choice(((100, 200), (50, 200), (50, 100)))
+    start = {
+        "name": "a",
+        "image": "good",
+        "desired": dice.randint(2, 4),
+        "balanced": True,
+        "checked": dice.random() < 0.5,
+        "minimum": percents[0],
+        "maximum": percents[1],
+        "breaker": dice.random() < 0.5,
+    }
+    steps = [Step(0.0, "create_service", start), Step(60.0, "users_come")]
+    for _ in range(length):
+        after = round(dice.choice((dice.uniform(0, 0.05), dice.uniform(0, 5), dice.uniform(0, 40))), 3)
+        match dice.choice(CALM):
+            case "scale_out":
+                steps.append(Step(after, "scale", {"name": "a", "desired": dice.randint(2, 6)}))
+            case "deploy_good":
+                image = dice.choice(("good", "slow"))
+                arguments = {"name": "a", "image": image, "checked": dice.random() < 0.5}
+                steps.append(Step(after, "deploy", arguments))
+            case "redeploy_a":
+                steps.append(Step(after, "redeploy", {"name": "a"}))
+            case "restart_control_plane":
+                steps.append(Step(after, "restart_control_plane", {"away": dice.choice((0.0, 0.5, 10.0))}))
+            case "lose_events":
+                steps.append(Step(after, "lose_events", {"seconds": dice.choice((0.5, 5, 20))}))
+            case "proxy_outage":
+                steps.append(Step(after, "proxy_outage", {"seconds": dice.choice((0.5, 5, 20))}))
+    return [*steps, Step(90.0, "users_go")]
+
+
+def write(seed: int, length: int = 14) -> list[Step]:
+    """The story of a seed."""
+    dice = random.Random(seed)
+    steps = [_create(dice, name) for name in NAMES[: dice.randint(1, len(NAMES))]]
+    verbs = list(_WRITERS)
+    weights = [weight for weight, _ in _WRITERS.values()]
+    for _ in range(length):
+        verb = dice.choices(verbs, weights)[0]
+        # Often at once, sometimes after everything has come to rest.
+        after = round(dice.choice((dice.uniform(0, 0.05), dice.uniform(0, 2), dice.uniform(0, 20), 60.0)), 3)
+        steps.append(Step(after, verb, _WRITERS[verb][1](dice)))
+    return steps
+
+
+def _create(dice: random.Random, name: str | None = None) -> Step:
+    minimum, maximum = dice.choice(PERCENTS)
+    return Step(
+        0.0,
+        "create_service",
+        {
+            "name": name or dice.choice(NAMES),
+            "image": dice.choice(list(GOOD)),
+            "desired": dice.randint(1, 4),
+            "balanced": dice.random() < 0.7,
+            "checked": dice.random() < 0.5,
+            "minimum": minimum,
+            "maximum": maximum,
+            "breaker": dice.random() < 0.6,
+        },
+    )
+
+
+_WRITERS: Mapping[str, tuple[float, Callable[[random.Random], Mapping[str, Any]]]] = {
+    "create_service": (1, lambda dice: _create(dice).arguments),
+    "scale": (3, lambda dice: {"name": dice.choice(NAMES), "desired": dice.randint(0, 6)}),
+    "deploy": (
+        4,
+        lambda dice: {
+            "name": dice.choice(NAMES),
+            "image": dice.choice(list(GOOD) + list(BROKEN)),
+            "checked": dice.random() < 0.5,
+        },
+    ),
+    "redeploy": (1, lambda dice: {"name": dice.choice(NAMES)}),
+    "delete_service": (0.7, lambda dice: {"name": dice.choice(NAMES)}),
+    "run_task": (1, lambda dice: {"image": dice.choice(list(IMAGES))}),
+    "stop_task": (1, lambda dice: {"which": dice.randrange(100)}),
+    "kill_container": (2, lambda dice: {"which": dice.randrange(100)}),
+    "freeze_container": (0.7, lambda dice: {"which": dice.randrange(100)}),
+    "sicken_container": (0.7, lambda dice: {"which": dice.randrange(100)}),
+    "remove_container": (0.7, lambda dice: {"which": dice.randrange(100)}),
+    "kill_sandbox": (0.7, lambda dice: {"which": dice.randrange(100)}),
+    "engine_outage": (1, lambda dice: {"seconds": dice.choice((0.5, 5, 40)), "containers_die": dice.random() < 0.3}),
+    "lose_events": (1, lambda dice: {"seconds": dice.choice((0.5, 5, 40))}),
+    "lose_host": (0.3, lambda dice: {}),
+    "proxy_outage": (1, lambda dice: {"seconds": dice.choice((0.5, 5, 40))}),
+    "disk_full": (1, lambda dice: {"seconds": dice.choice((0.01, 1, 20))}),
+    "restart_control_plane": (3, lambda dice: {"away": dice.choice((0.0, 0.5, 10.0))}),
+}
+
+
+class Player:
+    """Plays steps in a world. What a user would be refused is refused; everything else must work."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._fronts: dict[str, Front] = {}
+        self._background: set[asyncio.Task[None]] = set()
+        self._traffic: Traffic | None = None
+
+    async def play(self, steps: Sequence[Step]) -> None:
+        await self.world.create_cluster()
+        for step in steps:
+            await self.world.run_for(step.after)
+            perform: Callable[..., Awaitable[None]] = getattr(self, step.verb)
+            try:
+                await perform(**step.arguments)
+            except (AwsError, ConnectionError, StoreUnavailable):
+                continue  # refused: a user may be wrong, a disk full, a control plane away
+        await self.mend()
+        await self.world.settled()
+
+    async def mend(self) -> None:
+        """The faults end, and every service gets an image that works."""
+        await asyncio.gather(*self._background)
+        if self.world.process is None:
+            await self.world.start_control_plane()
+        self.world.log.refuse(None)
+        services: Sequence[Service] = self.world.store.all(SERVICES)
+        for service in services:
+            if service.status == "ACTIVE":
+                revision = await self.world.register(service.name, image="good")
+                # Percentages that allow neither a start nor a stop are the user's own doing.
+                percents = {"minimumHealthyPercent": 50, "maximumPercent": 200}
+                await self.world.update_service(service.name, taskDefinition=revision, deploymentConfiguration=percents)
+        for task in self.world.standalone():
+            await self.world.stop_task(task.arn)
+
+    # --- users -------------------------------------------------------------------------------------------------------
+    async def create_service(
+        self,
+        name: str,
+        image: str,
+        desired: int,
+        balanced: bool,
+        checked: bool,
+        minimum: int,
+        maximum: int,
+        breaker: bool,
+    ) -> None:
+        if balanced and name not in self._fronts:
+            self._fronts[name] = await self.world.create_load_balancer(name)
+        await self.world.create_service(
+            name,
+            task_definition=await self.world.register(name, image=image, health_check=checked),
+            desired=desired,
+            front=self._fronts.get(name) if balanced else None,
+            minimum=minimum,
+            maximum=maximum,
+            breaker=breaker,
+            rollback=breaker,
+        )
+
+    async def users_come(self) -> None:
+        """From now on every failed request is remembered."""
+        front = self._fronts.get("a")
+        if front is not None:
+            self._traffic = self.world.users.traffic(front.load_balancer, rate=20, seconds=0.3)
+
+    async def users_go(self) -> None:
+        if self._traffic is not None and (failures := await self._traffic.stop()):
+            first = failures[0]
+            self.world.invariants.note(
+                f"{len(failures)} failed requests; the first at t={first.at:.3f}: status {first.status}"
+            )
+
+    async def scale(self, name: str, desired: int) -> None:
+        await self.world.update_service(name, desiredCount=desired)
+
+    async def deploy(self, name: str, image: str, checked: bool) -> None:
+        revision = await self.world.register(name, image=image, health_check=checked)
+        await self.world.update_service(name, taskDefinition=revision)
+
+    async def redeploy(self, name: str) -> None:
+        await self.world.update_service(name, forceNewDeployment=True)
+
+    async def delete_service(self, name: str) -> None:
+        await self.world.delete_service(name)
+
+    async def run_task(self, image: str) -> None:
+        await self.world.register("single", image=image)
+        await self.world.run_task("single")
+
+    async def stop_task(self, which: int) -> None:
+        tasks = self.world.living_tasks()
+        if tasks:
+            await self.world.stop_task(tasks[which % len(tasks)].arn)
+
+    # --- accidents ---------------------------------------------------------------------------------------------------
+    def _container(self, which: int) -> SimulatedContainer | None:
+        running = self.world.engine.containers(running=True)
+        return running[which % len(running)] if running else None
+
+    async def kill_container(self, which: int) -> None:
+        if (container := self._container(which)) is not None:
+            self.world.engine.kill(container.id)
+
+    async def freeze_container(self, which: int) -> None:
+        if (container := self._container(which)) is not None:
+            container.freeze()
+            if container.spec.health_check is not None:
+                container.turn("UNHEALTHY")
+
+    async def sicken_container(self, which: int) -> None:
+        if (container := self._container(which)) is not None:
+            container.status = 500
+
+    async def remove_container(self, which: int) -> None:
+        if (container := self._container(which)) is not None:
+            self.world.engine.remove_by_hand(container.id)
+
+    async def kill_sandbox(self, which: int) -> None:
+        if (container := self._container(which)) is not None:
+            self.world.engine.kill_sandbox(container.spec.task_arn)
+
+    async def engine_outage(self, seconds: float, containers_die: bool) -> None:
+        self._later(self.world.engine.outage(seconds, containers_die=containers_die))
+
+    async def lose_events(self, seconds: float) -> None:
+        self.world.engine.deafen(seconds)
+
+    async def lose_host(self) -> None:
+        self.world.engine.lose_host()
+
+    async def proxy_outage(self, seconds: float) -> None:
+        self._later(self.world.proxy.outage(seconds))
+
+    async def disk_full(self, seconds: float) -> None:
+        log = self.world.log
+        log.refuse(OSError("No space left on device"))
+        asyncio.get_running_loop().call_later(seconds, log.refuse, None)
+
+    async def restart_control_plane(self, away: float) -> None:
+        await self.world.restart_control_plane(away)
+
+    def _later(self, fault: Any) -> None:
+        task: asyncio.Task[None] = asyncio.ensure_future(fault)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+async def play(seed: int, steps: Sequence[Step], tolerate: Sequence[str] = ()) -> World:
+    """Plays a story in a fresh world. Raises what went wrong, unless it contains words that are tolerated."""
+    async with World(seed, images=IMAGES, tolerate=tolerate) as world:
+        await Player(world).play(steps)
+    return world
