@@ -20,6 +20,8 @@ from moorage.engine.driver import CannotPullContainerError, EngineUnavailable, P
 
 # After a registry could not be reached, an image that is here anyway is used without asking for this many seconds.
 UNREACHABLE_SECONDS = 30.0
+# A registry that cannot be reached is asked five times in all, as ECS does, with these pauses (seconds).
+_PAUSES = (0.1, 0.2, 0.4, 0.8)
 _DOCKER_HUB = "docker.io"
 _UNREACHABLE = re.compile(
     r"dial tcp|no such host|i/o timeout|connection refused|TLS handshake|deadline exceeded|Client.Timeout"
@@ -72,7 +74,7 @@ def pull_failure(image: str, message: str) -> str:
         if match:
             tail = sentence.format(ref=reference, platform=match.groupdict().get("platform"))
             break
-    tries = 5 if _UNREACHABLE.search(message) else 1
+    tries = 1 + len(_PAUSES) if _UNREACHABLE.search(message) else 1
     return f"pull image manifest has been retried {tries} time(s): failed to resolve ref {reference}: {tail}"
 
 
@@ -94,7 +96,7 @@ def registry_host(image: str) -> str:
 class Images:
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._pulls: dict[tuple[str, RegistryAuth | None], asyncio.Task[None]] = {}
+        self._pulls: dict[tuple[str, str | None, bool], asyncio.Task[None]] = {}
         self._unreachable_until: dict[str, float] = {}
         self._pause_ready = False
         self._pause_lock = asyncio.Lock()
@@ -126,7 +128,7 @@ class Images:
         if local is not None and (not always or "@sha256:" in image or self._is_unreachable(image)):
             return pulled(image, local)
         try:
-            await self._shared_pull(image, auth)
+            await self._shared_pull(image, auth, patient=local is None)
         except ApiError as error:
             if _UNREACHABLE.search(error.message):
                 loop = asyncio.get_running_loop()
@@ -142,15 +144,32 @@ class Images:
     def _is_unreachable(self, image: str) -> bool:
         return asyncio.get_running_loop().time() < self._unreachable_until.get(registry_host(image), 0.0)
 
-    async def _shared_pull(self, image: str, auth: RegistryAuth | None) -> None:
-        key = (image, auth)
+    async def _shared_pull(self, image: str, auth: RegistryAuth | None, patient: bool) -> None:
+        # By user name: every task brings a token of its own for the same registry.
+        key = (image, auth.username if auth else None, patient)
         task = self._pulls.get(key)
         if task is None:
-            task = asyncio.get_running_loop().create_task(self._pull(image, auth))
+            task = asyncio.get_running_loop().create_task(self._pull_with_retries(image, auth, patient))
             self._pulls[key] = task
-            task.add_done_callback(lambda _: self._pulls.pop(key, None))
+            task.add_done_callback(lambda done: self._pull_ended(key, done))
         # A caller that gives up does not take the image away from the others.
         await asyncio.shield(task)
+
+    def _pull_ended(self, key: tuple[str, str | None, bool], done: asyncio.Task[None]) -> None:
+        self._pulls.pop(key, None)
+        if not done.cancelled():
+            done.exception()  # nobody may be waiting for it any more
+
+    async def _pull_with_retries(self, image: str, auth: RegistryAuth | None, patient: bool) -> None:
+        """`patient`: there is no local image to fall back to."""
+        for pause_seconds in _PAUSES if patient else ():
+            try:
+                return await self._pull(image, auth)
+            except ApiError as error:
+                if not _UNREACHABLE.search(error.message):
+                    raise
+            await asyncio.sleep(pause_seconds)
+        return await self._pull(image, auth)
 
     async def _pull(self, image: str, auth: RegistryAuth | None) -> None:
         name, reference = split_reference(image)
