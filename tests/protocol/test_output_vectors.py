@@ -66,9 +66,10 @@ async def test_botocore_reads_our_result(suite: dict[str, Any], case: dict[str, 
     for member in parsed.values():
         if isinstance(member, dict):  # an empty header prefix takes in every header
             member.pop(REQUEST_ID, None)
+            member.pop(REQUEST_ID.removeprefix("x-"), None)
     assert comparable(text_blobs(operation.output, parsed)) == comparable(result)
     assert response.headers[REQUEST_ID] == "the-request-id"
-    if "body" in case["response"] and case["id"] not in BODY_DIFFERS:
+    if "body" in case["response"] and not case["old"] and case["id"] not in BODY_DIFFERS:
         assert same_body(operation.service.protocol, body, case["response"]["body"])
 
 

@@ -48,7 +48,7 @@ class RequestParts:
             elif location == "header":
                 self._headers.append((name, key, header_reader(member)))
             elif location == "headers":
-                self._prefixes.append((name, key.lower()))
+                self._prefixes.append((name, member.serialization.get("name", "").lower()))
 
     def read(self, request: WireRequest, labels: Mapping[str, str], params: Params) -> None:
         for name, key, convert in self._labels:
@@ -134,7 +134,7 @@ class ResponseParts:
             if location == "header":
                 self._headers.append((name, key, header_writer(member)))
             elif location == "headers":
-                self._prefixes.append((name, key))
+                self._prefixes.append((name, member.serialization.get("name", "")))
             elif location == "statusCode":
                 self.status_member = name
 
