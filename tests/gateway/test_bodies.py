@@ -54,7 +54,7 @@ async def test_a_body_beyond_the_limit(how: str, monkeypatch: pytest.MonkeyPatch
 
 async def test_a_client_that_waits_for_a_go_ahead() -> None:
     async with running(ToyEcs()) as gateway:
-        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)  # type: ignore[attr-defined]
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         headers = {
             **ecs_headers("DescribeTasks"),
             "Expect": "100-continue",
@@ -83,3 +83,17 @@ async def test_a_door_streams_a_large_upload() -> None:
         answer = await http.send("PATCH", "/v2/name/blobs/uploads/1", data=chunks(*[part] * 20))
         assert answer.status == 201
         assert sizes == [20 << 20]
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 100", "Transfer-Encoding: chunked"])
+async def test_a_client_that_leaves_in_the_middle_is_no_error_of_ours(
+    framing: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(ToyEcs()) as gateway, raw(gateway) as http:
+        _reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        headers = "".join(f"{name}: {value}\r\n" for name, value in ecs_headers("ListClusters").items())
+        writer.write(f"POST / HTTP/1.1\r\nHost: x\r\n{headers}{framing}\r\n\r\n5\r\nab".encode())
+        await writer.drain()
+        writer.transport.abort()
+        assert (await http.ecs("ListClusters")).status == 200
+    assert not caplog.records

@@ -129,7 +129,7 @@ async def test_sqs_in_query_form() -> None:
     provider = Recorder("sqs", {"GetQueueUrl": {"QueueUrl": "http://q"}})
     async with running(provider) as gateway, aiohttp.ClientSession() as session:
         form = {"Action": "GetQueueUrl", "Version": "2012-11-05", "QueueName": "q"}
-        answer = await session.post(f"http://127.0.0.1:{gateway.port}/", data=form)  # type: ignore[attr-defined]
+        answer = await session.post(f"http://127.0.0.1:{gateway.port}/", data=form)
         assert answer.status == 200
         assert "<GetQueueUrlResult><QueueUrl>http://q</QueueUrl></GetQueueUrlResult>" in await answer.text()
         assert provider.asked[0][1] == {"QueueName": "q"}
@@ -180,7 +180,7 @@ async def test_sqs_batches_in_query_form() -> None:
         "sqs", {"ReceiveMessage": {"Messages": [message, message]}, "SendMessageBatch": {}, "GetQueueUrl": {}}
     )
     async with running(provider) as gateway, aiohttp.ClientSession() as session:
-        url = f"http://127.0.0.1:{gateway.port}/"  # type: ignore[attr-defined]
+        url = f"http://127.0.0.1:{gateway.port}/"
         version = {"Version": "2012-11-05", "QueueUrl": "q"}
         form = {"Action": "ReceiveMessage", "AttributeName.1": "All", "MessageAttributeName.1": "x", **version}
         text = await (await session.post(url, data=form)).text()

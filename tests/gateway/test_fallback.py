@@ -36,7 +36,7 @@ async def test_a_request_is_handed_on_as_it_came() -> None:
             "PUT", "/bucket/a%20b?x=%2F", headers=signed("s3", "eu-west-3", "123456789012"), data=b"body"
         )
         assert (answer.status, answer.text, answer.headers["ETag"]) == (203, "elsewhere", "e")
-        host = f"127.0.0.1:{gateway.port}"  # type: ignore[attr-defined]
+        host = f"127.0.0.1:{gateway.port}"
         assert elsewhere.seen == [("s3", "123456789012", "eu-west-3", "PUT", "/bucket/a%20b?x=%2F", host, b"body")]
         answer = await http.send("HEAD", "/bucket/key", headers=signed("s3"))
         assert (answer.status, answer.body, answer.headers["Content-Length"]) == (203, b"", "9")

@@ -47,7 +47,7 @@ async def test_a_person_with_curl_is_told_what_this_is() -> None:
     async with running(ToyEcs()) as gateway, raw(gateway) as http:
         answer = await http.send("GET", "/")
         assert answer.status == 403
-        assert f"aws --endpoint-url http://127.0.0.1:{gateway.port} ecs list-clusters" in answer.text  # type: ignore[attr-defined]
+        assert f"aws --endpoint-url http://127.0.0.1:{gateway.port} ecs list-clusters" in answer.text
         assert (await http.send("GET", "/nowhere?x=%zz")).status == 404
 
 

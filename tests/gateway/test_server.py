@@ -56,7 +56,7 @@ async def test_a_request_that_does_not_finish_is_cut_in_the_end() -> None:
 async def test_several_addresses_one_gateway() -> None:
     async with running(ToyEcs()) as gateway:
         second = await gateway.start("127.0.0.1", 0)
-        for port in (gateway.port, second):  # type: ignore[attr-defined]
+        for port in (gateway.port, second):
             url = f"http://127.0.0.1:{port}/_moorage/health"
             async with aiohttp.ClientSession() as session, session.get(url) as answer:
                 assert answer.status == 200
@@ -82,7 +82,7 @@ async def test_a_stream_that_the_client_leaves_is_closed() -> None:
         session = aiohttp.ClientSession()
         headers = {**signed("logs"), "X-Amz-Target": "Logs_20140328.StartLiveTail"}
         body = b'{"logGroupIdentifiers": ["a"]}'
-        url = f"http://127.0.0.1:{gateway.port}/"  # type: ignore[attr-defined]
+        url = f"http://127.0.0.1:{gateway.port}/"
         answer = await session.post(url, headers=headers, data=body)
         assert answer.headers["Content-Type"] == "application/vnd.amazon.eventstream"
         await answer.content.readany()

@@ -66,7 +66,7 @@ async def running(*providers: Provider, **settings: Any) -> AsyncIterator[Gatewa
     gateway = Gateway(Settings(port=0, data_dir=Path("/nonexistent"), **settings), SystemClock(), Ids(seed=1))
     for provider in providers:
         gateway.add_provider(provider)
-    gateway.port = await gateway.start()  # type: ignore[attr-defined]
+    await gateway.start()
     try:
         yield gateway
     finally:
@@ -76,7 +76,7 @@ async def running(*providers: Provider, **settings: Any) -> AsyncIterator[Gatewa
 def client(service: str, gateway: Gateway, *, account: str = "test", region: str = "eu-west-1", **config: Any) -> Any:
     return boto3.client(
         service,
-        endpoint_url=f"http://127.0.0.1:{gateway.port}",  # type: ignore[attr-defined]
+        endpoint_url=f"http://127.0.0.1:{gateway.port}",
         region_name=region,
         aws_access_key_id=account,
         aws_secret_access_key="test",

@@ -12,7 +12,8 @@ import zlib
 from collections.abc import Awaitable, Callable, Container, Mapping
 from typing import Any
 
-from aiohttp import web
+from aiohttp import ClientPayloadError, web
+from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 
 from moorage.domain.clock import Clock, Ids
@@ -35,7 +36,7 @@ DoorHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Gateway:
-    """The one AWS endpoint. Register providers, a fallback and doors, then `start`."""
+    """The one AWS endpoint. Register providers, a fallback and doors, then `start`. `port` is the first one listened on."""
 
     def __init__(self, settings: Settings, clock: Clock, ids: Ids) -> None:
         self.settings = settings
@@ -46,6 +47,7 @@ class Gateway:
         self.session_lookup: SessionLookup | None = None
         self.hooks = doors.Hooks()
         self.started_at = clock.now()
+        self.port = 0
         self._mixed: Container[str] = ()
         self._forwarded: Container[str] | None = None
         self._doors: list[tuple[str, DoorHandler]] = doors.built_in(self)
@@ -72,7 +74,7 @@ class Gateway:
 
     def add_route(self, prefix: str, handler: DoorHandler) -> None:
         """A door that is not an AWS API: every path that is or is below `prefix`. The longest prefix wins."""
-        self._doors.append((prefix, handler))
+        self._doors.append((prefix.rstrip("/"), handler))
         self._doors.sort(key=lambda door: -len(door[0]))
 
     def set_session_lookup(self, lookup: SessionLookup) -> None:
@@ -117,6 +119,7 @@ class Gateway:
         )
         self._listeners.append(listener)
         found: int = listener.sockets[0].getsockname()[1]
+        self.port = self.port or found
         return found
 
     async def close(self, grace: float = 5.0) -> None:
@@ -133,20 +136,20 @@ class Gateway:
         target = request.raw_path
         if not target.startswith("/"):  # absolute form, as sent to proxies
             target = request.rel_url.raw_path_qs
-        if target.startswith(("/_", "/v2")):
-            path = target.partition("?")[0]
-            for prefix, handler in self._doors:
-                if path == prefix or path.startswith(prefix if prefix.endswith("/") else prefix + "/"):
-                    if prefix.startswith("/v2") and _is_signed_for_aws(request):
-                        break
-                    await _continue(request)
-                    return await handler(request)
-        else:
-            for prefix, handler in self._doors:
-                if target.startswith(prefix):
-                    await _continue(request)
-                    return await handler(request)
+        if target != "/":
+            door = self._door(request, target.partition("?")[0])
+            if door is not None:
+                await _continue(request)
+                return await door(request)
         return await self._aws(request, target)
+
+    def _door(self, request: web.BaseRequest, path: str) -> DoorHandler | None:
+        """The door with the longest prefix that is the path or above it."""
+        for prefix, handler in self._doors:
+            if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
+                # API Gateway's version 2 API lives under /v2/ like the image registry; only AWS clients sign.
+                return None if prefix == "/v2" and _is_signed_for_aws(request) else handler
+        return None
 
     async def _aws(self, request: web.BaseRequest, target: str) -> web.StreamResponse:
         path, _, query = target.partition("?")
@@ -168,7 +171,6 @@ class Gateway:
 
 
 def _is_signed_for_aws(request: web.BaseRequest) -> bool:
-    """API Gateway's version 2 API lives under /v2/ like the image registry; only AWS clients sign."""
     return request.headers.get("Authorization", "").startswith("AWS4-")
 
 
@@ -195,7 +197,7 @@ async def read_body(request: web.BaseRequest, limit: int) -> tuple[bytes, Mappin
             if size > limit:
                 raise BodyRefused(_too_large(limit))
             chunks.append(chunk)
-    except (web.HTTPException, ValueError, asyncio.IncompleteReadError) as error:
+    except (ConnectionError, web.HTTPException, HttpProcessingError, ClientPayloadError, ValueError) as error:
         raise BodyRefused(AwsError("IncompleteBody", "The request body could not be read.")) from error
     body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
     encoding = request.headers.get("Content-Encoding", "")
