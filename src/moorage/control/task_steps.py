@@ -92,7 +92,8 @@ class TaskSteps:
             case "pull":
                 await self._pull(task, document, step.container or "")
             case "launch":
-                await self._launch(task, document, step.container or "")
+                with self._pool.standing_back():
+                    await self._launch(task, document, step.container or "")
             case "deregister":
                 await update_task(self._store, arn, lambda tx, t: deregister_targets(tx, t, self._clock.now()))
             case "stop":

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from moorage.control.container_spec import network_of
@@ -21,7 +22,13 @@ from moorage.engine.driver import LABEL_POOL, LABEL_TASK, Engine
 log = logging.getLogger("moorage.warm_pool")
 
 OWNER = "pool"
-SIZE = 4
+# Sandboxes kept in all, shared by the subnets in use: as many as one RunTask can ask for.
+SIZE = 10
+LEAST_PER_SUBNET = 3
+# Warming competes with starting tasks for the engine: it begins when nothing is being started and nothing was for REST
+# seconds, a few at a time, and waits no longer than LONGEST_REST in a storm of starts.
+REST, LONGEST_REST = 0.5, 5.0
+AT_ONCE = 2
 # A subnet in which nothing was started for this long needs no pool.
 IDLE = 600.0
 _RETRY = 30.0
@@ -48,6 +55,8 @@ class WarmPool:
         self._background: set[asyncio.Task[None]] = set()
         self._closed = False
         self._cleared = asyncio.Event()
+        self._starting = 0
+        self._last_start = 0.0
 
     def take(self, subnet: Subnet) -> NetworkInterface | None:
         """A reserved interface whose sandbox runs, or None."""
@@ -64,6 +73,7 @@ class WarmPool:
             return
         key = key_of(subnet)
         loop = asyncio.get_running_loop()
+        self._last_start = loop.time()
         timer = self._idle.pop(key, None)
         if timer is not None:
             timer.cancel()
@@ -72,6 +82,16 @@ class WarmPool:
             job = loop.create_task(self._fill(subnet, key), name=f"warm:{subnet.subnet_id}")
             self._filling[key] = job
             job.add_done_callback(lambda _: self._filling.pop(key, None))
+
+    @contextmanager
+    def standing_back(self) -> Iterator[None]:
+        """While a task is being started inside, the pool does not begin to warm."""
+        self._starting += 1
+        try:
+            yield
+        finally:
+            self._starting -= 1
+            self._last_start = asyncio.get_running_loop().time()
 
     def forget(self, interface: NetworkInterface) -> None:
         """The record is gone (state reset): so goes the sandbox, unless a task took it before."""
@@ -102,12 +122,28 @@ class WarmPool:
     async def _fill(self, subnet: Subnet, key: SubnetKey) -> None:
         await self._cleared.wait()
         ready = self._ready.setdefault(key, [])
-        while len(ready) < self._size:
-            missing = self._size - len(ready)
-            done = await asyncio.gather(*(self._warm_one(subnet, ready) for _ in range(missing)))
+        await self._rest()
+        while (missing := self._share() - len(ready)) > 0:
+            done = await asyncio.gather(*(self._warm_one(subnet, ready) for _ in range(min(missing, AT_ONCE))))
             if not all(done):
                 await asyncio.sleep(_RETRY)
                 return
+            await self._rest()
+
+    def _share(self) -> int:
+        """What one subnet keeps: 10 alone, 5 of two, 3 of four."""
+        return min(self._size, max(LEAST_PER_SUBNET, self._size // max(1, len(self._idle))))
+
+    async def _rest(self) -> None:
+        """Returns when no task is being started."""
+        latest = asyncio.get_running_loop().time() + LONGEST_REST
+        while (wait := self._rest_left(latest)) > 0:  # noqa: ASYNC110 what is waited for is time
+            await asyncio.sleep(wait)
+
+    def _rest_left(self, latest: float) -> float:
+        now = asyncio.get_running_loop().time()
+        begin = now if self._starting else self._last_start
+        return min(begin + REST, latest) - now
 
     async def _warm_one(self, subnet: Subnet, ready: list[NetworkInterface]) -> bool:
         try:
