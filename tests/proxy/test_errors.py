@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from moorage.domain.load_balancer import FixedResponse
 from moorage.proxy.driver import Endpoint
 from moorage.proxy.envoy.pages import page
 from proxy.builders import a_load_balancer, to
@@ -92,11 +93,29 @@ async def test_client_says_nothing(envoy: Balanced, web: Backend) -> None:
     is_page(await raw(door, request), 408)
 
 
-async def test_malformed_requests(envoy: Balanced, web: Backend) -> None:
+MALFORMED = {
+    b"GET / HTTP/1.1\r\n\r\n": 400,
+    b"nonsense\r\n\r\n": 400,
+    b"GET / HTTP/1.1\r\nHost: x\r\nbad name: 1\r\n\r\n": 400,
+    b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n": 400,
+    b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n": 501,
+    b"GET / HTTP/1.1\r\nHost: x\r\nx-big: " + b"x" * 70_000 + b"\r\n\r\n": 400,
+}
+
+
+@pytest.mark.parametrize("request_bytes", MALFORMED, ids=lambda r: str(r[:60]))
+async def test_malformed_requests(envoy: Balanced, web: Backend, request_bytes: bytes) -> None:
     door = await envoy.serve(to("web"))
-    assert (await raw(door, b"GET / HTTP/1.1\r\n\r\n")).status == 400
-    assert (await raw(door, b"nonsense\r\n\r\n")).status == 400
-    assert (await ask(door, headers={"x-big": "x" * 70_000})).status == 400
+    is_page(await raw(door, request_bytes), MALFORMED[request_bytes])
+    assert web.requests == 0
+
+
+async def test_a_fixed_response_of_the_same_status_is_left_alone(envoy: Balanced) -> None:
+    for status in ("400", "403", "408", "431", "501", "502", "503", "504"):
+        door = await envoy.serve(FixedResponse(status, "application/json", "{}"))
+        answer = await ask(door)
+        assert (answer.status, answer.text) == (int(status), "{}")
+        assert answer.header("content-type") == "application/json"
 
 
 async def test_a_targets_own_errors_pass(envoy: Balanced, web: Backend) -> None:
@@ -106,3 +125,12 @@ async def test_a_targets_own_errors_pass(envoy: Balanced, web: Backend) -> None:
         assert (answer.status, answer.seen["name"]) == (status, "web")
         assert answer.header("server") == "my-app/1.0"
     assert web.requests == 5
+
+
+async def test_requests_that_the_load_balancer_refuses(envoy: Balanced, web: Backend) -> None:
+    door = await envoy.serve(to("web"))
+    is_page(await ask(door, method="TRACE"), 405)
+    thirty = ", ".join(["10.0.0.1"] * 30)
+    assert (await ask(door, headers={"X-Forwarded-For": thirty})).status == 200
+    is_page(await ask(door, headers={"X-Forwarded-For": f"{thirty}, 10.0.0.1"}), 463)
+    assert web.requests == 1

@@ -199,3 +199,21 @@ async def test_big_and_chunked_bodies(envoy: Balanced, web: Backend) -> None:
             assert await answer.text() == str(len(big))
         async with session.post(f"{base}/chunks", data=pieces()) as answer:
             assert await answer.read() == big
+
+
+async def test_an_address_that_answers_nothing_is_passed_over(envoy: Balanced) -> None:
+    """What a killed task leaves behind: here a full backlog, which the kernel leaves unanswered."""
+    import socket
+
+    with socket.socket() as dead, contextlib.ExitStack() as stack:
+        dead.bind(("127.0.0.1", 0))
+        dead.listen(0)
+        for _ in range(4):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(dead.getsockname())
+        async with backend("alive") as alive:
+            await envoy.group("web", alive, Endpoint(*dead.getsockname()))
+            door = await envoy.serve(to("web"))
+            answers = await asyncio.gather(*(ask(door, method=m, body=b"x") for m in ("GET", "POST") * 10))
+    assert {answer.status for answer in answers} == {200}

@@ -14,6 +14,7 @@ TITLES = {
     301: "301 Moved Permanently",
     302: "302 Found",
     400: "400 Bad Request",
+    403: "403 Forbidden",
     404: "404 Not Found",
     405: "405 Method Not Allowed",
     408: "408 Request Time-out",
@@ -57,7 +58,8 @@ def local_replies(*, unknown_host: bool) -> dict[str, Any]:
         (_flags("UF", "UC", "UR", "UPE", "LR"), 502),
         (_flags("UH", "NC", "UO", "URX", "NFCF"), 503),
         (_flags("DPE"), 400),
-        (_both(_status(431), _details("headers")), 400),
+        (_both(_status(431), _not_of_a_rule()), 400),
+        *((_both(_status(status), _not_of_a_rule()), status) for status in (400, 403, 501, 505)),
         (_status(301), 301),
         (_status(302), 302),
     ]
@@ -86,10 +88,20 @@ def _status(status: int) -> dict[str, Any]:
 
 
 def _details(part: str) -> dict[str, Any]:
+    return _expression(f"response.code_details.contains('{part}')")
+
+
+def _not_of_a_rule() -> dict[str, Any]:
+    """Not a fixed response, which may have any status."""
+    return _expression("response.code_details != 'direct_response'")
+
+
+def _expression(expression: str) -> dict[str, Any]:
+    """A condition in CEL; only looked at for answers that Envoy makes itself."""
     return {
         "extension_filter": {
             "name": "envoy.access_loggers.extension_filters.cel",
-            "typed_config": {"@type": _CEL, "expression": f"response.code_details.contains('{part}')"},
+            "typed_config": {"@type": _CEL, "expression": expression},
         }
     }
 

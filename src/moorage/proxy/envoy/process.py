@@ -163,7 +163,9 @@ class EnvoyProcess:
         # hot restart is off: it wants shared memory and a machine-wide unique base id, and what it gives is not used
         return [
             str(binary), "--config-path", str(config), "--concurrency", str(self._workers), "--disable-hot-restart",
-            "--log-path", str(self.log_file), "--log-level", "warning", "--drain-time-s", str(DRAIN_SECONDS),
+            "--log-path", str(self.log_file), "--log-level", "warning",
+            # while no control plane runs, each try to reach it would be a line
+            "--component-log-level", "config:error", "--drain-time-s", str(DRAIN_SECONDS),
             "--drain-strategy", "immediate", "--file-flush-interval-msec", "1000",
         ]  # fmt: skip
 

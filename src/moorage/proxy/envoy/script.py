@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from moorage.domain.load_balancer import Redirect
+from moorage.proxy.envoy.pages import page
 
 _HEAD = """
 math.randomseed(os.time() + tonumber(tostring({}):match("0x(%x+)"), 16) % 2147483647)
@@ -25,6 +26,9 @@ local function traced(old)
   if rest:find("Root=", 1, true) then return "Self=" .. fresh() .. ";" .. rest end
   if rest == "" then return "Root=" .. fresh() end
   return "Root=" .. fresh() .. ";" .. rest
+end
+local function refuse(h, status, body)
+  h:respond({[":status"] = status, ["server"] = "awselb/2.0", ["content-type"] = "text/html"}, body)
 end
 local function peer(h)
   return h:streamInfo():downstreamDirectRemoteAddress()
@@ -57,11 +61,16 @@ _TRACE_AND_RETRY = """
     headers:add("x-amzn-trace-id", "Root=" .. fresh())
   end
   local method = headers:get(":method")
-  if method == "GET" or method == "HEAD" then headers:add("x-envoy-retry-on", "reset") end
+  if method == "GET" or method == "HEAD" then
+    headers:add("x-envoy-retry-on", "reset")
+  elseif method == "TRACE" then
+    refuse(h, "405", page405)
+  end
 """
 _APPEND = """
   local forwarded = headers:get("x-forwarded-for")
   if forwarded then
+    if select(2, forwarded:gsub(",", "")) >= 30 then refuse(h, "463", page463) end
     headers:replace("x-forwarded-for", forwarded .. ", " .. peer(h):match("^%[?(.-)%]?:%d+$"))
   end
 """
@@ -83,7 +92,7 @@ def script(port: int, rules: HeaderRules | None = None, *, edge: bool = False) -
     """The program for a listener on `port` (the port of the API, not of this machine). `edge`: the listener is shared
     and finds the load balancer by a lower-case Host."""
     rules = rules or HeaderRules()
-    parts = [_HEAD]
+    parts = [*(f"local page{status} = {lua_text(page(status))}\n" for status in (405, 463)), _HEAD]
     if edge:
         parts.append(_EDGE)
     if not rules.preserve_host:
