@@ -28,7 +28,6 @@ group=$(target_group_arn 2>/dev/null || true)
 fact 'load balancer and target group deleted'
 for revision in $(aws ecs list-task-definitions --family-prefix "$APP" --query 'taskDefinitionArns[]' --output text); do
     aws ecs deregister-task-definition --task-definition "$revision" >/dev/null
-    aws ecs delete-task-definitions --task-definitions "$revision" >/dev/null
 done
 gone aws ecs delete-cluster --cluster "$APP"
 fact 'task definitions and cluster deleted'

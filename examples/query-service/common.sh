@@ -68,14 +68,22 @@ register_revision() {
     rm -f "$file"
 }
 
-# Waits until the service is stable, telling what happens: the service's own events.
+# The service's events, oldest first.
+events() {
+    aws ecs describe-services --cluster "$APP" --services "$APP" --output text \
+        --query 'reverse(services[0].events)[].[message]'
+}
+event_count() { events | grep -c . || true; }
+
+# Waits until the service is stable, showing the events that follow event number $1.
 follow_service() {
-    local seen='' state event
+    local seen=${1:-0} state
     for _ in $(seq 1 120); do
-        event=$(value ecs describe-services --cluster "$APP" --services "$APP" --query 'services[0].events[0].message')
-        if [ "$event" != "$seen" ]; then say "$dim$event$plain"; seen=$event; fi
         state=$(value ecs describe-services --cluster "$APP" --services "$APP" \
             --query 'services[0].[length(deployments), deployments[0].rolloutState, desiredCount == runningCount]')
+        while read -r event; do
+            [ -z "$event" ] || { say "$dim$event$plain"; seen=$((seen + 1)); }
+        done < <(events | tail -n "+$((seen + 1))")
         [ "$state" = "1"$'\t'"COMPLETED"$'\t'"True" ] && break
         sleep 0.5
     done

@@ -6,8 +6,9 @@ version=${1:-2}
 chapter "Update to version $version"
 build_and_push "$version"
 revision=$(register_revision "$version")
+before=$(event_count)
 aws ecs update-service --cluster "$APP" --service "$APP" --task-definition "${revision##*/}" >/dev/null
-follow_service
+follow_service "$before"
 now=$(value ecs describe-services --cluster "$APP" --services "$APP" --query 'services[0].taskDefinition')
 [ "$now" = "$revision" ] || fail "the service runs $now"
 answer=$(curl -fsS --max-time 5 "http://$(alb_dns)/health")
