@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -362,3 +363,23 @@ async def kill_on_sight(front: Front) -> None:
         front.kill_worker()
 
     worker._send = send  # type: ignore[method-assign]
+
+
+def test_a_full_disk_refuses_and_keeps_what_was_acknowledged(fronts: Callable[[], Front], tmp_path: Path) -> None:
+    front = fronts()
+    s3 = front.client("s3")
+    s3.create_bucket(Bucket="kept")
+    size = (tmp_path / "aws-backed.journal").stat().st_size
+    assert front.backed.worker.pid is not None
+    resource.prlimit(front.backed.worker.pid, resource.RLIMIT_FSIZE, (size + 100, size + 100))
+    code = None
+    try:
+        s3.put_object(Bucket="kept", Key="too-much", Body=b"x" * 10_000)
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+    # The client tries again by itself; the next worker has no such limit.
+    wait_until(lambda: code is None or not front.backed.loaded)
+    s3.put_object(Bucket="kept", Key="fits", Body=b"x")
+    keys = [each["Key"] for each in s3.list_objects_v2(Bucket="kept")["Contents"]]
+    assert keys == (["fits"] if code else ["fits", "too-much"])
+    assert code in (None, "ServiceUnavailable")

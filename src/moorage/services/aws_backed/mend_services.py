@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from moorage.services.aws_backed import mend_ec2
+from moorage.services.aws_backed import mend_ec2, mend_sqs
 from moorage.services.aws_backed.determinism import moment
 from moorage.services.aws_backed.moto_modules import moto_module
 
@@ -168,26 +168,6 @@ def _sns() -> None:
     models.requests = SimpleNamespace(post=post)
 
 
-def _sqs() -> None:
-    backend = moto_module("sqs.models").SQSBackend
-    receive = backend.receive_message
-
-    def receive_message(
-        self: Any, queue_name: str, count: int, wait_seconds_timeout: int, *rest: Any, **more: Any
-    ) -> list[Any]:
-        """moto blocks its thread while it polls; the control plane waits instead. What receives nothing and moves
-        nothing to a dead-letter queue needs no journal."""
-        queue = self.get_queue(queue_name)
-        before = len(queue._messages)
-        messages: list[Any] = receive(self, queue_name, count, 0, *rest, **more)
-        if not messages:
-            moment.wait = float(wait_seconds_timeout)
-            moment.unchanged = len(queue._messages) == before
-        return messages
-
-    backend.receive_message = receive_message
-
-
 # moto's module → what mends it, once
 _MENDS: dict[str, Callable[[], None]] = {
     "applicationautoscaling.models": _application_autoscaling,
@@ -195,6 +175,6 @@ _MENDS: dict[str, Callable[[], None]] = {
     "ec2.models": mend_ec2.mend,
     "iam.models": _iam,
     "sns.models": _sns,
-    "sqs.models": _sqs,
+    "sqs.models": mend_sqs.mend,
     "sts.models": _sts,
 }

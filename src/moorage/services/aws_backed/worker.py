@@ -117,8 +117,12 @@ class Worker:
             try:
                 self._journal.sync()
             except OSError as error:
-                # The state is ahead of the disk: end here, nothing was acknowledged, and the next start replays.
+                # The state is ahead of the disk: nothing of this is acknowledged, and the next worker has the old state.
                 log.critical("the journal cannot be written (%s): stopping", error)
+                why = f"Nothing was changed: the data directory cannot be written ({error.strerror}). Free some space"
+                refused = ("ServiceUnavailable", why)
+                lost = [Answer(reply.id, 503, [], b"", refused) for reply in replies if isinstance(reply, Answer)]
+                self._connection.sendall(b"".join(map(frame, lost)))
                 os._exit(3)
         self._connection.sendall(b"".join(map(frame, replies)))
 
