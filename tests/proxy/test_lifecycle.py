@@ -95,7 +95,7 @@ async def test_envoy_dies_and_comes_back_with_everything(envoy: Balanced) -> Non
         os.kill(pid, signal.SIGKILL)
         assert (await answered(door, "/f")).text == "f"
         assert (await answered(door, "/")).status == 200
-        assert (await ask(envoy.edge(), host=a_load_balancer().dns_name)).status == 200
+        assert (await answered(envoy.edge(), "/", host=a_load_balancer().dns_name)).status == 200
         assert envoy.proxy.status()["restarts"] == 1
         await envoy.serve(to("web"), rules=(a_rule(1, path("/f"), action=FixedResponse("200", None, "g")),))
         assert (await ask(door, "/f")).text == "g"

@@ -12,7 +12,7 @@ import pytest
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
 from moorage.proxy.driver import ProxyUnavailable
-from moorage.proxy.envoy.encode import CLUSTER, ENDPOINTS, LISTENER, Encoded
+from moorage.proxy.envoy.encode import CLUSTER, ENDPOINTS, Encoded
 from moorage.proxy.envoy.xds import SERVICE, AdsServer
 
 
@@ -112,13 +112,6 @@ async def test_a_refused_batch_is_sent_one_by_one(server: AdsServer, client: Cli
     server.set((CLUSTER, "bad"), content("1"))  # the same again: somebody freed the port
     assert (await client.accept())[0] == {"bad"}
     assert (await server.settle([(CLUSTER, "bad")], 5)).refusals == ()
-
-
-async def test_listeners_go_one_by_one(server: AdsServer, client: Client) -> None:
-    for name in ("a", "b"):
-        server.set((LISTENER, name), content("1"))
-    await client.subscribe(LISTENER)
-    assert [(await client.accept())[0], (await client.accept())[0]] == [{"a"}, {"b"}]
 
 
 async def test_nothing_is_withdrawn_before_the_release(server: AdsServer, client: Client) -> None:

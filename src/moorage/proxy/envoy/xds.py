@@ -6,7 +6,7 @@ Decides what is sent, when, and what counts as "in use". It knows names, bytes a
   a restart of the control plane Envoy says which versions it has, and nothing is sent that it holds already.
 - Nothing is withdrawn before `release()`: a control plane that has just come back does not know everything yet.
 - At most one response per type is under way; what changes meanwhile is sent together in the next one. A refused batch is
-  sent again one by one, so that a refusal names its resource and the others are taken. Listeners always go one by one.
+  sent again one by one, so that a refusal names its resource and the others are taken.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import msgspec
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
 from moorage.proxy.driver import ProxyUnavailable
-from moorage.proxy.envoy.encode import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Encoded
+from moorage.proxy.envoy.encode import CLUSTER, ENDPOINTS, ROUTES, Encoded
 
 log = logging.getLogger("moorage.proxy")
 
@@ -319,7 +319,7 @@ class _Session:
             return
         response = DeltaDiscoveryResponse(type_url=type_url)
         while not state.under_way and (state.alone or state.dirty):
-            for name in self._next_batch(type_url, state):
+            for name in self._next_batch(state):
                 self._add(type_url, state, name, response)
         if not state.under_way and not even_empty:
             return
@@ -330,15 +330,11 @@ class _Session:
             # a cluster that changed waits for its endpoints, but does not ask for them
             self.touch(ENDPOINTS, [name for name, version in state.under_way.items() if version], anew=True)
 
-    def _next_batch(self, type_url: str, state: _TypeState) -> list[str]:
+    def _next_batch(self, state: _TypeState) -> list[str]:
         if state.alone:
             name = next(iter(state.alone))
             del state.alone[name]
             state.dirty.pop(name, None)
-            return [name]
-        if type_url == LISTENER:
-            name = next(iter(state.dirty))
-            del state.dirty[name]
             return [name]
         names = list(state.dirty)
         state.dirty.clear()
