@@ -26,7 +26,7 @@ from typing import Any
 
 import boto3
 
-from _alb import free_port
+from _alb import cpu_seconds, free_port
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -34,6 +34,8 @@ from support.images import web_image
 
 MOOR = str(Path(sys.executable).parent / "moor")
 TARGET = "AmazonEC2ContainerServiceV20141113"
+__all__ = ["cpu_seconds", "free_port"]
+
 SIGNED = f"SignedHeaders=host;x-amz-date;x-amz-target, Signature={'0' * 64}"
 PORT = 8080
 """Where the containers of the benchmarks listen."""
