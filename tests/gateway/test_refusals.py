@@ -9,7 +9,7 @@ from typing import Any
 import cbor2
 import pytest
 
-from moorage.domain.errors import Permanent, Retryable
+from moorage.domain.errors import AwsError, Permanent, Retryable
 
 from .raw import raw, signed
 from .toys import Recorder, ToyEcs, ToyElb, running
@@ -137,6 +137,13 @@ async def test_our_own_failures_say_what_and_what_next(failure: Exception, statu
         answer = await http.ecs("RunTask", b'{"taskDefinition": "a"}')
         told: dict[str, Any] = json.loads(answer.body)
         assert (answer.status, told["__type"], told["message"]) == (status, code, str(failure))
+
+
+async def test_a_modelled_fault_of_the_service_is_a_500() -> None:
+    failure = AwsError("ServerException", "These errors are usually caused by a server issue.")
+    async with running(Recorder("ecs", {"RunTask": failure})) as gateway, raw(gateway) as http:
+        answer = await http.ecs("RunTask", b'{"taskDefinition": "a"}')
+        assert (answer.status, json.loads(answer.body)["__type"]) == (500, "ServerException")
 
 
 async def test_header_values_cannot_break_out() -> None:

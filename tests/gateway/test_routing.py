@@ -7,6 +7,7 @@ from multidict import CIMultiDict
 
 from moorage.gateway.credentials import read_credentials
 from moorage.gateway.routing import bucket_of, by_host, route
+from moorage.wire import model
 from moorage.wire.messages import WireRequest
 
 from .raw import signed
@@ -92,6 +93,20 @@ def test_unsigned_query_requests_by_their_version() -> None:
 )
 def test_by_host(host: str, service: str | None) -> None:
     assert by_host(host) == service
+
+
+def test_our_own_services_need_no_index_of_all() -> None:
+    own = model.index_of(("ecs", "elbv2", "ec2"))
+
+    def found(body: bytes = b"", **headers: str) -> str | None:
+        request = WireRequest("POST", "/", "", CIMultiDict({n.replace("_", "-"): v for n, v in headers.items()}), body)
+        return route(request, read_credentials(request), own)
+
+    assert found(X_Amz_Target="AmazonEC2ContainerServiceV20141113.RunTask") == "ecs"
+    for version, service in (("2015-12-01", "elbv2"), ("2012-06-01", "elb")):
+        assert found(f"Action=X&Version={version}".encode(), **FORM, **signed("elasticloadbalancing")) == service
+    assert found(X_Amz_Target="Logs_20140328.X") == "logs"
+    assert found(**signed("sts")) == "sts"
 
 
 def test_nothing_names_a_service() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from moorage.wire.model import Shape
+from moorage.wire.shapes import Shape
 
 MOMENT = 1_700_000_000
 _LEFT_OUT = object()

@@ -38,8 +38,8 @@ def read_signature(_gateway: Gateway, exchange: Exchange) -> None:
     exchange.credentials = read_credentials(exchange.request)
 
 
-def find_service(_gateway: Gateway, exchange: Exchange) -> None:
-    name = route(exchange.request, exchange.credentials)
+def find_service(gateway: Gateway, exchange: Exchange) -> None:
+    name = route(exchange.request, exchange.credentials, gateway.own_services)
     if name is None:
         raise _nobody(exchange)
     exchange.service_name = name

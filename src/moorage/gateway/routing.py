@@ -24,9 +24,14 @@ _S3_HOST = re.compile(r"^(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])\.s3(?:[.-]
 HOST_PREFIXES = ("data-", "stream-", "streaming-", "api-", "control-", "sync-", "query-", "ingest-")
 
 
-def route(request: WireRequest, credentials: Credentials) -> str | None:
-    """The botocore name of the service."""
+def route(request: WireRequest, credentials: Credentials, own: model.ServiceIndex | None = None) -> str | None:
+    """The botocore name of the service. `own` is an index of the services that are served here: what it knows for certain
+    needs no index of all services, which takes a moment to make."""
     target = request.headers.get("X-Amz-Target")
+    if own is not None:
+        name = _among_own(own, request, target, credentials.service)
+        if name is not None:
+            return name
     if target:
         return _by_target(target.rpartition(".")[0], credentials.service)
     if request.path != "/" and "/operation/" in request.path:
@@ -36,6 +41,17 @@ def route(request: WireRequest, credentials: Credentials) -> str | None:
     if credentials.service:
         return _by_signing_name(credentials.service, request)
     return _unsigned(request)
+
+
+def _among_own(own: model.ServiceIndex, request: WireRequest, target: str | None, signing_name: str) -> str | None:
+    """By target prefix, or by signing name and query version together."""
+    if target:
+        names = own.by_target_prefix(target.rpartition(".")[0])
+        return names[0] if len(names) == 1 else None
+    for name in own.by_signing_name(signing_name) if signing_name else ():
+        if own.metadata(name)["protocol"] in ("query", "ec2") and _version(request) == own.metadata(name)["apiVersion"]:
+            return name
+    return None
 
 
 def _by_target(prefix: str, signing_name: str) -> str | None:

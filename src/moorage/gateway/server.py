@@ -24,6 +24,7 @@ from moorage.gateway.exchange import Exchange, Forward
 from moorage.gateway.limits import body_limit
 from moorage.services.base import Handler, Provider
 from moorage.settings import Settings
+from moorage.wire import model
 from moorage.wire.messages import WireRequest, WireResponse
 from moorage.wire.protocols.base import REQUEST_ID
 
@@ -43,6 +44,7 @@ class Gateway:
         self.clock = clock
         self.ids = ids
         self.handlers: dict[str, dict[str, Handler]] = {}
+        self.own_services = model.index_of(())
         self.fallback: Forward | None = None
         self.session_lookup: SessionLookup | None = None
         self.hooks = doors.Hooks()
@@ -63,6 +65,7 @@ class Gateway:
             if name in mine:
                 raise ValueError(f"{provider.service}:{name} has two handlers")
             mine[name] = handler
+        self.own_services = model.index_of(self.handlers)
 
     def add_fallback(
         self, forward: Forward, *, services: Container[str] | None = None, mixed: Container[str] = frozenset()

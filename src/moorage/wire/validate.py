@@ -15,8 +15,9 @@ import msgspec
 
 from moorage.domain.errors import AwsError
 from moorage.wire.messages import Params
-from moorage.wire.model import Operation, Service, Shape
+from moorage.wire.model import Operation, Service
 from moorage.wire.policies import Policy, policy_of
+from moorage.wire.shapes import Shape
 
 LONGEST_FOR_PATTERN = 8192
 

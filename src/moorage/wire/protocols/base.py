@@ -14,7 +14,8 @@ import msgspec
 
 from moorage.domain.errors import AwsError
 from moorage.wire.messages import Params, WireRequest, WireResponse
-from moorage.wire.model import Operation, Service, Shape
+from moorage.wire.model import Operation, Service
+from moorage.wire.shapes import Shape
 
 REQUEST_ID = "x-amzn-requestid"
 

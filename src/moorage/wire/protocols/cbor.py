@@ -14,10 +14,11 @@ from moorage.domain.errors import AwsError
 from moorage.wire import timestamps
 from moorage.wire.errors import Malformed, malformed_json
 from moorage.wire.messages import Params, WireRequest, WireResponse
-from moorage.wire.model import Operation, Service, Shape
+from moorage.wire.model import Operation, Service
 from moorage.wire.protocols import eventstream
 from moorage.wire.protocols.base import REQUEST_ID, resolve_error
 from moorage.wire.protocols.json_values import SCALAR_READERS, Convert, JsonReader, JsonWriter, wrong_type
+from moorage.wire.shapes import Shape
 
 CONTENT_TYPE = "application/cbor"
 _PATH = re.compile(r"/service/([^/]+)/operation/([^/]+)/?$")

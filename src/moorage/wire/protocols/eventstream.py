@@ -11,8 +11,8 @@ import msgspec
 
 from moorage.domain.errors import AwsError
 from moorage.wire import timestamps
-from moorage.wire.model import Shape
 from moorage.wire.protocols.json_values import JsonWriter
+from moorage.wire.shapes import Shape
 
 CONTENT_TYPE = "application/vnd.amazon.eventstream"
 

@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl
 from moorage.domain.errors import AwsError
 from moorage.wire.errors import Malformed
 from moorage.wire.messages import WireRequest
-from moorage.wire.model import Shape
 from moorage.wire.protocols.xml_values import member_element_name, text_scalar
+from moorage.wire.shapes import Shape
 
 Tree = dict[str, Any]
 Read = Callable[[Tree], Any]

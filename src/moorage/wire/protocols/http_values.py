@@ -15,8 +15,8 @@ import msgspec
 
 from moorage.wire.errors import Malformed
 from moorage.wire.messages import Params, WireRequest
-from moorage.wire.model import Shape
 from moorage.wire.protocols.xml_values import scalar_text, text_scalar
+from moorage.wire.shapes import Shape
 
 _BREAKS = re.compile(r"[\r\n\x00]+")
 _QUOTED = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^,]*))\s*(?:,|$)')

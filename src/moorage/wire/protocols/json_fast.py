@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from moorage.wire.model import Shape
+from moorage.wire.shapes import Shape
 
 _LARGEST = 1.7976931348623157e308
 # NaN and the infinities, which JSON spells as texts, fail the bounds.

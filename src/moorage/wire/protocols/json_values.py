@@ -16,7 +16,7 @@ import msgspec
 
 from moorage.wire import timestamps
 from moorage.wire.errors import Malformed
-from moorage.wire.model import Shape
+from moorage.wire.shapes import Shape
 
 Convert = Callable[[Any], Any]
 Raw = msgspec.Raw

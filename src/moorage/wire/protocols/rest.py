@@ -12,7 +12,7 @@ import msgspec
 from moorage.domain.errors import AwsError
 from moorage.wire.errors import Malformed
 from moorage.wire.messages import Params, WireRequest, WireResponse
-from moorage.wire.model import Operation, Service, Shape
+from moorage.wire.model import Operation, Service
 from moorage.wire.protocols import eventstream
 from moorage.wire.protocols.base import REQUEST_ID, is_event_stream, is_stream, resolve_error
 from moorage.wire.protocols.http_values import RequestParts, ResponseParts
@@ -23,6 +23,7 @@ from moorage.wire.protocols.query import namespace_of
 from moorage.wire.protocols.query import writer_of as xml_writer_of
 from moorage.wire.protocols.uri import router_of
 from moorage.wire.protocols.xml_values import RESPONSE_LOCATIONS, XmlReader, escape, namespace_attribute, parse_document
+from moorage.wire.shapes import Shape
 
 ReadBody = Callable[[bytes, Params], None]
 WriteBody = Callable[[Mapping[str, Any], dict[str, str]], Any]
@@ -51,7 +52,7 @@ class RestProtocol:
             return {}
         compiled = operation.codecs.get("rest-in")
         if compiled is None:
-            parts = RequestParts(operation.input, operation.model.http.get("requestUri", ""))
+            parts = RequestParts(operation.input, operation.http.get("requestUri", ""))
             compiled = operation.codecs["rest-in"] = (parts, self._body_reader(operation))
         parts, read_body = compiled
         match = router_of(operation.service).match(request)
@@ -89,7 +90,7 @@ class RestProtocol:
 
     def serialize(self, operation: Operation, result: Mapping[str, Any], request_id: str) -> WireResponse:
         headers = {REQUEST_ID: request_id}
-        status = operation.model.http.get("responseCode", 200)
+        status = operation.http.get("responseCode", 200)
         if operation.service.name in ("s3", "s3control", "cloudfront"):
             headers["x-amz-request-id"] = request_id
         if operation.output is None:

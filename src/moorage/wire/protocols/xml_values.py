@@ -15,9 +15,9 @@ from xml.etree import ElementTree
 from moorage.domain.errors import AwsError
 from moorage.wire import timestamps
 from moorage.wire.errors import Malformed
-from moorage.wire.model import Shape
 from moorage.wire.protocols.base import float_text
 from moorage.wire.protocols.json_values import decode_base64
+from moorage.wire.shapes import Shape
 
 Write = Callable[[list[str], Any], None]
 # Where a response may carry a member outside its body; other locations mean nothing in a response.
