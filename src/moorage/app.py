@@ -18,6 +18,7 @@ import uvloop
 from aiohttp import web
 
 import moorage
+from moorage.control.log_retention import LogRetention
 from moorage.control.log_router import LogRouter
 from moorage.control.plane import ControlPlane
 from moorage.control.ports import ImageReference
@@ -82,6 +83,9 @@ class App:
         then(self.log_events.close)
         self.log_router = LogRouter(self.store, clock, ids, self.log_events, self.engine)
         then(self.log_router.close)
+        retention = LogRetention(self.store, clock, self.log_events)
+        then(retention.close)
+        await retention.start()
         self.proxy = EnvoyProxy(settings)
         then(self._leave_proxy)
         await self.proxy.start()
@@ -168,7 +172,7 @@ class App:
 
     async def _reset(self) -> None:
         await self.store.reset()
-        await self.log_events.keep_only(())
+        await self.log_events.clear()
         await self.backed.reset()
 
     def _status(self) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Addresses:
         that fails, `forget` gives the address back."""
         key = (subnet.account, subnet.region, subnet.subnet_id)
         taken = self._taken.setdefault(key, set())
-        address = next_address(subnet.cidr, taken, self._last.get(key))
+        address = next_address(subnet.range, taken, self._last.get(key))
         if address is None:
             return None
         interface = NetworkInterface(
@@ -58,7 +58,7 @@ class Addresses:
 
     async def reserve(self, subnet: Subnet) -> NetworkInterface | None:
         """One more interface for the warm pool, or None when the subnet is nearly full: tasks come first."""
-        if len(self._taken.get((subnet.account, subnet.region, subnet.subnet_id), ())) > usable(subnet.cidr) // 2:
+        if len(self._taken.get((subnet.account, subnet.region, subnet.subnet_id), ())) > usable(subnet.range) // 2:
             return None
         given: list[NetworkInterface] = []
 

@@ -203,6 +203,9 @@ class Adoption:
                 if container.known == "RUNNING" and container.runtime_id is not None:
                     await self._container_vanished(task.arn, container.name, container.runtime_id)
             elif one.state == "stopped":
+                if container.known != "STOPPED":
+                    # What it wrote before it died is still to be read.
+                    await self._steps.follow_logs(task, container.name, one.id)
                 await self._container_died(
                     task.arn, container.name, one.id, one.exit_code, one.oom_killed, one.finished_at
                 )

@@ -52,7 +52,7 @@ def labels(task: Task, container: str | None = None) -> dict[str, str]:
 
 def network_of(subnet: Subnet) -> SubnetNetwork:
     return SubnetNetwork(
-        name=f"{subnet.account}-{subnet.region}-{subnet.subnet_id}", cidr=subnet.cidr, subnet_id=subnet.subnet_id
+        name=f"{subnet.account}-{subnet.region}-{subnet.subnet_id}", cidr=subnet.range, subnet_id=subnet.subnet_id
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from msgspec.structs import replace
 
 from moorage.control.addresses import Addresses
-from moorage.control.container_spec import container_log, container_spec, sandbox_spec
+from moorage.control.container_spec import container_log, container_spec, network_of, sandbox_spec
 from moorage.control.ports import ContainerLogs, ImageSource, SecretSource
 from moorage.control.task_writes import (
     container_started,
@@ -107,12 +107,26 @@ class TaskSteps:
             return None
         return self._store.get(SUBNETS, f"{task.account}/{task.region}/{task.interface.subnet_id}")
 
+    async def _on_this_host(self, subnet: Subnet) -> Subnet:
+        """The subnet with the range that it has on this host; remembered when that is another than its own."""
+        try:
+            found = await self._engine.prepare_network(network_of(replace(subnet, host_cidr=None)))
+        except EngineError as error:
+            raise StepFailed("TaskFailedToStart", error.reason()) from error
+        if found == subnet.range:
+            return subnet
+        settled = replace(subnet, host_cidr=None if found == subnet.cidr else found)
+        self.log.info("subnet %s (%s) has the range %s on this host", subnet.subnet_id, subnet.cidr, found)
+        await self._store.update(lambda tx: tx.put(SUBNETS, settled))
+        return settled
+
     async def _allocate(self, task: Task) -> None:
         assert task.interface is not None
         wanted = task.interface
         subnet = self._subnet(task)
         if subnet is None:
             raise StepFailed("TaskFailedToStart", sentences.subnet_gone(wanted.subnet_id))
+        subnet = await self._on_this_host(subnet)
         given: list[NetworkInterface] = []
         warm = self._pool.take(subnet)
 
@@ -279,6 +293,8 @@ class TaskSteps:
                 await self._engine.remove(container.runtime_id)
         if task.sandbox_id is not None:
             await self._engine.remove_sandbox(task.sandbox_id)
+        elif task.interface is not None and task.interface.ipv4 is not None:
+            await self._pool.discard(task.interface.ipv4)
 
         def write(tx: Transaction, current: Task) -> Task:
             now = self._clock.now()

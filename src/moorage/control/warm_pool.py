@@ -100,6 +100,10 @@ class WarmPool:
             ready[:] = [one for one in ready if one.interface_id != interface.interface_id]
             self._spawn(self._remove_sandboxes({interface.ipv4}))
 
+    async def discard(self, ipv4: str) -> None:
+        """A task that took this address ended before it used the sandbox."""
+        await self._remove_sandboxes({ipv4})
+
     async def clear(self, leftover: list[NetworkInterface]) -> None:
         """At the start: what an earlier process kept warm is given back; it is warmed again when it is needed."""
         try:

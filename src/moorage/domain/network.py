@@ -6,7 +6,8 @@ import msgspec
 
 
 class Subnet(msgspec.Struct, frozen=True):
-    """A subnet as EC2 describes it. `cidr` is IPv4 ("172.31.0.0/20")."""
+    """A subnet as EC2 describes it. `cidr` is IPv4 ("172.31.0.0/20"). `host_cidr`: the range that stands for it on the
+    host, when its own was taken there."""
 
     account: str
     region: str
@@ -15,6 +16,12 @@ class Subnet(msgspec.Struct, frozen=True):
     cidr: str
     availability_zone: str
     map_public_ip: bool = False
+    host_cidr: str | None = None
+
+    @property
+    def range(self) -> str:
+        """Where its addresses really come from."""
+        return self.host_cidr or self.cidr
 
 
 class SecurityGroup(msgspec.Struct, frozen=True):

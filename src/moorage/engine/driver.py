@@ -240,6 +240,12 @@ LABEL_POOL = "io.moorage.pool"
 
 
 class Engine(Protocol):
+    async def prepare_network(self, network: SubnetNetwork) -> str:
+        """Makes the network behind a subnet (idempotent) and returns the range that it really has: `network.cidr`, or a
+        substitute of the same size when that range is taken on this host (another account's default VPC, the
+        machine's own network)."""
+        ...
+
     async def start_sandbox(self, spec: SandboxSpec) -> Sandbox:
         """Makes (or finds, by task ARN: the call is idempotent) the sandbox and returns when it runs."""
         ...

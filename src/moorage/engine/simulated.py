@@ -109,6 +109,9 @@ class SimulatedEngine:
         self._calls: set[asyncio.Task[object]] = set()
 
     # === the Engine Protocol =========================================================================================
+    async def prepare_network(self, network: SubnetNetwork) -> str:
+        return network.cidr
+
     async def start_sandbox(self, spec: SandboxSpec) -> Sandbox:
         def effect() -> Sandbox:
             for known in self._sandboxes.values():

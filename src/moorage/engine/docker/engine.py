@@ -104,6 +104,9 @@ class DockerEngine:
             limits=host_limits(info, self._client.host.local),
         )
 
+    async def prepare_network(self, network: SubnetNetwork) -> str:
+        return await self._networks.prepare(network)
+
     async def start_sandbox(self, spec: SandboxSpec) -> Sandbox:
         return await self._sandboxes.start(spec)
 

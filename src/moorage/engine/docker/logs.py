@@ -24,6 +24,8 @@ _STREAMS: dict[int, Stream] = {0: "stdout", 1: "stdout", 2: "stderr"}
 _STAMP = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d) ")
 _LONGEST_STAMP = 36
 _RETRY_SECONDS = 0.2
+# How far apart the clocks of the two streams' lines may be read again.
+_OVERLAP_NS = 5_000_000_000
 
 
 class _Line:
@@ -139,17 +141,18 @@ async def follow(client: Client, container_id: str, since: float) -> AsyncIterat
     Docker closes a followed stream before a dying container's last words are in it (its last line without an end comes
     some 30 ms later), so a stopped container is read once more, without following."""
     # A float holds a time to about 240 ns: ask from a little earlier, and drop what is not newer by the same float.
-    newest = max(0, int(since * 1e9) - 1000)
+    start = max(0, int(since * 1e9) - 1000)
+    read = _Read()
     terminal, following = await _state(client, container_id)
     while terminal is not None:
         parser: FrameParser | TerminalParser = TerminalParser() if terminal else FrameParser()
+        again = read.again()
         try:
-            query = log_query(newest, following)
+            query = log_query(max(start, read.newest - _OVERLAP_NS), following)
             async with client.stream("GET", f"/containers/{container_id}/logs", query=query) as chunks:
                 async for chunk in chunks:
                     for at, line in parser.feed(chunk):
-                        if at > newest and line.at > since:
-                            newest = at
+                        if line.at > since and again.is_new(at, line):
                             yield line
         except ApiError as error:
             if error.status in (404, 409):
@@ -157,7 +160,7 @@ async def follow(client: Client, container_id: str, since: float) -> AsyncIterat
             raise EngineUnavailable(f"Docker does not give the output of {container_id[:12]}", error.text) from error
         if not following:
             for at, line in parser.end():
-                if at > newest and line.at > since:
+                if line.at > since and again.is_new(at, line):
                     yield line
             return
         # The container stopped (read what is left), or Docker closed the stream of one that runs (go on after the
@@ -165,6 +168,44 @@ async def follow(client: Client, container_id: str, since: float) -> AsyncIterat
         terminal, following = await _state(client, container_id)
         if following:
             await asyncio.sleep(_RETRY_SECONDS)
+
+
+class _Read:
+    """Which lines were handed out. The two streams are stamped apart, so times are in order only within each; several
+    lines may bear the same time."""
+
+    def __init__(self) -> None:
+        self.last: dict[Stream, tuple[int, int]] = {}
+        """stream → (time of its newest line, how many lines of that time)"""
+
+    @property
+    def newest(self) -> int:
+        return max((at for at, _ in self.last.values()), default=0)
+
+    def again(self) -> _Again:
+        return _Again(self, dict(self.last))
+
+
+class _Again:
+    """One reading of the log: knows what earlier readings handed out already."""
+
+    def __init__(self, read: _Read, before: dict[Stream, tuple[int, int]]) -> None:
+        self._read = read
+        self._before = before
+        self._met: dict[Stream, int] = {}
+
+    def is_new(self, at: int, line: LogLine) -> bool:
+        stream = line.stream
+        newest, count = self._before.get(stream, (-1, 0))
+        if at < newest:
+            return False
+        if at == newest:
+            self._met[stream] = met = self._met.get(stream, 0) + 1
+            if met <= count:
+                return False
+        last, same = self._read.last.get(stream, (-1, 0))
+        self._read.last[stream] = (at, same + 1 if at == last else 1)
+        return True
 
 
 async def _state(client: Client, container_id: str) -> tuple[bool | None, bool]:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from moorage.engine.docker.client import ApiError, Client
 from moorage.engine.docker.forwarding import Forwarding
@@ -19,6 +21,8 @@ from moorage.engine.docker.names import bridge_name
 from moorage.engine.driver import LABEL_INSTALLATION, NetworkError, SubnetNetwork
 
 LABEL_SUBNET = "io.moorage.subnet"
+# Where substitutes for ranges that are taken come from: shared address space (RFC 6598), which AWS accepts for targets.
+SUBSTITUTES = ipaddress.IPv4Network("100.64.0.0/10")
 
 
 def network_body(network: SubnetNetwork, installation: str) -> dict[str, Any]:
@@ -72,6 +76,28 @@ def routed_gateway(cidr: str, route_table: str) -> str | None:
     return None
 
 
+def is_routed(cidr: str, route_table: str) -> bool:
+    """Does this machine route any part of `cidr` already (default routes apart)? `route_table`: /proc/net/route."""
+    block = ipaddress.IPv4Network(cidr)
+    for line in route_table.splitlines()[1:]:
+        fields = line.split()
+        if len(fields) > 7 and fields[1] != "00000000":
+            address, mask = (int.from_bytes(bytes.fromhex(fields[n]), "little") for n in (1, 7))
+            if ipaddress.IPv4Network((address, mask.bit_count())).overlaps(block):
+                return True
+    return False
+
+
+def substitutes(cidr: str, installation: str) -> Iterator[str]:
+    """Ranges of the size of `cidr` to try instead, beginning at a place of the installation's own."""
+    bits = ipaddress.IPv4Network(cidr).prefixlen
+    count = 1 << max(0, bits - SUBSTITUTES.prefixlen)
+    start = int(installation, 16) % count
+    base = int(SUBSTITUTES.network_address)
+    for step in range(count):
+        yield str(ipaddress.IPv4Network((base + ((start + step) % count << (32 - bits)), bits)))
+
+
 class Networks:
     """`ensure` may be called for the same subnet by many tasks at once; it is made once."""
 
@@ -81,6 +107,40 @@ class Networks:
         self._ready: dict[str, SubnetNetwork] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._forwarding = Forwarding(installation, client.host.local)
+
+    async def prepare(self, network: SubnetNetwork) -> str:
+        """The range of the network that stands for this subnet, made now when there is none: the subnet's own range, or
+        a substitute when that one is taken."""
+        ready = self._ready.get(network.name)
+        if ready is not None:
+            return ready.cidr
+        found = await self._inspect(network.name)
+        if found is not None and (found.get("Labels") or {}).get(LABEL_INSTALLATION) == self._installation:
+            for config in (found.get("IPAM") or {}).get("Config") or []:
+                return str(config["Subnet"])
+        try:
+            await self.ensure(network)
+        except NetworkError as refusal:
+            return await self._substitute(network, refusal)
+        return network.cidr
+
+    async def _substitute(self, network: SubnetNetwork, refusal: NetworkError) -> str:
+        taken = await self._client.call("GET", "/networks") or []
+        routes = _route_table() if self._client.host.local else ""
+        if not overlapping(network.cidr, taken) and not routed_gateway(network.cidr, routes):
+            raise refusal
+        for cidr in substitutes(network.cidr, self._installation):
+            if overlapping(cidr, taken) or is_routed(cidr, routes):
+                continue
+            try:
+                await self.ensure(replace(network, cidr=cidr))
+            except NetworkError:
+                taken = await self._client.call("GET", "/networks") or []
+                if overlapping(cidr, taken):
+                    continue
+                raise
+            return cidr
+        raise refusal
 
     async def ensure(self, network: SubnetNetwork) -> None:
         if self._ready.get(network.name) == network:
@@ -173,12 +233,16 @@ class Networks:
         )
 
     def _refuse_own_gateway(self, network: SubnetNetwork) -> None:
-        try:
-            gateway = routed_gateway(network.cidr, Path("/proc/net/route").read_text())
-        except OSError:
-            return
+        gateway = routed_gateway(network.cidr, _route_table())
         if gateway is not None:
             raise NetworkError(
                 f"the range {network.cidr} of {network.subnet_id} holds {gateway}, through which this machine reaches"
                 " its own network; use a subnet with another range (aws ec2 create-vpc --cidr-block 10.200.0.0/16)"
             )
+
+
+def _route_table() -> str:
+    try:
+        return Path("/proc/net/route").read_text()
+    except OSError:
+        return ""

@@ -28,7 +28,8 @@ class CheckedNetwork(msgspec.Struct, frozen=True):
 
     def remember(self, tx: Transaction) -> None:
         for subnet in self.subnets:
-            tx.put(SUBNETS, subnet)
+            known = tx.get(SUBNETS, f"{subnet.account}/{subnet.region}/{subnet.subnet_id}")
+            tx.put(SUBNETS, replace(subnet, host_cidr=known.host_cidr if known is not None else None))
 
 
 def _refuse(message: str) -> AwsError:
