@@ -440,3 +440,24 @@ def test_http_subscribers_are_told_once_and_never_block(front: Any) -> None:
         assert told.get(timeout=15) == "twice"
         assert told.empty()
         server.shutdown()
+
+
+@pytest.mark.parametrize(
+    "host", ["hosted.s3.localhost", "hosted.s3.us-east-1.amazonaws.com", "s3.localhost", "moorage.internal"]
+)
+def test_buckets_are_found_by_host_and_by_path(front: Any, host: str) -> None:
+    s3 = front.client("s3")
+    s3.create_bucket(Bucket="hosted")
+    s3.put_object(Bucket="hosted", Key="a/b", Body=b"found")
+    path = "/a/b" if host.startswith("hosted.") else "/hosted/a/b"
+    scope = "Credential=test/20260101/us-east-1/s3/aws4_request"
+    headers = {"Host": host, "Authorization": f"AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0"}
+    with urllib.request.urlopen(urllib.request.Request(f"http://localhost:{front.port}{path}", headers=headers)) as got:
+        assert got.read() == b"found"
+
+
+def test_keys_of_aws_survive_although_nobody_made_them(front: Any) -> None:
+    kms = front.client("kms")
+    secret = kms.encrypt(KeyId="alias/aws/s3", Plaintext=b"secret")["CiphertextBlob"]
+    front.kill_worker()
+    assert kms.decrypt(CiphertextBlob=secret)["Plaintext"] == b"secret"

@@ -28,7 +28,7 @@ _real_datetime = datetime_module.datetime
 
 class Moment:
     """The one current request: its time, its chance, its keys. moto's mends leave notes here: `wait` for the answer of
-    that name, `unchanged` when a changing request turned out to change nothing."""
+    that name, `changed` when they know better than the operation's name whether anything changed."""
 
     def __init__(self) -> None:
         self.now: float | None = None
@@ -37,7 +37,7 @@ class Moment:
         self.made: list[bytes] = []
         self.replay: list[bytes] | None = None
         self.wait = 0.0
-        self.unchanged = False
+        self.changed: bool | None = None
 
     @property
     def mine(self) -> bool:
@@ -69,7 +69,7 @@ class Moment:
         random.seed(seed)
         if outer_now is None:
             self.made, self.replay = [], list(replay) if replay is not None else None
-            self.wait, self.unchanged = 0.0, False
+            self.wait, self.changed = 0.0, None
         try:
             yield
         finally:

@@ -149,6 +149,18 @@ def _cloudwatch() -> None:
     exceptions.ResourceNotFound.message = "The named resource does not exist."
 
 
+def _kms() -> None:
+    """AWS's own keys (`alias/aws/…`) are made by whatever names them first, also by encrypting."""
+    backend = moto_module("kms.models").KmsBackend
+    generate = backend._generate_default_keys
+
+    def generate_default_keys(self: Any, alias_name: str) -> Any:
+        moment.changed = True
+        return generate(self, alias_name)
+
+    backend._generate_default_keys = generate_default_keys
+
+
 def _sns() -> None:
     """moto posts to HTTP subscribers while everybody waits, without a time limit, and would do so again when replayed."""
     models = moto_module("sns.models")
@@ -174,6 +186,7 @@ _MENDS: dict[str, Callable[[], None]] = {
     "cloudwatch.models": _cloudwatch,
     "ec2.models": mend_ec2.mend,
     "iam.models": _iam,
+    "kms.models": _kms,
     "sns.models": _sns,
     "sqs.models": mend_sqs.mend,
     "sts.models": _sts,

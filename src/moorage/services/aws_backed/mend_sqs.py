@@ -27,7 +27,7 @@ def _receive(backend: Any) -> None:
         messages: list[Any] = receive(self, queue_name, count, 0, *rest, **more)
         if not messages:
             moment.wait = float(wait_seconds_timeout)
-            moment.unchanged = len(queue._messages) == before
+            moment.changed = len(queue._messages) != before
         return messages
 
     backend.receive_message = receive_message

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
@@ -22,6 +23,8 @@ from moorage.services.aws_backed.moto_modules import moto_module
 from moorage.services.aws_backed.operations import MOTO_SERVICES, known_missing
 
 log = logging.getLogger("moorage.aws_backed")
+
+_BUCKET_HOST = re.compile(r"^(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])\.s3(?:[.-][a-z0-9-]+)*\.")
 
 Handler = Callable[..., Any]
 
@@ -152,13 +155,17 @@ def _environ(call: Call) -> dict[str, Any]:
     names = moto_module("core.request")
 
     path, _, query = call.path.partition("?")
+    headers = call.headers
+    if call.service == "s3":
+        path, headers = _path_style(path, headers)
+    raw = f"{path}?{query}" if query else path
     environ: dict[str, Any] = {
         "REQUEST_METHOD": call.method,
         "SCRIPT_NAME": "",
         "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
         "QUERY_STRING": query,
-        "RAW_URI": call.path,
-        "REQUEST_URI": call.path,
+        "RAW_URI": raw,
+        "REQUEST_URI": raw,
         "SERVER_NAME": "localhost",
         "SERVER_PORT": "4566",
         "SERVER_PROTOCOL": "HTTP/1.1",
@@ -172,7 +179,7 @@ def _environ(call: Call) -> dict[str, Any]:
         "CONTENT_LENGTH": str(len(call.body)),
     }
     preserved: dict[str, str] = {}
-    for name, value in call.headers:
+    for name, value in headers:
         key = names.environ_key_for_header(name)
         if key == "CONTENT_LENGTH":
             continue
@@ -187,6 +194,17 @@ def _environ(call: Call) -> dict[str, Any]:
     environ["HTTP_X_MOTO_ACCOUNT_ID"] = call.account
     environ[names.PRESERVED_HEADER_NAMES_ENVIRON_KEY] = preserved
     return environ
+
+
+def _path_style(path: str, headers: list[tuple[str, str]]) -> tuple[str, list[tuple[str, str]]]:
+    """The bucket of a virtual-host style request goes to where moto finds it whatever the host is called."""
+    host = next((value for name, value in headers if name.lower() == "host"), "")
+    found = _BUCKET_HOST.match(host.lower())
+    if found is not None:
+        path = f"/{found['bucket']}{path}"
+    port = host.rpartition(":")[2]
+    others = [(name, value) for name, value in headers if name.lower() != "host"]
+    return path, [*others, ("Host", f"localhost:{port}" if port.isdigit() else "localhost")]
 
 
 def _bytes(content: Any) -> bytes:

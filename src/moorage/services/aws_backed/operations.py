@@ -104,7 +104,6 @@ _READS = frozenset(
 _WRITES = frozenset(
     {
         ("iam", "GenerateCredentialReport"),
-        ("kms", "DescribeKey"),
         ("kms", "GetParametersForImport"),
         ("ssm", "GetCommandInvocation"),
         ("kinesis", "GetShardIterator"),

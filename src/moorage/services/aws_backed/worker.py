@@ -92,7 +92,8 @@ class Worker:
         if known is not None:
             return known
         answer = self._host.answer(request)
-        changed = request.mutates and not determinism.moment.unchanged
+        noted = determinism.moment.changed
+        changed = request.mutates if noted is None else noted
         if changed and belongs_in_journal(request.service, answer.status):
             self._journal.append(Entry(request, determinism.moment.made, answer.status))
         return answer
