@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -64,6 +65,11 @@ def test_json_that_somebody_encoded_before_passes_through() -> None:
 def test_special_floats_are_texts() -> None:
     answer = written({"taskSets": [{"scale": {"value": float("nan"), "unit": "PERCENT"}}]}, name="DescribeTaskSets")
     assert answer == {"taskSets": [{"scale": {"value": "NaN", "unit": "PERCENT"}}]}
+
+
+def test_decimals_are_numbers() -> None:
+    answer = written({"taskSets": [{"scale": {"value": Decimal("12.5")}}]}, name="DescribeTaskSets")
+    assert answer == {"taskSets": [{"scale": {"value": 12.5}}]}
 
 
 def test_blobs_are_base64() -> None:

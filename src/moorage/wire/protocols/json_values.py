@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -207,6 +208,8 @@ def _write_blob(value: Any) -> str:
 
 
 def _write_float(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        value = float(value)
     if value.__class__ is float:
         if value != value:
             return "NaN"
