@@ -1,8 +1,16 @@
+import logging
+
 import pytest
 
 from moorage.engine.simulated_container import SimulatedImage
 from moorage.simulation.loop import VirtualTimePolicy
 from moorage.simulation.world import World
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    """The worlds listen to the log themselves; a failing story says what is needed."""
+    monkeypatch.setattr(logging.getLogger("moorage"), "propagate", False)
 
 
 @pytest.fixture

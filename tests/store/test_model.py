@@ -73,8 +73,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "loop"):
-            self._flush()
-            self._settle()
+            for task, _ in self.waiting:
+                task.cancel()
+            self.loop.run_until_complete(asyncio.sleep(0))
             self.loop.close()
 
     def _settle(self) -> list[BaseException | None]:
@@ -109,7 +110,9 @@ class StoreMachine(RuleBasedStateMachine):
     def _flush(self) -> None:
         if self.log._flush is not None:
             self.log._flush.cancel()
-            self.log._write()
+            self.loop.call_soon(self.log._write)
+            self.loop.call_soon(self.loop.stop)
+            self.loop.run_forever()
 
     @rule()
     def becomes_durable(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from moorage.control.loop import LONGEST_RETRY
 from moorage.control.warm_pool import OWNER as POOL
@@ -20,11 +20,13 @@ from moorage.domain.target_group import target_key
 from moorage.domain.task import Task
 from moorage.engine.simulated import SimulatedEngine
 from moorage.engine.simulated_container import SimulatedContainer
-from moorage.store.api import Change, StoreApi, View
+from moorage.store.api import Change, StoreApi, Table
 from moorage.store.log_memory import MemoryLog
 from moorage.store.tables.ecs import SERVICES, TASK_DEFINITIONS, TASKS
 from moorage.store.tables.elbv2 import TARGET_HEALTH, TARGETS
 from moorage.store.tables.network import NETWORK_INTERFACES
+
+R = TypeVar("R")
 
 # Seconds that one pass of a controller may take, at most.
 ONE_PASS = 2.0
@@ -46,6 +48,7 @@ class Invariants:
         self._services: dict[str, Service] = {}
         self._tasks: dict[str, dict[str, Task]] = {}
         self._addresses: Counter[tuple[str, str, str, str]] = Counter()
+        self._targets: dict[tuple[str, str], Any] = {}
         engine.on_sigterm.append(self._on_sigterm)
 
     def watch(self, store: StoreApi, log: MemoryLog) -> None:
@@ -55,6 +58,8 @@ class Invariants:
         for task in store.find(TASKS, "live", True):
             self._tasks.setdefault(task.service_arn or "", {})[task.arn] = task
         self._addresses = Counter(_address(interface) for interface in store.all(NETWORK_INTERFACES))
+        self._targets = {(TARGETS.name, target.key): target for target in store.all(TARGETS)}
+        self._targets |= {(TARGET_HEALTH.name, health.key): health for health in store.all(TARGET_HEALTH)}
         store.watch(self._changed)
 
     def _watched(self) -> StoreApi:
@@ -66,22 +71,19 @@ class Invariants:
 
     # --- after every change ------------------------------------------------------------------------------------------
     def _changed(self, changes: Sequence[Change[Any]]) -> None:
-        """The store may be ahead of these changes: everything is judged by what the changes themselves say."""
-        started: set[str] = set()
-        stopped: dict[str, list[Task]] = {}
+        """The store may be ahead of these changes, and they may be those of several commits: everything is judged one by
+        one, by what the changes themselves have said so far."""
         for change in changes:
             if change.table is TASKS:
-                self._task_changed(change, started, stopped)
+                self._task_changed(change)
             elif change.table is SERVICES and change.after is not None:
                 self._services[change.key] = change.after
             elif change.table is NETWORK_INTERFACES:
                 self._interface_changed(change)
-        for arn in sorted(started):
-            self._not_over_maximum(arn)
-        for arn, tasks in stopped.items():
-            self._not_under_minimum(arn, tasks)
+            elif change.table is TARGETS or change.table is TARGET_HEALTH:
+                self._targets[change.table.name, change.key] = change.after
 
-    def _task_changed(self, change: Change[Task], started: set[str], stopped: dict[str, list[Task]]) -> None:
+    def _task_changed(self, change: Change[Task]) -> None:
         before, after = change.before, change.after
         known = self._tasks.setdefault((after or before).service_arn or "", {})  # type: ignore[union-attr]
         if after is None or after.last_status == "STOPPED":
@@ -92,7 +94,7 @@ class Invariants:
             return
         if before is None:
             if after.service_arn is not None:
-                started.add(after.service_arn)
+                self._not_over_maximum(after.service_arn)
             return
         if after.rank < before.rank:
             self.note(f"{after.id} went back from {before.last_status} to {after.last_status}")
@@ -104,7 +106,7 @@ class Invariants:
             asyncio.get_running_loop().call_later(ONE_PASS, self._has_left, self._watched(), after.arn)
         by_scheduler = after.stop_code == "ServiceSchedulerInitiated" and before.desired_status == "RUNNING"
         if by_scheduler and after.desired_status == "STOPPED" and after.service_arn is not None:
-            stopped.setdefault(after.service_arn, []).append(before)
+            self._not_under_minimum(after.service_arn, before)
 
     def _interface_changed(self, change: Change[NetworkInterface]) -> None:
         if change.before is not None:
@@ -126,25 +128,26 @@ class Invariants:
         if running > most:
             self.note(f"{service.name}: {running} tasks, at most {most} ({percent} % of {service.desired_count})")
 
-    def _not_under_minimum(self, arn: str, stopped: Sequence[Task]) -> None:
-        """Checked when the scheduler stops tasks that serve: those that are left must be minimumHealthyPercent, rounded
+    def _not_under_minimum(self, arn: str, stopped: Task) -> None:
+        """Checked when the scheduler stops a task that serves: those that are left must be minimumHealthyPercent, rounded
         up, of the desired count."""
         service = self._services.get(arn)
-        if service is None or service.status != "ACTIVE":
-            return
-        view = self._watched()
-        serving = [task for task in stopped if serves(view, task)]
-        if not serving:
+        if service is None or service.status != "ACTIVE" or not serves(self, stopped):
             return
         percent = service.deployment_configuration.minimum_healthy_percent
         least = -(-service.desired_count * percent // 100)
-        gone = {task.arn for task in stopped}
-        left = sum(1 for task in self._tasks.get(arn, {}).values() if task.arn not in gone and serves(view, task))
+        left = sum(1 for task in self._tasks.get(arn, {}).values() if serves(self, task))
         if left < least:
             self.note(
-                f"{service.name}: stopping {len(serving)} serving tasks leaves {left}, at least {least} must stay "
+                f"{service.name}: stopping the serving {stopped.id} leaves {left}, at least {least} must stay "
                 f"({percent} % of {service.desired_count})"
             )
+
+    def get(self, table: Table[R], key: str) -> R | None:
+        """Targets as the changes have told of them so far; what never changes, from the store."""
+        if table is TARGETS or table is TARGET_HEALTH:
+            return self._targets.get((table.name, key))
+        return self._watched().get(table, key)
 
     def _has_left(self, store: StoreApi, arn: str) -> None:
         """A task that should stop is registered nowhere one pass later, unless the disk or the process was away."""
@@ -219,7 +222,11 @@ class Invariants:
         return wrong
 
 
-def serves(view: View, task: Task) -> bool:
+class Readable(Protocol):
+    def get(self, table: Table[R], key: str) -> R | None: ...
+
+
+def serves(view: Readable, task: Task) -> bool:
     """Can users be served by this task, as far as anybody can know? It runs, its health checks pass, and the load
     balancers that it belongs to find it healthy."""
     if task.last_status != "RUNNING" or task.desired_status != "RUNNING":
@@ -242,7 +249,7 @@ def serves(view: View, task: Task) -> bool:
     return True
 
 
-def targets_of(view: View, task: Task) -> list[Any]:
+def targets_of(view: Readable, task: Task) -> list[Any]:
     """The task's targets that are registered or draining."""
     if task.interface is None or task.interface.ipv4 is None:
         return []

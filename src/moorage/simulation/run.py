@@ -63,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--calm", action="store_true", help="stories in which users must not notice anything")
     parser.add_argument("--tolerate", action="append", default=[], help="words of a known problem to look past")
     given = parser.parse_args(arguments)
-    logging.getLogger("moorage").setLevel(logging.CRITICAL if given.seed is None else logging.WARNING)
+    # The world listens to the log for unexpected errors; people need not, unless they look at one story.
+    logging.getLogger("moorage").propagate = given.seed is not None
     seeds = range(given.first, given.first + given.seeds) if given.seed is None else [given.seed]
     started, failed = time.perf_counter(), 0
     for seed in seeds:

@@ -159,6 +159,7 @@ class Store:
         self._pending: deque[_Pending] = deque()
         self._watchers: list[Watcher] = []
         self._closed = False
+        self._refusing = False
 
     @classmethod
     async def open(cls, durable_log: Log, tables: Sequence[Table[Any]], *, verify: bool = False) -> Store:
@@ -261,6 +262,9 @@ class Store:
         await asyncio.shield(answer)
 
     def _durable(self, count: int) -> None:
+        if self._refusing:
+            log.warning("the store can write again")
+            self._refusing = False
         done = [self._pending.popleft() for _ in range(count)]
         changes = [change for pending in done for change in pending.changes]
         if changes:
@@ -274,7 +278,9 @@ class Store:
                 pending.answer.set_result(None)
 
     def _refused(self, error: Exception) -> None:
-        log.error("the store could not write: %s", error)
+        if not self._refusing:  # said once: whoever cannot write tries again and again
+            log.error("the store cannot write, changes are refused until it can: %s", error)
+            self._refusing = True
         refused = list(self._pending)
         self._pending.clear()
         for pending in reversed(refused):
