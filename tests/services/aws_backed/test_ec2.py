@@ -220,8 +220,10 @@ def test_subnets_are_copied_when_first_used_and_followed_when_they_change(front:
     subnet = Subnet(SCOPE.account, SCOPE.region, subnet_id, vpc, "10.88.1.0/24", "us-east-1b")
     assert found == {subnet_id: subnet}
     assert front.store.get(SUBNETS, SUBNETS.key(subnet)) == subnet
+    put(front, SUBNETS, msgspec.structs.replace(subnet, host_cidr="10.200.0.0/24"))
     ec2.modify_subnet_attribute(SubnetId=subnet_id, MapPublicIpOnLaunch={"Value": True})
-    assert front.run(networks.subnets(SCOPE, [subnet_id]))[subnet_id].map_public_ip
+    changed = msgspec.structs.replace(subnet, host_cidr="10.200.0.0/24", map_public_ip=True)
+    assert front.run(networks.subnets(SCOPE, [subnet_id])) == {subnet_id: changed}
     ec2.delete_subnet(SubnetId=subnet_id)
     assert front.run(networks.subnets(SCOPE, [subnet_id])) == {}
     assert front.store.get(SUBNETS, SUBNETS.key(subnet)) is None

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from moorage.domain.errors import AwsError
 from moorage.domain.network import SecurityGroup, Subnet
 from moorage.domain.scope import Scope
 from moorage.services.aws_backed.forward import AwsBacked
-from moorage.store.api import StoreApi
+from moorage.store.api import StoreApi, Transaction
 from moorage.store.tables.network import SUBNETS
 
 
@@ -69,12 +71,14 @@ class MotoNetworks:
             else:
                 found[subnet_id] = subnet
         if missing:
-            answer = await self._remembered.ask(scope, "ec2", "DescribeSubnets", "subnet-id", missing)
-            fresh = [_subnet(scope, item) for item in (answer or {}).get("Subnets", ())]
+            fresh = await self._described(scope, missing)
             if fresh:
-                await self._store.update(lambda transaction: [transaction.put(SUBNETS, subnet) for subnet in fresh])
-            found.update((subnet.subnet_id, subnet) for subnet in fresh)
+                found.update(await self._store.update(lambda transaction: _copy_new(transaction, fresh)))
         return found
+
+    async def _described(self, scope: Scope, subnet_ids: Sequence[str]) -> list[Subnet]:
+        answer = await self._remembered.ask(scope, "ec2", "DescribeSubnets", "subnet-id", subnet_ids)
+        return [_subnet(scope, item) for item in (answer or {}).get("Subnets", ())]
 
     async def security_groups(self, scope: Scope, group_ids: Sequence[str]) -> dict[str, SecurityGroup]:
         if not group_ids:
@@ -96,9 +100,18 @@ class MotoNetworks:
     async def refresh_subnet(self, scope: Scope, subnet_id: str) -> None:
         """The copy of a subnet that was changed or deleted; a subnet that was never used has none."""
         key = subnet_key(scope, subnet_id)
-        if self._store.get(SUBNETS, key) is not None:
-            await self._store.update(lambda transaction: transaction.delete(SUBNETS, key))
-            await self.subnets(scope, [subnet_id])
+        if self._store.get(SUBNETS, key) is None:
+            return
+        described = await self._described(scope, [subnet_id])
+
+        def follow(transaction: Transaction) -> None:
+            known = transaction.get(SUBNETS, key)
+            if not described:
+                transaction.delete(SUBNETS, key)
+            elif known is not None:
+                transaction.put(SUBNETS, msgspec.structs.replace(described[0], host_cidr=known.host_cidr))
+
+        await self._store.update(follow)
 
 
 class MotoRoles:
@@ -116,6 +129,12 @@ class MotoRoles:
         owner = Scope(account, scope.region)
         answer = await self._remembered.ask(owner, "iam", "GetRole", "RoleName", (path.rpartition("/")[2],))
         return answer is not None and answer["Role"]["Arn"] == role_arn
+
+
+def _copy_new(transaction: Transaction, fresh: Sequence[Subnet]) -> dict[str, Subnet]:
+    """A copy that somebody else made meanwhile stays: it may know more (where its addresses come from on the host)."""
+    copies = (transaction.get(SUBNETS, SUBNETS.key(subnet)) or transaction.put(SUBNETS, subnet) for subnet in fresh)
+    return {subnet.subnet_id: subnet for subnet in copies}
 
 
 def _subnet(scope: Scope, item: Mapping[str, Any]) -> Subnet:
