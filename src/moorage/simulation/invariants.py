@@ -62,6 +62,10 @@ class Invariants:
         self._targets |= {(TARGET_HEALTH.name, health.key): health for health in store.all(TARGET_HEALTH)}
         store.watch(self._changed)
 
+    def unwatch(self) -> None:
+        """The control plane is gone: nothing is expected of it until it is back."""
+        self._store = self._log = None
+
     def _watched(self) -> StoreApi:
         assert self._store is not None, "no control plane was ever started"
         return self._store

@@ -109,6 +109,7 @@ class World:
     async def kill_control_plane(self) -> None:
         """`kill -9`: what is not durable is lost, nobody is answered, every loop is gone in the middle of its work."""
         process, self.process = self.process, None
+        self.invariants.unwatch()
         if process is not None:
             await process.kill()
 
