@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from moorage.domain.clock import Clock, Ids
@@ -15,6 +14,7 @@ from moorage.domain.errors import AwsError
 from moorage.services.base import Provider, RequestContext, operation
 from moorage.services.ecs import present, resolve
 from moorage.services.ecs.paging import page
+from moorage.services.ecs.shapes import convert
 from moorage.services.ecs.tags import to_mapping
 from moorage.store.api import StoreApi, Transaction
 from moorage.store.tables.ecs import CLUSTERS, SERVICES, TASKS
@@ -178,7 +178,9 @@ class ClusterOperations(Provider):
         ]
         return {"containerInstances": [], "failures": [{"arn": arn, "reason": "MISSING"} for arn in arns]}
 
-    async def _change(self, ctx: RequestContext, identifier: str, change: Callable[[Cluster], Cluster]) -> dict[str, Any]:
+    async def _change(
+        self, ctx: RequestContext, identifier: str, change: Callable[[Cluster], Cluster]
+    ) -> dict[str, Any]:
         def write(tx: Transaction) -> Cluster:
             return tx.put(CLUSTERS, change(resolve.cluster(tx, ctx.scope, identifier)))
 
@@ -188,7 +190,7 @@ class ClusterOperations(Provider):
 
 def strategy_items(items: Any, providers: tuple[str, ...]) -> tuple[StrategyItem, ...]:
     """A capacity provider strategy, checked against the providers of the cluster (ecs-services §2.2)."""
-    strategy = msgspec.convert(items or [], tuple[StrategyItem, ...])
+    strategy = convert(items or [], tuple[StrategyItem, ...])
     if any(item.capacity_provider not in providers for item in strategy):
         raise AwsError(
             "InvalidParameterException",

@@ -13,6 +13,7 @@ from moorage.domain.network import Subnet
 from moorage.domain.scope import Scope
 from moorage.domain.service import AwsvpcConfiguration
 from moorage.domain.task_definition import Document
+from moorage.services.ecs.shapes import convert
 from moorage.services.lookups import NetworkLookup
 from moorage.store.api import Transaction
 from moorage.store.tables.network import SUBNETS
@@ -47,7 +48,7 @@ async def check(
         return None
     if configuration is None:
         raise _refuse("Network Configuration must be provided when networkMode 'awsvpc' is specified.")
-    wanted = msgspec.convert(configuration, AwsvpcConfiguration)
+    wanted = convert(configuration, AwsvpcConfiguration)
     if not wanted.subnets:
         raise _refuse("subnets can not be empty.")
     if len(wanted.subnets) > MOST_SUBNETS:

@@ -40,7 +40,7 @@ def document_of(request: dict[str, Any]) -> Document:
 
 def _plain(text: str | None, unit: re.Pattern[str], factor: int, name: str) -> str | None:
     """ "1 vCPU" → "1024", "2GB" → "2048", "256" → "256"."""
-    if text is None or text.isdigit():
+    if text is None or re.fullmatch(r"[0-9]{1,9}", text):
         return text
     match = unit.fullmatch(text.strip())
     if match is None:

@@ -15,7 +15,7 @@ def page(
     items: Sequence[str], request: dict[str, Any], *, default: int = 100, most: int = 100
 ) -> tuple[list[str], str | None]:
     """`items` in the order of the answer. Raises InvalidParameterException for a token that is not ours."""
-    size = request.get("maxResults") or default
+    size = default if request.get("maxResults") is None else request["maxResults"]
     if not 1 <= size <= most:
         raise AwsError("InvalidParameterException", f"maxResults must be between 1 and {most}.")
     start = 0

@@ -14,7 +14,7 @@ from moorage.decide.ipam import private_dns_name
 from moorage.domain.cluster import Cluster, StrategyItem
 from moorage.domain.service import Deployment, Revision, Service, ServiceDeployment, ServiceEvent
 from moorage.domain.task import Container, Interface, Task
-from moorage.domain.task_definition import TaskDefinition
+from moorage.domain.task_definition import Document, TaskDefinition
 from moorage.services.ecs.tags import to_list
 from moorage.store.api import View
 from moorage.store.tables.ecs import (
@@ -107,7 +107,7 @@ def task(view: View, record: Task, *, tags: bool = False) -> Shape:
         "clusterArn": record.cluster_arn,
         "taskDefinitionArn": record.task_definition_arn,
         "attachments": [_attachment(record, record.interface)] if record.interface is not None else [],
-        "attributes": [{"name": "ecs.cpu-architecture", "value": "x86_64"}],
+        "attributes": [{"name": "ecs.cpu-architecture", "value": _architecture(document)}],
         "availabilityZone": record.availability_zone,
         "containers": [
             _container(record, c, document.container(c.name) if document is not None else None)
@@ -167,6 +167,11 @@ def cached_task(view: View, record: Task, *, tags: bool = False) -> msgspec.Raw:
     return raw
 
 
+def _architecture(document: Document | None) -> str:
+    asked = (document.runtime_platform or {}).get("cpuArchitecture") if document is not None else None
+    return "arm64" if asked == "ARM64" else "x86_64"
+
+
 def _attachment(record: Task, interface: Interface) -> Shape:
     details = [{"name": "subnetId", "value": interface.subnet_id}]
     if interface.ipv4 is not None:
@@ -184,6 +189,8 @@ def _attachment(record: Task, interface: Interface) -> Shape:
 
 def _container(record: Task, container: Container, definition: Any) -> Shape:
     interface = record.interface
+    overrides = (record.overrides or {}).get("containerOverrides") or ()
+    override: Shape = next((o for o in overrides if o.get("name") == container.name), {})
     shape: Shape = {
         "containerArn": container.id,
         "taskArn": record.arn,
@@ -192,14 +199,17 @@ def _container(record: Task, container: Container, definition: Any) -> Shape:
         "lastStatus": container.last_status,
         "networkInterfaces": [],
         "healthStatus": container.health if definition is not None and definition.health_check else "UNKNOWN",
-        "cpu": str(definition.cpu or 0) if definition is not None else "0",
+        "cpu": str(override.get("cpu") or (definition.cpu if definition is not None else None) or 0),
     }
     if interface is not None and interface.ipv4 is not None:
         shape["networkInterfaces"] = [{"attachmentId": interface.attachment_id, "privateIpv4Address": interface.ipv4}]
-    if definition is not None and definition.memory is not None:
-        shape["memory"] = str(definition.memory)
-    if definition is not None and definition.memory_reservation is not None:
-        shape["memoryReservation"] = str(definition.memory_reservation)
+    for name, defined in (
+        ("memory", definition.memory if definition is not None else None),
+        ("memoryReservation", definition.memory_reservation if definition is not None else None),
+    ):
+        value = defined if override.get(name) is None else override[name]
+        if value is not None:
+            shape[name] = str(value)
     if record.enable_execute_command:
         running = container.known == "RUNNING"
         shape["managedAgents"] = [

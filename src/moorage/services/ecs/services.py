@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -25,16 +26,20 @@ from moorage.domain.task_definition import TaskDefinition
 from moorage.services.base import Provider, RequestContext, operation
 from moorage.services.ecs import compute, networking, present, resolve
 from moorage.services.ecs.paging import page
+from moorage.services.ecs.shapes import convert
 from moorage.services.ecs.tags import to_mapping
+from moorage.services.ecs.unsupported import refuse_unsupported
 from moorage.services.ecs.validate_service import (
     check_load_balancers,
+    check_members,
+    check_role,
     check_unsupported,
     deployment_configuration,
     refuse,
 )
 from moorage.services.lookups import NetworkLookup
 from moorage.store.api import StoreApi, Transaction
-from moorage.store.tables.ecs import REVISIONS, SERVICE_DEPLOYMENTS, SERVICES
+from moorage.store.tables.ecs import REVISIONS, SERVICE_DEPLOYMENTS, SERVICE_EVENTS, SERVICES
 
 _NAME = re.compile(r"[a-zA-Z0-9\-_]{1,255}")
 
@@ -52,6 +57,7 @@ class ServiceOperations(Provider):
             raise refuse(rf"ServiceName must match ^[a-zA-Z0-9\-_]{{1,255}}$, but was {name}")
         cluster = resolve.cluster(self._store, ctx.scope, request.get("cluster"))
         check_unsupported(request)
+        check_members(request)
         desired = _desired_count(request.get("desiredCount"))
         configuration = deployment_configuration(DeploymentConfiguration(), request.get("deploymentConfiguration"))
         if not request.get("taskDefinition"):
@@ -61,7 +67,9 @@ class ServiceOperations(Provider):
         network = await networking.check(
             self._networks, ctx.scope, definition.document, chosen.launches_on, request.get("networkConfiguration")
         )
-        load_balancers = msgspec.convert(request.get("loadBalancers") or [], tuple[LoadBalancerRef, ...])
+        check_role(request, definition.document)
+        refuse_unsupported(definition.document)
+        load_balancers = convert(request.get("loadBalancers") or [], tuple[LoadBalancerRef, ...])
         check_load_balancers(self._store, ctx.scope, definition.document, load_balancers)
         now = self._clock.now()
         arn = ctx.scope.arn("ecs", f"service/{cluster.name}/{name}")
@@ -120,6 +128,8 @@ class ServiceOperations(Provider):
                 network.remember(tx)
             # A new service of an old name tells its own story: numbering goes on, so that no event id comes twice.
             count = existing.event_count if existing is not None else 0
+            for event in tx.find(SERVICE_EVENTS, "service", arn):
+                tx.delete(SERVICE_EVENTS, event.id)
             return self._deploy(tx, replace(service, event_count=count), revision, now)
 
         created = await self._store.update(write)
@@ -181,44 +191,52 @@ class ServiceOperations(Provider):
     @operation("UpdateService")
     async def update_service(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
         cluster = resolve.cluster(self._store, ctx.scope, request.get("cluster"))
-        service, revision = self._current(ctx, cluster, request["service"])
         check_unsupported(request)
-        desired = _desired_count(request["desiredCount"]) if request.get("desiredCount") is not None else None
-        configuration = deployment_configuration(
-            service.deployment_configuration, request.get("deploymentConfiguration")
-        )
-        wanted, network = await self._wanted_revision(ctx, cluster, revision, request)
-        now = self._clock.now()
-        force = bool(request.get("forceNewDeployment"))
-
-        def write(tx: Transaction) -> Service:
-            current = tx.get(SERVICES, service.arn)
-            if current is None or current.status != "ACTIVE":
-                raise AwsError("ServiceNotActiveException", "Service was not ACTIVE.")
-            changed = replace(
-                current,
-                desired_count=current.desired_count if desired is None else desired,
-                deployment_configuration=configuration,
-                **_plain_changes(request),
-            )
-            if changed.desired_count != current.desired_count:
-                changed = replace(changed, steady_since=None)
-            newest = tx.get(REVISIONS, current.revision_arn)
-            assert newest is not None
-            check_load_balancers(
-                tx,
-                ctx.scope,
-                self._service_definition(ctx, wanted.task_definition_arn, quiet=True).document,
-                wanted.load_balancers,
-            )
-            if network is not None:
-                network.remember(tx)
-            if force or not _same(newest, wanted):
-                return self._deploy(tx, changed, wanted, now)
-            return tx.put(SERVICES, changed)
-
-        updated = await self._store.update(write)
+        check_members(request)
+        updated = None
+        while updated is None:
+            revision = self._current(ctx, cluster, request["service"])
+            wanted, network = await self._wanted_revision(ctx, cluster, revision, request)
+            write = partial(self._update, ctx=ctx, request=request, before=revision, wanted=wanted, network=network)
+            updated = await self._store.update(write)
         return {"service": present.service(self._store, updated, tags=True)}
+
+    def _update(
+        self,
+        tx: Transaction,
+        *,
+        ctx: RequestContext,
+        request: dict[str, Any],
+        before: Revision,
+        wanted: Revision,
+        network: networking.CheckedNetwork | None,
+    ) -> Service | None:
+        """None when another update or a rollback came in between: `wanted` was made from a revision of the past."""
+        current = tx.get(SERVICES, before.service_arn)
+        if current is None or current.status != "ACTIVE":
+            raise AwsError("ServiceNotActiveException", "Service was not ACTIVE.")
+        if current.revision_arn != before.arn:
+            return None
+        desired = request.get("desiredCount")
+        changed = replace(
+            current,
+            desired_count=current.desired_count if desired is None else _desired_count(desired),
+            deployment_configuration=deployment_configuration(
+                current.deployment_configuration, request.get("deploymentConfiguration")
+            ),
+            **_plain_changes(request),
+        )
+        if changed.desired_count != current.desired_count:
+            changed = replace(changed, steady_since=None)
+        attached = request.get("loadBalancers") is not None
+        if attached or wanted.task_definition_arn != before.task_definition_arn:
+            definition = self._service_definition(ctx, wanted.task_definition_arn, quiet=True)
+            check_load_balancers(tx, ctx.scope, definition.document, wanted.load_balancers, attached=attached)
+        if network is not None:
+            network.remember(tx)
+        if request.get("forceNewDeployment") or wanted != before:
+            return self._deploy(tx, changed, wanted, self._clock.now())
+        return tx.put(SERVICES, changed)
 
     async def _wanted_revision(
         self, ctx: RequestContext, cluster: Cluster, revision: Revision, request: dict[str, Any]
@@ -227,6 +245,11 @@ class ServiceOperations(Provider):
         identifier = request.get("taskDefinition")
         definition = self._service_definition(ctx, identifier or revision.task_definition_arn, quiet=identifier is None)
         changed = replace(revision, task_definition_arn=definition.arn)
+        if identifier is not None:
+            refuse_unsupported(definition.document)
+        if request.get("capacityProviderStrategy") == [] and changed.strategy:
+            # An empty list leads back to the launch type; our capacity providers are Fargate's.
+            changed = replace(changed, launch_type="FARGATE", strategy=())
         if request.get("capacityProviderStrategy") or request.get("platformVersion"):
             asked = {"platformVersion": request.get("platformVersion") or revision.platform_version}
             if request.get("capacityProviderStrategy"):
@@ -256,9 +279,7 @@ class ServiceOperations(Provider):
         elif definition.document.network_mode != "awsvpc" and changed.network is not None:
             raise refuse("Network Configuration is not valid for the given networkMode of this task definition.")
         if request.get("loadBalancers") is not None:
-            changed = replace(
-                changed, load_balancers=msgspec.convert(request["loadBalancers"], tuple[LoadBalancerRef, ...])
-            )
+            changed = replace(changed, load_balancers=convert(request["loadBalancers"], tuple[LoadBalancerRef, ...]))
         if request.get("serviceRegistries") is not None:
             changed = replace(changed, service_registries=tuple(request["serviceRegistries"]))
         return changed, network
@@ -286,6 +307,9 @@ class ServiceOperations(Provider):
         cluster = resolve.cluster(self._store, ctx.scope, request.get("cluster"))
         launch_type, scheduling = request.get("launchType"), request.get("schedulingStrategy")
         arns = []
+        if request.get("resourceManagementType") == "ECS":
+            # Services that ECS itself manages (Express Mode): there are none.
+            return {"serviceArns": [], "nextToken": None}
         for status in ("ACTIVE", "DRAINING"):
             for service in self._store.find(SERVICES, "cluster", (cluster.arn, status)):
                 revision = self._store.get(REVISIONS, service.revision_arn)
@@ -310,12 +334,14 @@ class ServiceOperations(Provider):
                 return service
             if service.desired_count > 0 and not force:
                 raise refuse("The service cannot be stopped while it is scaled above 0.")
+            if len(service.deployments) > 1 and not force:
+                raise refuse("The service cannot be stopped while deployments are active.")
             return tx.put(SERVICES, replace(service, status="DRAINING", desired_count=0, steady_since=None))
 
         deleted = await self._store.update(write)
         return {"service": present.service(self._store, deleted)}
 
-    def _current(self, ctx: RequestContext, cluster: Cluster, identifier: str) -> tuple[Service, Revision]:
+    def _current(self, ctx: RequestContext, cluster: Cluster, identifier: str) -> Revision:
         service = resolve.service(self._store, ctx.scope, cluster, identifier)
         if service is None:
             raise AwsError("ServiceNotFoundException", "Service not found.")
@@ -323,7 +349,7 @@ class ServiceOperations(Provider):
             raise AwsError("ServiceNotActiveException", "Service was not ACTIVE.")
         revision = self._store.get(REVISIONS, service.revision_arn)
         assert revision is not None, "a service keeps the revision it was made of"
-        return service, revision
+        return revision
 
     def _service_definition(self, ctx: RequestContext, identifier: str, *, quiet: bool = False) -> TaskDefinition:
         """`quiet`: the service has it already, so an INACTIVE revision is fine."""
@@ -333,13 +359,6 @@ class ServiceOperations(Provider):
         if definition.status != "ACTIVE" and not quiet:
             raise AwsError("ClientException", "TaskDefinition is inactive")
         return definition
-
-
-def _same(a: Revision, b: Revision) -> bool:
-    """Do two revisions ask for the same tasks?"""
-    return replace(a, arn="", number="", created_at=0, images={}) == replace(
-        b, arn="", number="", created_at=0, images={}
-    )
 
 
 def _plain_changes(request: dict[str, Any]) -> dict[str, Any]:

@@ -80,7 +80,7 @@ class TaskDefinitionOperations(Provider):
         _, separator, revision = identifier.rsplit("/", 1)[-1].rpartition(":")
         if not separator:
             raise AwsError("ClientException", "Revision is missing.")
-        if not revision.isdigit():
+        if not re.fullmatch(r"[0-9]+", revision):
             raise AwsError("InvalidParameterException", f"Invalid revision number. Number: {revision}")
 
         def write(tx: Transaction) -> TaskDefinition:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from typing import Any
 
@@ -21,6 +22,7 @@ from moorage.services.ecs import compute, fargate, networking, present, resolve
 from moorage.services.ecs.idempotency import Idempotency
 from moorage.services.ecs.paging import page
 from moorage.services.ecs.tags import to_mapping
+from moorage.services.ecs.unsupported import refuse_unsupported
 from moorage.services.lookups import NetworkLookup
 from moorage.store.api import StoreApi, Transaction
 from moorage.store.tables.ecs import TASKS
@@ -28,6 +30,7 @@ from moorage.store.tables.ecs import TASKS
 MOST_AT_ONCE = 10
 OVERRIDES_LIMIT = 8192
 PROTECTION_MINUTES = 120
+_STARTED_BY = re.compile(r"[A-Za-z0-9\-_/]{1,128}")
 
 
 def _refuse(message: str) -> AwsError:
@@ -51,11 +54,16 @@ class TaskOperations(Provider):
         chosen = compute.resolve(cluster, definition, request)
         overrides = request.get("overrides") or None
         check_overrides(definition.document, overrides, chosen.launches_on)
+        if request.get("volumeConfigurations"):
+            raise _refuse("Moorage does not support volumes configured at launch yet.")
+        if request.get("startedBy") and not _STARTED_BY.fullmatch(request["startedBy"]):
+            raise _refuse("startedBy must match ^[a-zA-Z0-9\\-_/]{1,128}$.")
         if request.get("propagateTags") == "SERVICE":
             raise _refuse("propagateTags SERVICE is not supported when running a task that is not part of a service.")
         tags = to_mapping(request.get("tags"))
         if chosen.launches_on == "EC2":
             raise _refuse("No Container Instances were found in your cluster.")
+        refuse_unsupported(definition.document, overrides)
         network = await networking.check(
             self._networks, ctx.scope, definition.document, chosen.launches_on, request.get("networkConfiguration")
         )
@@ -170,6 +178,8 @@ class TaskOperations(Provider):
                     stopped_reason=sentences.clipped(reason),
                     stopping_at=self._clock.now(),
                     version=task.version + 1,
+                    # A task that is stopped loses its tags (ecs-tasks §2).
+                    tags={},
                 ),
             )
 
@@ -303,10 +313,14 @@ def check_overrides(document: Document, overrides: dict[str, Any] | None, launch
     cpu, memory = overrides.get("cpu") or document.cpu, overrides.get("memory") or document.memory
     changed = overrides.get("cpu") or overrides.get("memory")
     if changed and launches_on == "FARGATE":
-        legal = str(cpu).isdigit() and str(memory).isdigit() and fargate.is_offered(int(str(cpu)), int(str(memory)))
+        legal = _is_number(cpu) and _is_number(memory) and fargate.is_offered(int(str(cpu)), int(str(memory)))
         if not legal:
             raise AwsError(
                 "ClientException",
                 f"No Fargate configuration exists for given values: {cpu} CPU, {memory} memory. See the Amazon ECS "
                 "documentation for the valid values.",
             )
+
+
+def _is_number(text: Any) -> bool:
+    return re.fullmatch(r"[0-9]{1,9}", str(text)) is not None

@@ -16,6 +16,18 @@ from moorage.store.elbv2_queries import load_balancers_of
 from moorage.store.tables.elbv2 import TARGET_GROUPS
 
 MOST_TARGET_GROUPS = 5
+MOST_STRATEGIES = 5
+MOST_CONSTRAINTS = 10
+_LONGEST_GRACE = 2_147_483_647
+
+
+_CONFIGURATION = (
+    ("lifecycleHooks", "deployment lifecycle hooks"),
+    ("bakeTimeInMinutes", "a bake time"),
+    ("linearConfiguration", "linear deployments"),
+    ("canaryConfiguration", "canary deployments"),
+    ("earlySuccessCriteria", "early success criteria"),
+)
 
 
 def refuse(message: str) -> AwsError:
@@ -25,7 +37,8 @@ def refuse(message: str) -> AwsError:
 def check_unsupported(request: dict[str, Any]) -> None:
     """What Moorage does not do yet is refused by name, never accepted and ignored."""
     controller = (request.get("deploymentController") or {}).get("type") or "ECS"
-    strategy = (request.get("deploymentConfiguration") or {}).get("strategy") or "ROLLING"
+    configuration = request.get("deploymentConfiguration") or {}
+    strategy = configuration.get("strategy") or "ROLLING"
     scheduling = request.get("schedulingStrategy") or "REPLICA"
     if scheduling == "DAEMON":
         if request.get("desiredCount") is not None:
@@ -38,15 +51,46 @@ def check_unsupported(request: dict[str, Any]) -> None:
         (request.get("serviceRegistries"), "service registries (Cloud Map)"),
         (request.get("volumeConfigurations"), "volumes configured at launch"),
         (request.get("vpcLatticeConfigurations"), "VPC Lattice"),
-        (((request.get("deploymentConfiguration") or {}).get("alarms") or {}).get("enable"), "deployment alarms"),
-        ((request.get("deploymentConfiguration") or {}).get("lifecycleHooks"), "deployment lifecycle hooks"),
+        ((configuration.get("alarms") or {}).get("enable"), "deployment alarms"),
+        *((configuration.get(member), what) for member, what in _CONFIGURATION),
+        (request.get("gatewayConnectors"), "gateway connectors"),
+        (request.get("monitoring"), "monitoring configurations of services"),
     ):
         if given:
             raise refuse(f"Moorage does not support {what} yet.")
     if request.get("availabilityZoneRebalancing") == "ENABLED":
-        percent = (request.get("deploymentConfiguration") or {}).get("maximumPercent")
+        percent = configuration.get("maximumPercent")
         if percent is not None and percent <= 100:
             raise refuse("Availability Zone Rebalancing requires a maximumPercent greater than 100.")
+
+
+def check_members(request: dict[str, Any]) -> None:
+    """Numbers and placement members that need no look at anything else (§2.1, §2.2)."""
+    grace = request.get("healthCheckGracePeriodSeconds")
+    if grace is not None and not 0 <= grace <= _LONGEST_GRACE:
+        raise refuse(f"healthCheckGracePeriodSeconds must be between 0 and {_LONGEST_GRACE}.")
+    strategies = request.get("placementStrategy") or ()
+    if len(strategies) > MOST_STRATEGIES:
+        raise refuse(f"Maximum number of strategies is {MOST_STRATEGIES}")
+    for strategy in strategies:
+        field = strategy.get("field")
+        if strategy.get("type") == "binpack" and str(field).lower() not in ("cpu", "memory"):
+            raise refuse(f"binpack field '{field}' is invalid")
+    constraints = request.get("placementConstraints") or ()
+    if len(constraints) > MOST_CONSTRAINTS:
+        raise refuse(f"Maximum number of constraints is {MOST_CONSTRAINTS}")
+    for constraint in constraints:
+        if constraint.get("type") == "distinctInstance" and constraint.get("expression"):
+            raise refuse("distinctInstance expression should not be specified.")
+
+
+def check_role(request: dict[str, Any], document: Document) -> None:
+    """`role` belongs to services that are behind a load balancer without networking of their own (§2.3)."""
+    if request.get("role") and (document.network_mode == "awsvpc" or not request.get("loadBalancers")):
+        raise refuse(
+            "You cannot specify an IAM role for services that require a service linked role. Leave role out: the "
+            "service linked role for ECS is used."
+        )
 
 
 def deployment_configuration(current: DeploymentConfiguration, given: dict[str, Any] | None) -> DeploymentConfiguration:
@@ -80,9 +124,10 @@ def deployment_configuration(current: DeploymentConfiguration, given: dict[str, 
 
 
 def check_load_balancers(
-    view: View, scope: Scope, document: Document, load_balancers: tuple[LoadBalancerRef, ...]
+    view: View, scope: Scope, document: Document, load_balancers: tuple[LoadBalancerRef, ...], *, attached: bool = True
 ) -> None:
-    """Every reference names a container port of the task definition and a target group in use (§2.3)."""
+    """Every reference names a container port of the task definition and a target group in use (§2.3). Not `attached`:
+    the references were checked when they were given; what became of their target groups since is not looked at."""
     if len(load_balancers) > MOST_TARGET_GROUPS:
         raise refuse(f"load balancers can have at most {MOST_TARGET_GROUPS} items.")
     for ref in load_balancers:
@@ -101,6 +146,8 @@ def check_load_balancers(
             raise refuse(
                 f"The container {ref.container_name} did not have a container port {ref.container_port} defined."
             )
+        if not attached:
+            continue
         group = view.get(TARGET_GROUPS, ref.target_group_arn)
         if group is None or (group.account, group.region) != (scope.account, scope.region):
             raise refuse(f"The specified target group does not exist: {ref.target_group_arn}")

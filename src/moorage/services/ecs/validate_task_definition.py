@@ -155,7 +155,8 @@ def _mappings(d: Document) -> Iterator[tuple[ContainerDefinition, PortMapping]]:
 
 def _range_is_valid(text: str) -> bool:
     first, separator, last = text.partition("-")
-    return bool(separator) and first.isdigit() and last.isdigit() and 1 <= int(first) <= int(last) <= 65535
+    digits = re.fullmatch(r"[0-9]{1,5}-[0-9]{1,5}", text) is not None
+    return digits and bool(separator) and 1 <= int(first) <= int(last) <= 65535
 
 
 def _dependencies(d: Document) -> str | None:
