@@ -17,11 +17,13 @@ from .toys import Recorder, ToyEcs, running
 class Elsewhere:
     def __init__(self) -> None:
         self.seen: list[tuple[Any, ...]] = []
+        self.contexts: list[RequestContext] = []
         self.refusal: AwsError | None = None
 
     async def __call__(
         self, service: str, context: RequestContext, method: str, path: str, headers: Mapping[str, str], body: bytes
     ) -> tuple[int, Mapping[str, str], bytes]:
+        self.contexts.append(context)
         self.seen.append((service, context.account, context.region, method, path, headers.get("Host", ""), body))
         if self.refusal is not None:
             raise self.refusal
@@ -58,7 +60,9 @@ async def test_our_own_service_is_not_handed_on_unless_it_is_mixed() -> None:
         headers = {"Content-Type": "application/x-amz-json-1.1", **signed("logs")}
         await http.send(headers={**headers, "X-Amz-Target": "Logs_20140328.PutRetentionPolicy"}, data=b"{}")
         await http.send(headers={**headers, "X-Amz-Target": "Logs_20140328.DescribeLogGroups"}, data=b"{}")
-        assert [seen[0] for seen in elsewhere.seen] == ["logs"]
+        assert [
+            (seen[0], context.operation) for seen, context in zip(elsewhere.seen, elsewhere.contexts, strict=True)
+        ] == [("logs", "PutRetentionPolicy")]
 
 
 async def test_only_the_services_that_it_serves() -> None:

@@ -17,11 +17,10 @@ from moorage.gateway import fallback
 from moorage.gateway.credentials import account_of, read_credentials
 from moorage.gateway.exchange import Exchange
 from moorage.gateway.routing import route
-from moorage.services.base import RequestContext
 from moorage.wire import model
 from moorage.wire.errors import unknown_operation
 from moorage.wire.messages import WireResponse
-from moorage.wire.protocols import guess_protocol, protocol_of
+from moorage.wire.protocols import guess_protocol, named_operation, protocol_of
 from moorage.wire.validate import validate as check
 
 if TYPE_CHECKING:
@@ -62,8 +61,10 @@ def find_operation(gateway: Gateway, exchange: Exchange) -> Awaitable[None] | No
     """Our own handler if there is one; else the service is served elsewhere, or by nobody."""
     name = exchange.service_name
     handlers = gateway.handlers.get(name)
-    if handlers is None and gateway.forwards(name):
-        return fallback.forward(gateway, exchange)
+    if gateway.forwards(name):
+        exchange.operation_name = named_operation(exchange.request)  # without a model: what is handed on needs none
+        if handlers is None or (exchange.operation_name and exchange.operation_name not in handlers):
+            return fallback.forward(gateway, exchange)
     service = exchange.service = model.service(name)
     protocol = exchange.protocol = protocol_of(service, exchange.request)
     operation_name = exchange.operation_name = protocol.operation_name(service, exchange.request)
@@ -92,7 +93,7 @@ def validate(_gateway: Gateway, exchange: Exchange) -> None:
 
 async def dispatch(_gateway: Gateway, exchange: Exchange) -> None:
     assert exchange.handler is not None
-    exchange.result = await exchange.handler(context_of(exchange), exchange.params) or {}
+    exchange.result = await exchange.handler(exchange.context(), exchange.params) or {}
 
 
 def serialise(_gateway: Gateway, exchange: Exchange) -> None:
@@ -131,19 +132,6 @@ async def answer(gateway: Gateway, exchange: Exchange) -> WireResponse:
         log.exception("%s:%s failed (request %s)", exchange.service_name, exchange.operation_name, exchange.request_id)
         return refuse(exchange, _bug(exchange))
     raise AssertionError("the last step always answers")
-
-
-def context_of(exchange: Exchange) -> RequestContext:
-    return RequestContext(
-        account=exchange.account,
-        region=exchange.region,
-        service=exchange.service_name,
-        operation=exchange.operation_name,
-        request_id=exchange.request_id,
-        access_key_id=exchange.credentials.access_key_id,
-        principal_arn=exchange.principal_arn,
-        source_ip=exchange.source_ip,
-    )
 
 
 def refuse(exchange: Exchange, error: AwsError) -> WireResponse:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from moorage.domain.errors import AwsError
 from moorage.gateway.credentials import ANONYMOUS, Credentials
 from moorage.services.base import Handler, RequestContext
 from moorage.wire.messages import Params, WireRequest, WireResponse
@@ -22,7 +21,7 @@ class Exchange:
     """Filled from left to right by the steps; `response` set early ends the chain."""
 
     __slots__ = (
-        "account", "context", "credentials", "handler", "operation", "operation_name", "params", "principal_arn",
+        "account", "credentials", "handler", "operation", "operation_name", "params", "principal_arn",
         "protocol", "region", "request", "request_id", "response", "result", "service", "service_name", "source_ip",
     )  # fmt: skip
 
@@ -38,10 +37,19 @@ class Exchange:
         self.protocol: WireProtocol | None = None
         self.operation: Operation | None = None
         self.handler: Handler | None = None
-        self.context: RequestContext | None = None
         self.params: Params = {}
         self.result: Mapping[str, Any] = {}
         self.response: WireResponse | None = None
 
-
-__all__ = ["AwsError", "Exchange", "Forward"]
+    def context(self) -> RequestContext:
+        """Who calls what, where, as handlers get it."""
+        return RequestContext(
+            account=self.account,
+            region=self.region,
+            service=self.service_name,
+            operation=self.operation_name,
+            request_id=self.request_id,
+            access_key_id=self.credentials.access_key_id,
+            principal_arn=self.principal_arn,
+            source_ip=self.source_ip,
+        )

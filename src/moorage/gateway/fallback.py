@@ -22,13 +22,11 @@ HOP_BY_HOP = frozenset({"connection", "keep-alive", "date", "server", "transfer-
 
 async def forward(gateway: Gateway, exchange: Exchange) -> None:
     """Asks the fallback and answers what it answers."""
-    from moorage.gateway.chain import context_of
-
     request = path_style(exchange.request) if exchange.service_name == "s3" else exchange.request
     assert gateway.fallback is not None
     status, headers, body = await gateway.fallback(
         exchange.service_name,
-        context_of(exchange),
+        exchange.context(),
         request.method,
         request.path_and_query,
         request.headers,

@@ -26,7 +26,6 @@ from moorage.services.base import Handler, Provider
 from moorage.settings import Settings
 from moorage.wire import model
 from moorage.wire.messages import WireRequest, WireResponse
-from moorage.wire.protocols.base import REQUEST_ID
 
 log = logging.getLogger(__name__)
 
@@ -262,6 +261,3 @@ async def _stream(request: web.BaseRequest, answer: WireResponse) -> web.StreamR
         if close is not None:
             await close()
     return response
-
-
-__all__ = ["REQUEST_ID", "Gateway"]

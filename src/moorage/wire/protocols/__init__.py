@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import msgspec
@@ -11,6 +12,7 @@ from moorage.wire.messages import WireRequest, WireResponse
 from moorage.wire.model import Service
 from moorage.wire.protocols.base import REQUEST_ID, WireProtocol
 from moorage.wire.protocols.cbor import CborProtocol
+from moorage.wire.protocols.form_values import form_items
 from moorage.wire.protocols.json_rpc import JsonProtocol
 from moorage.wire.protocols.query import Ec2Protocol, QueryProtocol
 from moorage.wire.protocols.rest import RestJsonProtocol, RestXmlProtocol
@@ -53,6 +55,19 @@ def protocol_of(service: Service, request: WireRequest) -> WireProtocol:
 def speaks_form(request: WireRequest) -> bool:
     """Whether the request is in query form, whatever its service prefers: old SQS and CloudWatch clients."""
     return "x-www-form-urlencoded" in request.headers.get("Content-Type", "") or "Action=" in request.query
+
+
+def named_operation(request: WireRequest) -> str:
+    """The operation as far as the request itself names it (JSON, CBOR, query); "" when only a model can tell (REST)."""
+    target = request.headers.get("X-Amz-Target")
+    if target:
+        return target.rpartition(".")[2]
+    if "smithy-protocol" in request.headers:
+        return request.path.rpartition("/operation/")[2]
+    if speaks_form(request):
+        with contextlib.suppress(AwsError):
+            return next((value for key, value in form_items(request) if key == "Action"), "")
+    return ""
 
 
 def default_protocol(service: Service) -> WireProtocol:
