@@ -14,6 +14,7 @@ from typing import Any
 from moorage.control.addresses import Addresses
 from moorage.control.loop import Loop, Pass
 from moorage.control.ports import ContainerLogs, ImageSource, SecretSource
+from moorage.control.starts_first import StartsFirst
 from moorage.control.task_steps import StepFailed, TaskSteps
 from moorage.control.task_writes import enter, fail, update_task
 from moorage.control.warm_pool import OWNER, WarmPool
@@ -50,8 +51,9 @@ class TaskController:
         self._store = store
         self._clock = clock
         self._addresses = Addresses(store, ids)
-        self._pool = WarmPool(engine, self._addresses)
-        self.steps = TaskSteps(store, clock, ids, engine, images, self._addresses, self._pool, logs, secrets)
+        starts = StartsFirst()
+        self._pool = WarmPool(engine, self._addresses, starts)
+        self.steps = TaskSteps(store, clock, ids, engine, images, self._addresses, self._pool, starts, logs, secrets)
         self.loop = Loop("task", self._reconcile, workers=64)
         self._under_way: dict[str, dict[Step, asyncio.Task[None]]] = {}
         self._failures: dict[tuple[str, Step], int] = {}
@@ -63,12 +65,15 @@ class TaskController:
     def start(self) -> None:
         self._end_watch = self._store.watch(self._changed)
         leftover = [i for i in self._store.all(NETWORK_INTERFACES) if i.owner_arn == OWNER]
-        self._clearing = asyncio.get_running_loop().create_task(self._pool.clear(leftover), name="warm pool")
-        subnets = set()
-        for task in self._store.find(TASKS, "live", True):
+        living = self._store.find(TASKS, "live", True)
+        unclaimed = [t.interface.ipv4 for t in living if t.interface and t.interface.ipv4 and t.sandbox_id is None]
+        self._clearing = asyncio.get_running_loop().create_task(self._pool.clear(leftover, unclaimed), name="warm pool")
+        # In order, not as a set: the same records must make the same world.
+        subnets: dict[str, None] = {}
+        for task in living:
             self._remember_address(task)
             if task.interface is not None:
-                subnets.add(f"{task.account}/{task.region}/{task.interface.subnet_id}")
+                subnets[f"{task.account}/{task.region}/{task.interface.subnet_id}"] = None
             self.loop.wake(task.arn)
         for key in subnets:
             subnet = self._store.get(SUBNETS, key)

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from moorage.control.addresses import Addresses
 from moorage.control.container_spec import container_log, container_spec, network_of, sandbox_spec
 from moorage.control.ports import ContainerLogs, ImageSource, SecretSource
+from moorage.control.starts_first import StartsFirst
 from moorage.control.task_writes import (
     container_started,
     container_stopped,
@@ -32,7 +33,7 @@ from moorage.domain.network import NetworkInterface, Subnet
 from moorage.domain.scope import Scope
 from moorage.domain.task import StopCode, Task
 from moorage.domain.task_definition import ContainerDefinition, Document
-from moorage.engine.driver import Engine, EngineError, Sandbox
+from moorage.engine.driver import LABEL_TASK, Engine, EngineError, Sandbox
 from moorage.store.api import StoreApi, Transaction
 from moorage.store.tables.ecs import TASK_DEFINITIONS, TASKS
 from moorage.store.tables.network import NETWORK_INTERFACES, SUBNETS
@@ -49,6 +50,8 @@ class StepFailed(Exception):
 
 # How long an exit may go unreported after `stop` returned: 40 × 50 ms.
 EVENT_PATIENCE, EVENT_INTERVAL = 40, 0.05
+# Seconds for which the remains of a task stand back behind tasks that start; the first bridges the gap between two steps.
+RELEASE_REST, RELEASE_LONGEST_REST = 0.1, 3.0
 
 
 class TaskSteps:
@@ -63,6 +66,7 @@ class TaskSteps:
         images: ImageSource,
         addresses: Addresses,
         pool: WarmPool,
+        starts: StartsFirst,
         logs: ContainerLogs | None,
         secrets: SecretSource | None,
     ) -> None:
@@ -73,6 +77,7 @@ class TaskSteps:
         self._images = images
         self._addresses = addresses
         self._pool = pool
+        self._starts = starts
         self._logs = logs
         self._secrets = secrets
         self.resync: Callable[[], Awaitable[None]] = _nothing
@@ -88,11 +93,12 @@ class TaskSteps:
             case "allocate":
                 await self._allocate(task)
             case "sandbox":
-                await self._sandbox(task, document)
+                with self._starts.starting():
+                    await self._sandbox(task, document)
             case "pull":
                 await self._pull(task, document, step.container or "")
             case "launch":
-                with self._pool.standing_back():
+                with self._starts.starting():
                     await self._launch(task, document, step.container or "")
             case "deregister":
                 await update_task(self._store, arn, lambda tx, t: deregister_targets(tx, t, self._clock.now()))
@@ -167,6 +173,8 @@ class TaskSteps:
             sandbox = await self._engine.start_sandbox(sandbox_spec(task, document, self._subnet(task)))
         except EngineError as error:
             raise StepFailed("TaskFailedToStart", error.reason()) from error
+        if task.interface is not None and task.interface.ipv4 is not None:
+            self._pool.claimed(task.interface.ipv4)
         await update_task(self._store, task.arn, lambda tx, t: replace(t, sandbox_id=sandbox.id))
 
     # --- containers --------------------------------------------------------------------------------------------------
@@ -284,17 +292,33 @@ class TaskSteps:
             await asyncio.sleep(EVENT_INTERVAL)
         await self.resync()
 
+    async def _remove_unheard_of(self, task: Task) -> None:
+        """What the engine may have made for the task without our hearing of it (its answer was lost): containers
+        before the sandbox that they stand in."""
+        mine = [one for one in await self._engine.list() if one.labels.get(LABEL_TASK) == task.arn]
+        for one in sorted(mine, key=lambda one: one.sandbox):
+            if one.sandbox:
+                await self._engine.remove_sandbox(one.id)
+            else:
+                await self._engine.remove(one.id)
+
     async def _release(self, task: Task) -> None:
-        """Removes what the task held on the host, then its address, and the task is STOPPED."""
+        """Removes what the task held on the host, then its address, and the task is STOPPED. Its replacement, which is
+        being started at this moment, goes first."""
+        await self._starts.passed(rest=RELEASE_REST, longest=RELEASE_LONGEST_REST)
         for container in task.containers:
             if container.runtime_id is not None:
                 if self._logs is not None and container.started_at is not None:
                     await self._logs.drain(container.runtime_id)
                 await self._engine.remove(container.runtime_id)
+        if task.sandbox_id is None or any(c.pulled is not None and c.runtime_id is None for c in task.containers):
+            await self._remove_unheard_of(task)
         if task.sandbox_id is not None:
             await self._engine.remove_sandbox(task.sandbox_id)
-        elif task.interface is not None and task.interface.ipv4 is not None:
-            await self._pool.discard(task.interface.ipv4)
+        if task.interface is not None and task.interface.ipv4 is not None:
+            self._pool.claimed(task.interface.ipv4)
+            if task.sandbox_id is None:
+                self._pool.tidy()
 
         def write(tx: Transaction, current: Task) -> Task:
             now = self._clock.now()

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine, Iterable
 from typing import Any, Protocol
 
 from moorage.control.container_spec import network_of
+from moorage.control.starts_first import StartsFirst
 from moorage.decide.ipam import private_dns_name
 from moorage.domain.errors import MoorageError
 from moorage.domain.network import NetworkInterface, Subnet
@@ -32,6 +32,7 @@ AT_ONCE = 2
 # A subnet in which nothing was started for this long needs no pool.
 IDLE = 600.0
 _RETRY = 30.0
+_TIDY_RETRY = 2.0
 
 SubnetKey = tuple[str, str, str]
 
@@ -45,7 +46,7 @@ class Reserving(Protocol):
 
 
 class WarmPool:
-    def __init__(self, engine: Engine, reserving: Reserving, *, size: int = SIZE) -> None:
+    def __init__(self, engine: Engine, reserving: Reserving, starts: StartsFirst, *, size: int = SIZE) -> None:
         self._engine = engine
         self._reserving = reserving
         self._size = size
@@ -53,18 +54,26 @@ class WarmPool:
         self._filling: dict[SubnetKey, asyncio.Task[None]] = {}
         self._idle: dict[SubnetKey, asyncio.TimerHandle] = {}
         self._background: set[asyncio.Task[None]] = set()
+        self._taken: set[str] = set()
+        self._warming: set[str] = set()
+        self._untidy = False
+        self._tidying: asyncio.Task[None] | None = None
         self._closed = False
         self._cleared = asyncio.Event()
-        self._starting = 0
-        self._last_start = 0.0
+        self._starts = starts
 
     def take(self, subnet: Subnet) -> NetworkInterface | None:
         """A reserved interface whose sandbox runs, or None."""
         ready = self._ready.get(key_of(subnet))
-        return ready.pop(0) if ready else None
+        if not ready:
+            return None
+        interface = ready.pop(0)
+        self._taken.add(interface.ipv4)
+        return interface
 
     def put_back(self, subnet: Subnet, interface: NetworkInterface) -> None:
         """The taking transaction failed."""
+        self._taken.discard(interface.ipv4)
         self._ready.setdefault(key_of(subnet), []).insert(0, interface)
 
     def used(self, subnet: Subnet) -> None:
@@ -73,7 +82,7 @@ class WarmPool:
             return
         key = key_of(subnet)
         loop = asyncio.get_running_loop()
-        self._last_start = loop.time()
+        self._starts.noted()
         timer = self._idle.pop(key, None)
         if timer is not None:
             timer.cancel()
@@ -83,35 +92,27 @@ class WarmPool:
             self._filling[key] = job
             job.add_done_callback(lambda _: self._filling.pop(key, None))
 
-    @contextmanager
-    def standing_back(self) -> Iterator[None]:
-        """While a task is being started inside, the pool does not begin to warm."""
-        self._starting += 1
-        try:
-            yield
-        finally:
-            self._starting -= 1
-            self._last_start = asyncio.get_running_loop().time()
+    def claimed(self, ipv4: str) -> None:
+        """The task that took this address has its sandbox now, or has ended without it."""
+        self._taken.discard(ipv4)
 
     def forget(self, interface: NetworkInterface) -> None:
         """The record is gone (state reset): so goes the sandbox, unless a task took it before."""
         ready = self._ready.get((interface.account, interface.region, interface.subnet_id), [])
         if any(one.interface_id == interface.interface_id for one in ready):
             ready[:] = [one for one in ready if one.interface_id != interface.interface_id]
-            self._spawn(self._remove_sandboxes({interface.ipv4}))
+            self.tidy()
 
-    async def discard(self, ipv4: str) -> None:
-        """A task that took this address ended before it used the sandbox."""
-        await self._remove_sandboxes({ipv4})
-
-    async def clear(self, leftover: list[NetworkInterface]) -> None:
-        """At the start: what an earlier process kept warm is given back; it is warmed again when it is needed."""
+    async def clear(self, leftover: list[NetworkInterface], taken: Iterable[str]) -> None:
+        """At the start: what an earlier process kept warm is given back; it is warmed again when it is needed. `taken`:
+        addresses of tasks that have no sandbox yet."""
+        self._taken.update(taken)
         try:
             for interface in leftover:
                 await self._reserving.give_back(interface)
-            await self._remove_sandboxes(None)
         finally:
             self._cleared.set()
+            self.tidy()
 
     async def close(self) -> None:
         self._closed = True
@@ -139,32 +140,29 @@ class WarmPool:
         return min(self._size, max(LEAST_PER_SUBNET, self._size // max(1, len(self._idle))))
 
     async def _rest(self) -> None:
-        """Returns when no task is being started."""
-        latest = asyncio.get_running_loop().time() + LONGEST_REST
-        while (wait := self._rest_left(latest)) > 0:  # noqa: ASYNC110 what is waited for is time
-            await asyncio.sleep(wait)
-
-    def _rest_left(self, latest: float) -> float:
-        now = asyncio.get_running_loop().time()
-        begin = now if self._starting else self._last_start
-        return min(begin + REST, latest) - now
+        await self._starts.passed(rest=REST, longest=LONGEST_REST)
 
     async def _warm_one(self, subnet: Subnet, ready: list[NetworkInterface]) -> bool:
         try:
             interface = await self._reserving.reserve(subnet)
             if interface is None:
                 return False
+            self._warming.add(interface.ipv4)
             try:
                 await self._engine.warm(
                     network_of(subnet), interface.ipv4, interface.mac, private_dns_name(interface.ipv4, subnet.region)
                 )
-            except BaseException:
+            except MoorageError:
+                # It may have been made without our hearing of it.
+                self._warming.discard(interface.ipv4)
+                self.tidy()
                 await self._reserving.give_back(interface)
                 raise
         except MoorageError as error:
             log.info("the pool of %s is not filled now: %s", subnet.subnet_id, error)
             return False
         ready.append(interface)
+        self._warming.discard(interface.ipv4)
         return True
 
     def _drain_later(self, key: SubnetKey) -> None:
@@ -175,22 +173,40 @@ class WarmPool:
         ready = self._ready.pop(key, [])
         for interface in ready:
             await self._reserving.give_back(interface)
-        await self._remove_sandboxes({interface.ipv4 for interface in ready})
+        self.tidy()
 
-    async def _remove_sandboxes(self, addresses: set[str] | None) -> None:
-        """Unclaimed pool sandboxes with one of these addresses (None: all of them)."""
+    def tidy(self) -> None:
+        """Removes, as soon as the engine answers, the pool's sandboxes whose address nobody holds."""
+        self._untidy = True
+        if self._tidying is None and not self._closed:
+            self._tidying = self._spawn(self._tidy())
+
+    async def _tidy(self) -> None:
         try:
-            for one in await self._engine.list():
-                pooled = one.labels.get(LABEL_POOL)
-                if pooled is not None and LABEL_TASK not in one.labels and (addresses is None or pooled in addresses):
-                    await self._engine.remove_sandbox(one.id)
-        except MoorageError as error:
-            log.info("pooled sandboxes stay for now: %s", error)
+            while self._untidy:
+                self._untidy = False
+                try:
+                    for one in await self._engine.list():
+                        pooled = one.labels.get(LABEL_POOL)
+                        if pooled is not None and LABEL_TASK not in one.labels and not self._is_held(pooled):
+                            await self._engine.remove_sandbox(one.id)
+                except MoorageError as error:
+                    log.info("pooled sandboxes stay for now: %s", error)
+                    self._untidy = True
+                    await asyncio.sleep(_TIDY_RETRY)
+        finally:
+            self._tidying = None
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _is_held(self, ipv4: str) -> bool:
+        if ipv4 in self._taken or ipv4 in self._warming:
+            return True
+        return any(one.ipv4 == ipv4 for ready in self._ready.values() for one in ready)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         job = asyncio.get_running_loop().create_task(work, name="warm pool")
         self._background.add(job)
         job.add_done_callback(self._background.discard)
+        return job
 
 
 def key_of(subnet: Subnet) -> SubnetKey:

@@ -28,12 +28,14 @@ class TargetFact(msgspec.Struct, frozen=True):
 
 class Verdict(msgspec.Struct, frozen=True):
     """`state`: healthy counts towards minimumHealthyPercent; unhealthy wants replacing; waiting is neither yet.
-    `reason`: why, for stopped reasons and for `moor explain`. `again_after`: seconds until time alone may change it."""
+    `reason`: why, for stopped reasons and for `moor explain`. `again_after`: seconds until time alone may change it.
+    `serving`: it gets requests as far as we know, whether it counts already or not."""
 
     state: Literal["healthy", "unhealthy", "waiting"]
     reason: str
     target: TargetFact | None = None
     again_after: float | None = None
+    serving: bool = False
 
 
 def roll_up(task: Task, document: Document) -> Health:
@@ -84,8 +86,10 @@ def judge(
     if containers is None and not wanted:
         left = SECONDS_WITHOUT_CHECKS - age
         if left > 0:
-            return Verdict("waiting", f"has no health check: counts as healthy in {left:.0f} s", again_after=left)
-        return Verdict("healthy", "has been running for 40 s")
+            return Verdict(
+                "waiting", f"has no health check: counts as healthy in {left:.0f} s", again_after=left, serving=True
+            )
+        return Verdict("healthy", "has been running for 40 s", serving=True)
 
     missing = [arn for arn in wanted if arn not in targets or targets[arn].state != "healthy"]
     grace_left = grace_seconds - age if in_grace else None
@@ -96,5 +100,7 @@ def judge(
         return Verdict("waiting", f"its containers are {containers}", again_after=grace_left)
     left = SECONDS_WITH_CHECKS - age
     if task.became_healthy_at is None and left > 0:
-        return Verdict("waiting", f"passes its checks, counts as healthy in {left:.0f} s", again_after=left)
-    return Verdict("healthy", "passes all its checks")
+        return Verdict(
+            "waiting", f"passes its checks, counts as healthy in {left:.0f} s", again_after=left, serving=True
+        )
+    return Verdict("healthy", "passes all its checks", serving=True)

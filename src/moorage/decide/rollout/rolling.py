@@ -117,20 +117,23 @@ def next_step(
     return Step(start, tuple(stops), blocked, protected)
 
 
-_BY_STATE = {"unhealthy": 0, "waiting": 1, "healthy": 2}
+def _rank(verdict: Verdict) -> int:
+    """The less a task serves, the earlier it goes."""
+    return {"unhealthy": 0, "waiting": 2 if verdict.serving else 1, "healthy": 3}[verdict.state]
 
 
 def _in_stop_order(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Unhealthy before not-yet-healthy before healthy; within that from the zone with the most tasks, youngest first."""
+    """Unhealthy, then not serving yet, then serving but not counted, then healthy; within that from the zone with the most
+    tasks, youngest first."""
     remaining = Counter(c.task.availability_zone for c in candidates)
     pools: dict[tuple[int, str], list[Candidate]] = {}
     for c in candidates:
-        pools.setdefault((_BY_STATE[c.verdict.state], c.task.availability_zone), []).append(c)
+        pools.setdefault((_rank(c.verdict), c.task.availability_zone), []).append(c)
     for pool in pools.values():
         # Popped from the end: those that have not started yet go first, then the youngest.
         pool.sort(key=lambda c: (c.task.started_at is None, c.task.created_at, c.task.arn))
     order: list[Candidate] = []
-    for state in sorted(_BY_STATE.values()):
+    for state in range(4):
         zones = {zone for s, zone in pools if s == state}
         while zones:
             zone = max(sorted(zones), key=lambda z: remaining[z])
