@@ -32,6 +32,7 @@ from moorage.gateway.server import Gateway
 from moorage.proxy.envoy.proxy import EnvoyProxy
 from moorage.registry.registry import Registry
 from moorage.registry.resolver import ImageResolver
+from moorage.services.aws_backed.ec2 import Ec2Provider
 from moorage.services.aws_backed.forward import AwsBacked
 from moorage.services.aws_backed.lookups import MotoNetworks
 from moorage.services.ecr.provider import EcrProvider
@@ -126,7 +127,9 @@ class App:
         gateway.add_provider(ElbV2Provider(store, clock, ids, networks))
         gateway.add_provider(EcrProvider(store, clock, ids, self.registry))
         gateway.add_provider(LogsProvider(store, clock, ids, self.log_events))
-        gateway.add_fallback(self.backed.forward, services=self.backed.services)
+        gateway.add_provider(Ec2Provider(self.backed, store, networks))
+        gateway.add_fallback(self.backed.forward, services=self.backed.services, mixed=frozenset({"ec2"}))
+        gateway.set_session_lookup(self.backed.sessions)
         gateway.add_route("/v2/", self.registry.handle)
         gateway.add_route("/_moorage/shutdown", self._shutdown)
         gateway.add_route("/_moorage/explain", self._explain)
