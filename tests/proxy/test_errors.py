@@ -127,10 +127,7 @@ async def test_a_targets_own_errors_pass(envoy: Balanced, web: Backend) -> None:
     assert web.requests == 5
 
 
-async def test_requests_that_the_load_balancer_refuses(envoy: Balanced, web: Backend) -> None:
+async def test_trace_is_refused(envoy: Balanced, web: Backend) -> None:
     door = await envoy.serve(to("web"))
     is_page(await ask(door, method="TRACE"), 405)
-    thirty = ", ".join(["10.0.0.1"] * 30)
-    assert (await ask(door, headers={"X-Forwarded-For": thirty})).status == 200
-    is_page(await ask(door, headers={"X-Forwarded-For": f"{thirty}, 10.0.0.1"}), 463)
-    assert web.requests == 1
+    assert web.requests == 0

@@ -1,12 +1,10 @@
 """The small Lua program that every request passes: what an ALB does to a request and Envoy cannot say in configuration.
 
-It is kept short because it runs for every request: the trace id, an existing X-Forwarded-For, the Host rules, and the
-permission to repeat a GET or HEAD whose connection broke (semantics elbv2 §7). Everything else is plain configuration.
+It is kept short because it runs for every request: the trace id, the Host rules, and which methods must not be repeated
+once they were sent (semantics elbv2 §7). Everything else is plain configuration.
 """
 
 from __future__ import annotations
-
-import msgspec
 
 from moorage.domain.load_balancer import Redirect
 from moorage.proxy.envoy.pages import page
@@ -14,8 +12,13 @@ from moorage.proxy.envoy.pages import page
 _HEAD = """
 math.randomseed(os.time() + tonumber(tostring({}):match("0x(%x+)"), 16) % 2147483647)
 local random, format, time = math.random, string.format, os.time
+local run = format("%08x%08x", random(0, 4294967295), random(0, 4294967295))
+local count, second, prefix = random(0, 4294967295), 0, ""
 local function fresh()
-  return format("1-%08x-%08x%08x%08x", time(), random(0, 4294967295), random(0, 4294967295), random(0, 4294967295))
+  local now = time()
+  if now ~= second then second, prefix = now, format("1-%08x-%s", now, run) end
+  count = (count + 1) % 4294967296
+  return prefix .. format("%08x", count)
 end
 local function traced(old)
   local kept = {}
@@ -26,12 +29,6 @@ local function traced(old)
   if rest:find("Root=", 1, true) then return "Self=" .. fresh() .. ";" .. rest end
   if rest == "" then return "Root=" .. fresh() end
   return "Root=" .. fresh() .. ";" .. rest
-end
-local function refuse(h, status, body)
-  h:respond({[":status"] = status, ["server"] = "awselb/2.0", ["content-type"] = "text/html"}, body)
-end
-local function peer(h)
-  return h:streamInfo():downstreamDirectRemoteAddress()
 end
 function envoy_on_request(h)
   local headers = h:headers()
@@ -61,46 +58,26 @@ _TRACE_AND_RETRY = """
     headers:add("x-amzn-trace-id", "Root=" .. fresh())
   end
   local method = headers:get(":method")
-  if method == "GET" or method == "HEAD" then
-    headers:add("x-envoy-retry-on", "reset")
-  elseif method == "TRACE" then
-    refuse(h, "405", page405)
+  if method ~= "GET" and method ~= "HEAD" then
+    if method == "TRACE" then
+      h:respond({[":status"] = "405", ["server"] = "awselb/2.0", ["content-type"] = "text/html"}, page405)
+    end
+    headers:add("x-envoy-retry-on", "connect-failure")
   end
-"""
-_APPEND = """
-  local forwarded = headers:get("x-forwarded-for")
-  if forwarded then
-    if select(2, forwarded:gsub(",", "")) >= 30 then refuse(h, "463", page463) end
-    headers:replace("x-forwarded-for", forwarded .. ", " .. peer(h):match("^%[?(.-)%]?:%d+$"))
-  end
-"""
-_APPEND_WITH_PORT = """
-  local forwarded = headers:get("x-forwarded-for")
-  headers:replace("x-forwarded-for", (forwarded and forwarded .. ", " or "") .. peer(h))
+end
 """
 
 
-class HeaderRules(msgspec.Struct, frozen=True):
-    """The attributes of a load balancer that change what the script does."""
-
-    preserve_host: bool = False
-    forwarded_for: str = "append"
-    client_port: bool = False
-
-
-def script(port: int, rules: HeaderRules | None = None, *, edge: bool = False) -> str:
-    """The program for a listener on `port` (the port of the API, not of this machine). `edge`: the listener is shared
-    and finds the load balancer by a lower-case Host."""
-    rules = rules or HeaderRules()
-    parts = [*(f"local page{status} = {lua_text(page(status))}\n" for status in (405, 463)), _HEAD]
+def script(port: int, *, preserve_host: bool = False, edge: bool = False) -> str:
+    """The program for a listener on `port` (the port of the API, not of this machine). `preserve_host`: the load
+    balancer's attribute. `edge`: the listener is shared and finds the load balancer by a lower-case Host."""
+    parts = [f"local page405 = {lua_text(page(405))}", _HEAD]
     if edge:
         parts.append(_EDGE)
-    if not rules.preserve_host:
+    if not preserve_host:
         parts.append(_HOST_WITHOUT_PORT if port in (80, 443) else _HOST_WITH_PORT.replace("{port}", str(port)))
     parts.append(_TRACE_AND_RETRY)
-    if rules.forwarded_for == "append":
-        parts.append(_APPEND_WITH_PORT if rules.client_port else _APPEND)
-    return "".join(parts) + "end\n"
+    return "".join(parts)
 
 
 def redirect_script(redirect: Redirect, *, protocol: str, port: int, status: int, body: str) -> str:

@@ -14,7 +14,7 @@ import msgspec
 
 from moorage.domain.load_balancer import Action, FixedResponse, Forward, Listener, LoadBalancer, Redirect, Rule
 from moorage.proxy.envoy.pages import SERVER_HEADER, page
-from moorage.proxy.envoy.script import HeaderRules, redirect_script, script
+from moorage.proxy.envoy.script import redirect_script, script
 from moorage.proxy.envoy.translate_conditions import route_match
 
 RETRIES = 5
@@ -52,41 +52,37 @@ def route_configuration(name: str, context: RouteContext, rules: Iterable[Rule])
         "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes, "retry_policy": _retry_policy()}],
         **_forwarded_headers(context),
     }
-    header_rules = header_rules_of(context.load_balancer)
-    if header_rules != HeaderRules():
-        source = script(context.listener.port, header_rules)
-        made["typed_per_filter_config"] = {LUA: _lua_per_route(source)}
+    if context.load_balancer.attributes.get("routing.http.preserve_host_header.enabled") == "true":
+        made["typed_per_filter_config"] = {LUA: _lua_per_route(script(context.listener.port, preserve_host=True))}
     return made
 
 
-def header_rules_of(load_balancer: LoadBalancer) -> HeaderRules:
-    attributes = load_balancer.attributes
-    return HeaderRules(
-        preserve_host=attributes.get("routing.http.preserve_host_header.enabled", "false") == "true",
-        forwarded_for=attributes.get("routing.http.xff_header_processing.mode", "append"),
-        client_port=attributes.get("routing.http.xff_client_port.enabled", "false") == "true",
-    )
-
-
 def _forwarded_headers(context: RouteContext) -> dict[str, Any]:
-    rules = header_rules_of(context.load_balancer)
+    """X-Forwarded-*, and what must not reach a target. Envoy's own X-Forwarded-For shows another interface's address for
+    loopback clients, so it is built here."""
+    attributes = context.load_balancer.attributes
     add = [
         _header("x-forwarded-proto", context.listener.protocol.lower()),
         _header("x-forwarded-port", str(context.listener.port)),
+        # the script has put another value there for methods that must not be repeated
+        _header("x-envoy-retry-on", "reset", action="ADD_IF_ABSENT"),
     ]
-    remove = ["x-moorage-port", "x-envoy-external-address", "x-envoy-internal"]
-    if rules.forwarded_for == "append" and not rules.client_port:
-        # the script appends to a header that exists
+    remove = ["x-moorage-port", "x-envoy-external-address"]
+    mode = attributes.get("routing.http.xff_header_processing.mode", "append")
+    if mode == "append":
         peer = "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"
+        if attributes.get("routing.http.xff_client_port.enabled") == "true":
+            peer = "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%"
+        add.append(_header("x-forwarded-for", f"%REQ(X-FORWARDED-FOR)%, {peer}", action="OVERWRITE_IF_EXISTS"))
         add.append(_header("x-forwarded-for", peer, action="ADD_IF_ABSENT"))
-    elif rules.forwarded_for == "remove":
+    elif mode == "remove":
         remove.append("x-forwarded-for")
     return {"request_headers_to_add": add, "request_headers_to_remove": remove}
 
 
 def _retry_policy() -> dict[str, Any]:
     """A request that reached no target is repeated on another one. (GET and HEAD also when the connection broke after
-    the request was written: the script grants that.)"""
+    the request was written: `x-envoy-retry-on`.)"""
     return {
         "retry_on": "connect-failure,refused-stream,reset-before-request",
         "num_retries": RETRIES,
