@@ -76,7 +76,7 @@ HISTORY = """
 import sys
 from moorage.simulation import loop
 from moorage.simulation.story import play, write
-world = loop.run(play(7, write(7), ["warm sandbox"]))
+world = loop.run(play(7, write(7)))
 for verb in world.engine.history:
     print(verb)
 print(sorted(world.disk.records))
