@@ -31,7 +31,7 @@ class TaskDefinitionOperations(Provider):
     async def register_task_definition(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
         tags = to_mapping(request.get("tags"))
         document = normalise.document_of(request)
-        validate(document)
+        validate(document, ctx.account)
         compatibilities = normalise.compatibilities(document)
         attributes = normalise.requires_attributes(document)
 

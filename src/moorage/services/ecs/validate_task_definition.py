@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NoReturn
 
 from moorage.domain.errors import AwsError
-from moorage.domain.task_definition import ContainerDefinition, Document, PortMapping
+from moorage.domain.task_definition import ContainerDefinition, Document, PortMapping, Volume
 from moorage.services.ecs import fargate
 
 _FAMILY = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _ECR = re.compile(r"\d{12}\.dkr\.ecr\.")
 _DRIVERS_ON_FARGATE = ("awslogs", "splunk", "awsfirelens")
+
+MOST_IGNORED_CODES = 50
 
 Rule = Callable[[Document], str | None]
 
@@ -25,9 +28,10 @@ def refuse(message: str) -> NoReturn:
     raise AwsError("ClientException", message)
 
 
-def validate(document: Document) -> None:
-    """Raises ClientException with AWS's sentence for the first broken rule."""
-    for rule in RULES + (FARGATE_RULES if "FARGATE" in (document.requires_compatibilities or ()) else ()):
+def validate(document: Document, account: str) -> None:
+    """Raises ClientException with AWS's sentence for the first broken rule. `account`: the caller's."""
+    on_fargate = FARGATE_RULES if "FARGATE" in (document.requires_compatibilities or ()) else ()
+    for rule in (*RULES, partial(_foreign_parameters, account=account), *on_fargate):
         message = rule(document)
         if message is not None:
             refuse(message)
@@ -221,7 +225,12 @@ def _health_checks(d: Document) -> str | None:
 
 def _restart_policies(d: Document) -> str | None:
     for c in d.container_definitions:
-        period = (c.restart_policy or {}).get("restartAttemptPeriod")
+        policy = c.restart_policy or {}
+        if len(policy.get("ignoredExitCodes") or ()) > MOST_IGNORED_CODES:
+            return (
+                f"The 'ignoredExitCodes' setting for container '{c.name}' can have at most {MOST_IGNORED_CODES} items."
+            )
+        period = policy.get("restartAttemptPeriod")
         if period is not None and not 60 <= period <= 1800:
             return f"The 'restartAttemptPeriod' setting for container '{c.name}' must be between 60 and 1800."
     return None
@@ -266,7 +275,13 @@ def _volumes(d: Document) -> str | None:
         for point in c.mount_points or ():
             if point.source_volume not in names:
                 return f"Unknown volume '{point.source_volume}'."
+    if sum(1 for v in d.volumes if v.configured_at_launch) > 1:
+        return "A task definition can have at most one volume configured at launch."
     for v in d.volumes:
+        if v.name is not None and not _FAMILY.fullmatch(v.name):
+            return f"Volume name '{v.name}' contains invalid characters."
+        if sum(1 for given in _configurations(v) if given) > 1:
+            return f"Volume '{v.name}' can have one configuration only."
         efs = v.efs_volume_configuration or {}
         encrypted = efs.get("transitEncryption") == "ENABLED"
         authorization = efs.get("authorizationConfig") or {}
@@ -279,6 +294,30 @@ def _volumes(d: Document) -> str | None:
                 'When using an EFS access point, the root directory must either be set to "/" or be omitted from the '
                 "EFS volume configuration"
             )
+    return None
+
+
+def _configurations(v: Volume) -> tuple[bool, ...]:
+    return (
+        v.host is not None,
+        v.docker_volume_configuration is not None,
+        v.efs_volume_configuration is not None,
+        v.fsx_windows_file_server_volume_configuration is not None,
+        v.s3files_volume_configuration is not None,
+        bool(v.configured_at_launch),
+    )
+
+
+def _foreign_parameters(d: Document, *, account: str) -> str | None:
+    for c in d.container_definitions:
+        for secret in c.secrets or ():
+            parts = secret.value_from.split(":")
+            if parts[:1] == ["arn"] and parts[2:3] == ["ssm"] and parts[4:5] != [account]:
+                return (
+                    "The Systems Manager parameter ARN has a different account ID than the current account. The current "
+                    f"account ID is {account} and the ARN account ID is {''.join(parts[4:5])}. Cross-account access for "
+                    "ARNs is not currently supported."
+                )
     return None
 
 
@@ -298,11 +337,22 @@ def _logs(d: Document) -> str | None:
     return "A task definition can have at most one firelens container." if routers > 1 else None
 
 
+_PROXY_PORTS = (("ProxyIngressPort", "Ingress port"), ("ProxyEgressPort", "Egress port"), ("AppPorts", "App ports"))
+
+
 def _unsupported(d: Document) -> str | None:
     if d.inference_accelerators:
         return "Unsupported field 'inferenceAccelerators'"
     if d.proxy_configuration is not None and d.network_mode != "awsvpc":
         return "APPMESH proxy configuration is only supported in networkMode=awsvpc"
+    if d.proxy_configuration is not None:
+        name = str(d.proxy_configuration.get("containerName"))
+        if d.container(name) is None:
+            return f"Proxy container [{name}] does not exist"
+        given = {p.get("name") for p in d.proxy_configuration.get("properties") or () if p.get("value")}
+        for property_, noun in _PROXY_PORTS:
+            if property_ not in given:
+                return f"{noun} not found"
     return None
 
 
@@ -366,7 +416,7 @@ def _fargate_forbidden(d: Document) -> str | None:
         if c.docker_security_options:
             return sentence + "dockerSecurityOptions"
         for name in ("sharedMemorySize", "devices", "maxSwap", "swappiness"):
-            if (c.linux_parameters or {}).get(name):
+            if (c.linux_parameters or {}).get(name) not in (None, []):
                 return sentence + name
         for capability in ((c.linux_parameters or {}).get("capabilities") or {}).get("add") or ():
             if capability != "SYS_PTRACE":
