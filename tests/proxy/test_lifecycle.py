@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from moorage.domain.load_balancer import FixedResponse
-from moorage.proxy.driver import ProxyRefused
+from moorage.proxy.driver import ProxyRefused, ProxyUnavailable
 from moorage.proxy.envoy.process import EnvoyProcess, Running
 from moorage.proxy.envoy.proxy import EnvoyProxy
 from moorage.settings import Settings
@@ -251,3 +251,30 @@ async def test_shared_doors_know_all_names(envoy: Balanced) -> None:
     await every_door_answers(envoy, ports)
     os.kill(envoy.proxy.status()["pid"], signal.SIGKILL)
     await every_door_answers(envoy, ports)
+
+
+async def test_changes_while_envoy_is_down(settings: Settings, ports: Ports, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are refused as retryable, lose nothing, and hold when tried again."""
+    proxy = EnvoyProxy(settings, port_of=ports, workers=1)
+    await proxy.start()
+    try:
+        envoy = Balanced(proxy, ports)
+        listeners = [a_listener(FIRST, FixedResponse("200", None, str(port)), port=port) for port in (80, 81)]
+        await proxy.put_load_balancer(a_config(FIRST, *listeners))
+        await proxy._leave_keeper()
+        os.kill(proxy.status()["pid"], signal.SIGKILL)
+        while proxy.status()["connected"] or proxy.status()["pid"]:
+            await asyncio.sleep(0.01)
+        monkeypatch.setattr("moorage.proxy.envoy.proxy.PATIENCE", 0.05)
+        for _ in range(2):
+            with pytest.raises(ProxyUnavailable):
+                await proxy.put_load_balancer(a_config(FIRST, listeners[0]))
+        monkeypatch.setattr("moorage.proxy.envoy.proxy.PATIENCE", 10.0)
+        await proxy.process.start()
+        await proxy.put_load_balancer(a_config(FIRST, listeners[0]))
+        assert (await ask(envoy.edge(80), host=FIRST.dns_name)).text == "80"
+        for door in ((FIRST.loopback, ports(81)), envoy.edge(81)):
+            with pytest.raises(OSError):
+                await ask(door)
+    finally:
+        await proxy.stop()

@@ -125,9 +125,10 @@ class EnvoyProxy:
     async def remove_load_balancer(self, arn: str) -> None:
         async with self._lock(arn):
             self._load_balancers.pop(arn, None)
-            before = self._made.pop(arn, None)
+            before = self._made.get(arn)
             if before is not None:
                 await self._withdraw(before.scopes, before.listeners, before.routes)
+                del self._made[arn]
                 await self._drop_unused_edges(before.ports)
         self._locks.pop(arn, None)
 
@@ -146,7 +147,8 @@ class EnvoyProxy:
         config = self._load_balancers[arn]
         made = translate.load_balancer_resources(config, self._port_of, self._sticky)
         before = self._made.get(arn)
-        self._made[arn] = made
+        # both until all is done: what an attempt that fails leaves behind is found by the next one
+        self._made[arn] = made if before is None else before.together(made)
         if before is not None:
             gone = before.scopes.keys() - made.scopes.keys()
             await self._withdraw(gone, before.listeners.keys() - made.listeners.keys(), ())
@@ -163,6 +165,7 @@ class EnvoyProxy:
         refusals += await self._settle([(SCOPE, name) for name in scopes], refuse=False)
         refusals += await self._settle([(ROUTES, name) for name in routes], refuse=False)
         await self._until_listening({name: r for name, r in listeners.items() if name not in refused})
+        self._made[arn] = made
         if before is not None:
             for name in before.routes.keys() - made.routes.keys():
                 self._ads.unset((ROUTES, name))

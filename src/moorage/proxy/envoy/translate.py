@@ -33,6 +33,15 @@ class LoadBalancerResources(msgspec.Struct, frozen=True):
     scopes: Resources
     ports: frozenset[int]
 
+    def together(self, other: LoadBalancerResources) -> LoadBalancerResources:
+        """Everything of both; `other` where both have a name."""
+        return LoadBalancerResources(
+            self.listeners | other.listeners,
+            self.routes | other.routes,
+            self.scopes | other.scopes,
+            self.ports | other.ports,
+        )
+
 
 def load_balancer_resources(
     config: LoadBalancerConfig, port_of: Callable[[int], int], sticky: Mapping[str, int]

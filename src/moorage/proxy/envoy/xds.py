@@ -187,6 +187,11 @@ class AdsServer:
             return has is None or not self.may_forget(key)
         return has == wanted.version
 
+    def tell_all(self) -> None:
+        """Envoy has said what it holds: whoever waits looks again."""
+        for key in tuple(self._waiting):
+            self._tell(key)
+
     def _tell(self, key: Key) -> None:
         for future in self._waiting.get(key, ()):
             if not future.done():
@@ -276,7 +281,8 @@ class _Session:
             self._pump(type_url, state, even_empty=True)
         else:
             self._pump(type_url, state)
-        self._server.accepted(type_url, ())
+        if first:
+            self._server.tell_all()
 
     def _on_subscription(
         self, type_url: str, state: _TypeState, request: DeltaDiscoveryRequest, *, first: bool
