@@ -111,6 +111,10 @@ class Moor:
         found: dict[str, Any] = json.loads(text or b"{}")
         return found
 
+    def forget_connection(self) -> None:
+        """The server that it led to is gone."""
+        self._connection = None
+
     def client(self, service: str) -> Any:
         return boto3.client(
             service,
