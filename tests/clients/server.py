@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import os
 import shutil
@@ -21,12 +23,28 @@ MOOR = Path(sys.executable).with_name("moor")
 REGION = "eu-west-1"
 
 
+_numbers = itertools.count(1)
+
+
 class Server:
     """`up` and `down` are the commands; `kill` is `kill -9` of the control plane."""
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
         self.port = 0
+        # Ranges of this machine that no other server (of these tests, or of the person at work) uses.
+        self.prefix = f"10.{64 + (3 * os.getpid() + next(_numbers)) % 190}"
+
+    @functools.cached_property
+    def network(self) -> tuple[str, list[str]]:
+        """A VPC with two subnets in two zones, made on first use: (VPC id, subnet ids)."""
+        ec2 = self.client("ec2")
+        vpc: str = ec2.create_vpc(CidrBlock=f"{self.prefix}.0.0/16")["Vpc"]["VpcId"]
+        subnets = [
+            ec2.create_subnet(VpcId=vpc, CidrBlock=f"{self.prefix}.{third}.0/24", AvailabilityZone=f"{REGION}{zone}")
+            for third, zone in ((1, "a"), (2, "b"))
+        ]
+        return vpc, [subnet["Subnet"]["SubnetId"] for subnet in subnets]
 
     @property
     def environment(self) -> dict[str, str]:

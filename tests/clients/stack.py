@@ -30,11 +30,8 @@ class Stack:
         self.name = f"t{os.getpid()}-{next(_numbers)}"
         self.ecs = server.client("ecs")
         self.elbv2 = server.client("elbv2")
-        self.ec2 = server.client("ec2")
         self.ecs.create_cluster(clusterName=self.name)
-        subnets = self.ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"]
-        self.vpc = subnets[0]["VpcId"]
-        self.subnets = [subnet["SubnetId"] for subnet in subnets[:2]]
+        self.vpc, self.subnets = server.network
         balancer = self.elbv2.create_load_balancer(Name=self.name, Subnets=self.subnets, Scheme="internal")
         self.balancer = balancer["LoadBalancers"][0]["LoadBalancerArn"]
         self.host = balancer["LoadBalancers"][0]["DNSName"]
@@ -66,11 +63,13 @@ class Stack:
             "environment": [{"name": key, "value": str(value)} for key, value in environment.items()], **settings,
         }  # fmt: skip
 
-    def register(self, *containers: dict[str, Any], family: str = "", **environment: Any) -> str:
-        """A revision of one container with this environment, or of the given containers; its ARN."""
+    def register(self, *containers: dict[str, Any], family: str = "", role: str = "", **environment: Any) -> str:
+        """A revision of one container with this environment, or of the given containers; its ARN. `role`: the
+        execution role's ARN."""
         arn: str = self.ecs.register_task_definition(
             family=family or self.name, networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256",
             memory="512", containerDefinitions=list(containers) or [self.container(environment=environment)],
+            **({"executionRoleArn": role} if role else {}),
         )["taskDefinition"]["taskDefinitionArn"]  # fmt: skip
         return arn
 

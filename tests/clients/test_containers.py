@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 
 import pytest
@@ -23,8 +24,8 @@ def test_a_container_over_its_memory_limit_is_killed_with_ecss_reason(stack: Sta
     assert container["reason"] == "OutOfMemoryError: Container killed due to memory usage"
 
 
-def listening(stack: Stack, task: str) -> bool:
-    return '"event": "listening"' in docker("logs", stack.docker_id(task))
+def listening(stack: Stack, task: str, container: str = "app") -> bool:
+    return '"event": "listening"' in docker("logs", stack.docker_id(task, container))
 
 
 def test_the_sibling_of_an_exited_essential_container_is_stopped(stack: Stack):
@@ -41,12 +42,8 @@ def test_two_containers_of_a_task_talk_over_localhost(stack: Stack):
     helper = stack.container("helper", environment={"PORT": 8001}, portMappings=[])
     task = stack.run_task(stack.register(stack.container(), helper))
     stack.wait_status(task, "RUNNING")
-    until(lambda: listening(stack, task), "it listens")
-    url = "http://localhost:8000/peer?port=8001"
-    said = until(
-        lambda: docker("exec", stack.docker_id(task), "wget", "-q", "-O", "-", url),
-        "the helper answers through the app",
-    )
+    until(lambda: listening(stack, task) and listening(stack, task, "helper"), "both listen")
+    said = docker("exec", stack.docker_id(task), "wget", "-q", "-O", "-", "http://localhost:8000/peer?port=8001")
     assert '"peer": {"address"' in said
 
 
@@ -98,9 +95,12 @@ def test_the_logs_of_a_task_are_in_its_stream(stack: Stack):
         "awslogs-group": group, "awslogs-region": "eu-west-1", "awslogs-stream-prefix": "run",
         "awslogs-create-group": "true",
     }  # fmt: skip
-    task = stack.run_task(
-        stack.register(stack.container(logConfiguration={"logDriver": "awslogs", "options": options}))
-    )
+    trust = {"Statement": [{"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"}, "Action": "*"}]}
+    role = stack.server.client("iam").create_role(
+        RoleName=f"{stack.name}-execution", AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", **trust})
+    )["Role"]["Arn"]
+    logging = {"logDriver": "awslogs", "options": options}
+    task = stack.run_task(stack.register(stack.container(logConfiguration=logging), role=role))
     stream = f"run/app/{task.rsplit('/', 1)[-1]}"
     logs = stack.server.client("logs")
 
