@@ -67,9 +67,12 @@ def service(view: View, scope: Scope, cluster: Cluster, identifier: str) -> Serv
 
 def task_definition(view: View, scope: Scope, identifier: str) -> TaskDefinition | None:
     """By ARN, by family:revision, or the highest ACTIVE revision of a family (ecs-task-definitions §1)."""
-    name = identifier.rsplit("/", 1)[-1] if identifier.startswith("arn:") else identifier
-    if identifier.startswith("arn:") and identifier.split(":")[3:5] != [scope.region, scope.account]:
-        return None
+    name = identifier
+    if identifier.startswith("arn:"):
+        ours = scope.arn("ecs", "task-definition/")
+        if not identifier.startswith(ours):
+            return None
+        name = identifier.removeprefix(ours)
     family, separator, revision = name.rpartition(":")
     if separator:
         return view.get(TASK_DEFINITIONS, scope.arn("ecs", f"task-definition/{family}:{revision}"))

@@ -14,7 +14,8 @@ from moorage.store.api import StoreApi, Table, Transaction
 from moorage.store.tables.ecs import CLUSTERS, SERVICES, TASK_DEFINITIONS, TASKS
 
 MOST = 50
-_PATTERN = re.compile(r"[\w\s.:/=+\-@]*", re.UNICODE)
+# Letters, digits, spaces (no control characters) and _ . : / = + - @
+_PATTERN = re.compile(r"[\w.:/=+\-@]*(?:[^\S\t\n\r\f\v\x1c-\x1f\x85][\w.:/=+\-@]*)*")
 
 
 def to_mapping(tags: Sequence[Mapping[str, str]] | None) -> dict[str, str]:

@@ -30,6 +30,11 @@ class TaskDefinitionOperations(Provider):
     @operation("RegisterTaskDefinition")
     async def register_task_definition(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
         tags = to_mapping(request.get("tags"))
+        if request.get("trustedExecutionConfiguration") is not None:
+            raise AwsError(
+                "ClientException",
+                "trustedExecutionConfiguration is only supported with Managed Instances, which Moorage does not have yet.",
+            )
         document = normalise.document_of(request)
         validate(document, ctx.account)
         compatibilities = normalise.compatibilities(document)
@@ -119,12 +124,12 @@ class TaskDefinitionOperations(Provider):
                 elif record.status == "ACTIVE":
                     failures.append({"arn": arn, "reason": "ACTIVE", "detail": _STILL_ACTIVE})
                 else:
-                    done.append(
-                        tx.put(
-                            TASK_DEFINITIONS,
-                            replace(record, status="DELETE_IN_PROGRESS", delete_requested_at=self._clock.now()),
+                    if record.status == "INACTIVE":
+                        now = self._clock.now()
+                        record = tx.put(
+                            TASK_DEFINITIONS, replace(record, status="DELETE_IN_PROGRESS", delete_requested_at=now)
                         )
-                    )
+                    done.append(record)
             return done, failures
 
         done, failures = await self._store.update(write)

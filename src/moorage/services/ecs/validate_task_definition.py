@@ -30,8 +30,10 @@ def refuse(message: str) -> NoReturn:
 
 def validate(document: Document, account: str) -> None:
     """Raises ClientException with AWS's sentence for the first broken rule. `account`: the caller's."""
-    on_fargate = FARGATE_RULES if "FARGATE" in (document.requires_compatibilities or ()) else ()
-    for rule in (*RULES, partial(_foreign_parameters, account=account), *on_fargate):
+    rules: tuple[Rule, ...] = (*RULES, partial(_foreign_parameters, account=account))
+    if "FARGATE" in (document.requires_compatibilities or ()):
+        rules += FARGATE_RULES
+    for rule in rules:
         message = rule(document)
         if message is not None:
             refuse(message)
