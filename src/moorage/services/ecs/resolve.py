@@ -48,7 +48,8 @@ def task_arn(scope: Scope, cluster: Cluster, identifier: str) -> str:
 
 
 def task(view: View, scope: Scope, cluster: Cluster, identifier: str) -> Task | None:
-    return view.get(TASKS, task_arn(scope, cluster, identifier))
+    found = view.get(TASKS, task_arn(scope, cluster, identifier))
+    return found if found is not None and found.cluster_arn == cluster.arn else None
 
 
 def service_arn(scope: Scope, cluster: Cluster, identifier: str) -> str:

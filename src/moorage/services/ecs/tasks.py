@@ -28,6 +28,7 @@ from moorage.store.api import StoreApi, Transaction
 from moorage.store.tables.ecs import TASKS
 
 MOST_AT_ONCE = 10
+MOST_DESCRIBED = 100
 OVERRIDES_LIMIT = 8192
 PROTECTION_MINUTES = 120
 _STARTED_BY = re.compile(r"[A-Za-z0-9\-_/]{1,128}")
@@ -191,14 +192,14 @@ class TaskOperations(Provider):
         wanted = request["tasks"]
         if not wanted:
             raise _refuse("Tasks cannot be empty.")
-        if len(wanted) > 100:
-            raise _refuse("Tasks can have at most 100 items.")
+        if len(wanted) > MOST_DESCRIBED:
+            raise _refuse(f"Tasks can have at most {MOST_DESCRIBED} items.")
         tags = "TAGS" in (request.get("include") or ())
         found, failures = [], []
         for identifier in wanted:
             arn = resolve.task_arn(ctx.scope, cluster, identifier)
-            task = self._store.get(TASKS, arn)
-            if task is None or task.cluster_arn != cluster.arn:
+            task = resolve.task(self._store, ctx.scope, cluster, identifier)
+            if task is None:
                 failures.append({"arn": arn, "reason": "MISSING"})
             else:
                 found.append(present.cached_task(self._store, task, tags=tags))
@@ -230,13 +231,15 @@ class TaskOperations(Provider):
             and (not family or resolve_family(t) == family)
             and (not launch_type or t.launch_type == launch_type)
             and not request.get("containerInstance")
+            and not request.get("daemonName")
         )
         chosen, token = page(arns, request)
         return {"taskArns": chosen, "nextToken": token}
 
     @operation("UpdateTaskProtection")
     async def update_task_protection(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
-        minutes = request.get("expiresInMinutes") or PROTECTION_MINUTES
+        given = request.get("expiresInMinutes")
+        minutes = PROTECTION_MINUTES if given is None else given
         if not 1 <= minutes <= 2880:
             raise _refuse("expiresInMinutes must be between 1 and 2880.")
         if len(request["tasks"]) > MOST_AT_ONCE:
@@ -249,7 +252,7 @@ class TaskOperations(Provider):
             failures: list[dict[str, str]] = []
             for identifier in request["tasks"]:
                 arn = resolve.task_arn(ctx.scope, cluster, identifier)
-                task = tx.get(TASKS, arn)
+                task = resolve.task(tx, ctx.scope, cluster, identifier)
                 if task is None or task.last_status == "STOPPED":
                     failures.append({"arn": arn, "reason": "MISSING"})
                 elif task.service_arn is None:
@@ -265,9 +268,16 @@ class TaskOperations(Provider):
     async def get_task_protection(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
         cluster = resolve.cluster(self._store, ctx.scope, request["cluster"])
         found, failures = [], []
-        for identifier in request.get("tasks") or ():
+        wanted = request.get("tasks")
+        if wanted is None:
+            now = self._clock.now()
+            running = self._store.find(TASKS, "cluster", (cluster.arn, "RUNNING"))
+            wanted = [task.arn for task in running if (task.protected_until or 0.0) > now]
+        if len(wanted) > MOST_DESCRIBED:
+            raise _refuse(f"tasks can have at most {MOST_DESCRIBED} items.")
+        for identifier in wanted:
             arn = resolve.task_arn(ctx.scope, cluster, identifier)
-            task = self._store.get(TASKS, arn)
+            task = resolve.task(self._store, ctx.scope, cluster, identifier)
             if task is None or task.last_status == "STOPPED":
                 failures.append({"arn": arn, "reason": "MISSING"})
             elif task.service_arn is None:
