@@ -307,9 +307,13 @@ class SimulatedEngine:
         self._reachable.set()
         self.note("fault: engine back", "")
 
-    def lose_answer(self, verb: str) -> None:
-        """The next call of this verb takes effect, but its caller hears that the engine does not answer."""
-        self._lost_answers.add(verb)
+    def lose_answer(self, verb: str | None) -> None:
+        """The next call of this verb takes effect, but its caller hears that the engine does not answer (None: no answer
+        is lost any more)."""
+        if verb is None:
+            self._lost_answers.clear()
+        else:
+            self._lost_answers.add(verb)
 
     def deafen(self, seconds: float) -> None:
         """The event stream breaks and comes back after `seconds`: what happens meanwhile is not reported."""

@@ -67,7 +67,7 @@ class Invariants:
         self._store = self._log = None
 
     def _watched(self) -> StoreApi:
-        assert self._store is not None, "no control plane was ever started"
+        assert self._store is not None, "the control plane is down"
         return self._store
 
     def note(self, what: str) -> None:

@@ -9,7 +9,7 @@ without time going on).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -49,13 +49,28 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._now = 0.0
         self._turns = 0
+        self._hooks: list[tuple[int, Callable[[], object]]] = []
+        self._total = 0
         self._selector = _Jump(self)
 
     def time(self) -> float:
         return self._now
 
+    def after_turns(self, turns: int, callback: Callable[[], object]) -> None:
+        """Calls `callback` that many turns of the event loop from now: between two steps of whatever is going on."""
+        self._hooks.append((self._total + turns, callback))
+
+    def forget_hooks(self) -> None:
+        """Takes back what `after_turns` was told."""
+        self._hooks.clear()
+
     def advance(self, timeout: float | None) -> None:
         """Called once per turn, when everything that was ready has run."""
+        self._total += 1
+        for hook in [hook for hook in self._hooks if hook[0] <= self._total]:
+            self._hooks.remove(hook)
+            self.call_soon(hook[1])
+            timeout = 0
         if timeout == 0:
             self._turns += 1
             if self._turns > LIVELOCK:

@@ -67,10 +67,14 @@ class Process:
         answer = await self._handlers[f"{context.service}:{context.operation}"](context, request)
         return dict(answer or {})
 
-    async def kill(self) -> None:
-        """From this moment nothing becomes durable any more; then every coroutine of the process is cancelled."""
+    def die(self) -> None:
+        """From this moment nothing becomes durable any more and nobody is answered."""
         self.log.crash()
         self.store.kill()
+
+    async def kill(self) -> None:
+        """Dies, if it has not yet; then every coroutine of the process is cancelled."""
+        self.die()
         for call in [*self._calls]:
             call.cancel()
         await self.plane.close()

@@ -8,6 +8,7 @@ rest by itself.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -39,6 +40,7 @@ BROKEN: Mapping[str, SimulatedImage] = {
 }
 IMAGES = {**GOOD, **BROKEN}
 NAMES = ("a", "b")
+CONDITIONS = ("START", "COMPLETE", "SUCCESS", "HEALTHY")
 PERCENTS = ((100, 200), (50, 200), (50, 100), (100, 150), (0, 100), (67, 134))
 
 
@@ -101,10 +103,15 @@ def write(seed: int, length: int = 14) -> list[Step]:
     weights = [weight for weight, _ in _WRITERS.values()]
     for _ in range(length):
         verb = dice.choices(verbs, weights)[0]
-        # Often at once, sometimes after everything has come to rest.
-        after = round(dice.choice((dice.uniform(0, 0.05), dice.uniform(0, 2), dice.uniform(0, 20), 60.0)), 3)
-        steps.append(Step(after, verb, _WRITERS[verb][1](dice)))
+        steps.append(Step(_pause(dice), verb, _WRITERS[verb][1](dice)))
     return steps
+
+
+def _pause(dice: random.Random) -> float:
+    """Often at once, sometimes after everything has come to rest, rarely when pools and records have gone stale."""
+    long = 700.0 if dice.random() < 0.8 else 4000.0
+    pauses = (dice.uniform(0, 0.05), dice.uniform(0, 2), dice.uniform(0, 20), 60.0, long)
+    return round(dice.choices(pauses, (4, 4, 4, 3, 0.5))[0], 3)
 
 
 def _create(dice: random.Random, name: str | None = None) -> Step:
@@ -145,11 +152,21 @@ _WRITERS: Mapping[str, tuple[float, Callable[[random.Random], Mapping[str, Any]]
     "sicken_container": (0.7, lambda dice: {"which": dice.randrange(100)}),
     "remove_container": (0.7, lambda dice: {"which": dice.randrange(100)}),
     "kill_sandbox": (0.7, lambda dice: {"which": dice.randrange(100)}),
+    "lose_answer": (
+        1.5,
+        lambda dice: {"verb": dice.choice(("start_sandbox", "create", "start", "stop", "remove", "warm"))},
+    ),
+    "set_percents": (1, lambda dice: {"name": dice.choice(NAMES), "percents": dice.choice(PERCENTS)}),
+    "run_group": (1, lambda dice: {"image": dice.choice(list(IMAGES)), "condition": dice.choice(CONDITIONS)}),
+    "cut_off": (0.5, lambda dice: {"name": dice.choice(NAMES)}),
+    "deregister_target": (0.5, lambda dice: {"name": dice.choice(NAMES)}),
+    "slow_disk": (0.7, lambda dice: {"seconds": dice.choice((0.002, 0.05, 0.5))}),
     "engine_outage": (1, lambda dice: {"seconds": dice.choice((0.5, 5, 40)), "containers_die": dice.random() < 0.3}),
     "lose_events": (1, lambda dice: {"seconds": dice.choice((0.5, 5, 40))}),
     "lose_host": (0.3, lambda dice: {}),
     "proxy_outage": (1, lambda dice: {"seconds": dice.choice((0.5, 5, 40))}),
     "disk_full": (1, lambda dice: {"seconds": dice.choice((0.01, 1, 20))}),
+    "crash": (3, lambda dice: {"turns": int(10 ** dice.uniform(0, 3)), "away": dice.choice((0.0, 0.5, 10.0))}),
     "restart_control_plane": (3, lambda dice: {"away": dice.choice((0.0, 0.5, 10.0))}),
 }
 
@@ -178,9 +195,10 @@ class Player:
     async def mend(self) -> None:
         """The faults end, and every service gets an image that works."""
         await asyncio.gather(*self._background)
-        if self.world.process is None:
-            await self.world.start_control_plane()
+        await self.world.recovered()
         self.world.log.refuse(None)
+        self.world.engine.lose_answer(None)
+        await self._restore_fronts()
         services: Sequence[Service] = self.world.store.all(SERVICES)
         for service in services:
             if service.status == "ACTIVE":
@@ -190,6 +208,12 @@ class Player:
                 await self.world.update_service(service.name, taskDefinition=revision, deploymentConfiguration=percents)
         for task in self.world.standalone():
             await self.world.stop_task(task.arn)
+
+    async def _restore_fronts(self) -> None:
+        """A listener that was deleted is made again, and what a user deregistered is replaced with its task."""
+        for front in self._fronts.values():
+            with contextlib.suppress(AwsError):  # there is one
+                await self.world.create_listener(front.load_balancer, front.target_group)
 
     # --- users -------------------------------------------------------------------------------------------------------
     async def create_service(
@@ -246,6 +270,45 @@ class Player:
         await self.world.register("single", image=image)
         await self.world.run_task("single")
 
+    async def set_percents(self, name: str, percents: tuple[int, int]) -> None:
+        await self.world.update_service(
+            name, deploymentConfiguration={"minimumHealthyPercent": percents[0], "maximumPercent": percents[1]}
+        )
+
+    async def run_group(self, image: str, condition: str) -> None:
+        """A task of two containers, the second of which waits for the first."""
+        first = {
+            "name": "first",
+            "image": image,
+            "essential": condition in ("START", "HEALTHY"),
+            "healthCheck": {"command": ["CMD-SHELL", "true"]},
+            "startTimeout": 20,
+        }
+        then = {
+            "name": "then",
+            "image": "good",
+            "essential": True,
+            "dependsOn": [{"containerName": "first", "condition": condition}],
+        }
+        await self.world.register("group", containers=[first, then])
+        await self.world.run_task("group")
+
+    async def cut_off(self, name: str) -> None:
+        """The listener goes; whatever belonged to the target group is unused from now on."""
+        front = self._fronts.get(name)
+        if front is not None:
+            await self.world.elbv2("DeleteListener", ListenerArn=front.listener)
+
+    async def deregister_target(self, name: str) -> None:
+        """A user takes a task out of the target group behind the service's back."""
+        front = self._fronts.get(name)
+        if front is None:
+            return
+        for address in list(await self.world.target_health(front))[:1]:
+            await self.world.elbv2(
+                "DeregisterTargets", TargetGroupArn=front.target_group, Targets=[{"Id": address, "Port": 80}]
+            )
+
     async def stop_task(self, which: int) -> None:
         tasks = self.world.living_tasks()
         if tasks:
@@ -287,6 +350,12 @@ class Player:
     async def lose_host(self) -> None:
         self.world.engine.lose_host()
 
+    async def lose_answer(self, verb: str) -> None:
+        self.world.engine.lose_answer(verb)
+
+    async def slow_disk(self, seconds: float) -> None:
+        self.world.log.latency = seconds
+
     async def proxy_outage(self, seconds: float) -> None:
         self._later(self.world.proxy.outage(seconds))
 
@@ -294,6 +363,9 @@ class Player:
         log = self.world.log
         log.refuse(OSError("No space left on device"))
         asyncio.get_running_loop().call_later(seconds, log.refuse, None)
+
+    async def crash(self, turns: int, away: float) -> None:
+        self.world.crash_after(turns, away=away)
 
     async def restart_control_plane(self, away: float) -> None:
         await self.world.restart_control_plane(away)

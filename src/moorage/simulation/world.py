@@ -30,7 +30,7 @@ from moorage.engine.simulated_container import SimulatedContainer, SimulatedImag
 from moorage.proxy.simulated import SimulatedProxy
 from moorage.services.base import RequestContext
 from moorage.simulation.invariants import Invariants, Violated
-from moorage.simulation.loop import VirtualClock
+from moorage.simulation.loop import VirtualClock, VirtualTimeLoop
 from moorage.simulation.network import SimulatedProber, Users
 from moorage.simulation.process import Process
 from moorage.store.log_memory import MemoryDisk, MemoryLog
@@ -83,7 +83,8 @@ class World:
         self.invariants = Invariants(self.clock, self.engine)
         self.process: Process | None = None
         self._errors = _Errors(self.invariants.note)
-        self._revisions = 0
+        self._restarting = asyncio.Lock()
+        self._restarts: set[asyncio.Task[None]] = set()
 
     # === its existence ===============================================================================================
     async def __aenter__(self) -> Self:
@@ -100,6 +101,7 @@ class World:
             self.check()
 
     async def start_control_plane(self) -> None:
+        assert self.process is None, "there is one control plane at a time"
         log = MemoryLog(self.disk, latency=COMMIT)
         self.process = await Process.start(
             log, self.clock, self.ids, self.engine, self.proxy, SimulatedProber(self.engine), self.networks
@@ -113,10 +115,37 @@ class World:
         if process is not None:
             await process.kill()
 
+    def crash_after(self, turns: int, *, away: float = 0.0) -> None:
+        """The control plane dies that many turns of the event loop from now, wherever it is then, and comes back `away`
+        seconds later."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualTimeLoop)
+
+        def crash() -> None:
+            if self.process is not None:
+                self.process.die()
+                task = loop.create_task(self.restart_control_plane(away), name="restart")
+                self._restarts.add(task)
+                task.add_done_callback(self._restarts.discard)
+
+        loop.after_turns(turns, crash)
+
+    async def recovered(self) -> None:
+        """No crash is coming any more, and the control plane is back from the last one."""
+        loop = asyncio.get_running_loop()
+        if isinstance(loop, VirtualTimeLoop):
+            loop.forget_hooks()
+            await asyncio.sleep(0)  # one may have been called for already
+        while self._restarts:
+            await asyncio.gather(*self._restarts)
+        if self.process is None:
+            await self.start_control_plane()
+
     async def restart_control_plane(self, after: float = 0.0) -> None:
-        await self.kill_control_plane()
-        await asyncio.sleep(after)
-        await self.start_control_plane()
+        async with self._restarting:
+            await self.kill_control_plane()
+            await asyncio.sleep(after)
+            await self.start_control_plane()
 
     @property
     def store(self) -> Any:
@@ -212,14 +241,18 @@ class World:
             unhealthy=unhealthy,
             path=path,
         )
+        return Front(balancer_arn, await self.create_listener(balancer_arn, group), group)
+
+    async def create_listener(self, load_balancer: str, target_group: str, *, port: int = 80) -> str:
+        """Everything that comes to `port` goes to the target group; the listener's ARN."""
         listener = await self.elbv2(
             "CreateListener",
-            LoadBalancerArn=balancer_arn,
+            LoadBalancerArn=load_balancer,
             Protocol="HTTP",
-            Port=80,
-            DefaultActions=[{"Type": "forward", "TargetGroupArn": group}],
+            Port=port,
+            DefaultActions=[{"Type": "forward", "TargetGroupArn": target_group}],
         )
-        return Front(balancer_arn, listener["Listeners"][0]["ListenerArn"], group)
+        return str(listener["Listeners"][0]["ListenerArn"])
 
     async def create_target_group(
         self,

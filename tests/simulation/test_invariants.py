@@ -1,0 +1,94 @@
+"""The invariants notice: a control plane that is broken on purpose, in one place each, is caught."""
+
+import pytest
+
+from moorage.control import task_writes
+from moorage.decide import service as decide_service
+from moorage.decide.rollout.rolling import next_step
+from moorage.engine.simulated_container import SimulatedImage
+from moorage.simulation.invariants import Violated
+from moorage.simulation.world import NeverHappened, World
+from moorage.store.tables.ecs import TASKS
+
+
+@pytest.fixture
+async def world():
+    """As the usual one, but nothing is expected of its end."""
+    world = World(seed=1, images={"web": SimulatedImage()})
+    async with world:
+        await world.create_cluster()
+        await world.register("web")
+        yield world
+        world.invariants.broken.clear()
+        world.engine.violations.clear()
+
+
+async def rolled(world: World, **percents: int) -> None:
+    front = await world.create_load_balancer()
+    await world.create_service(desired=4, front=front, **percents)
+    await world.stable()
+    await world.update_service(forceNewDeployment=True)
+    await world.stable()
+    await world.settled(within=60)
+
+
+async def test_too_few_healthy_tasks_are_noticed(world, monkeypatch):
+    monkeypatch.setattr(decide_service, "next_step", lambda c, **given: next_step(c, **given | {"minimum": 0}))
+    with pytest.raises(Violated, match=r"web: stopping the serving \w+ leaves \d, at least 4 must stay \(100 % of 4\)"):
+        await rolled(world)
+
+
+async def test_too_many_tasks_are_noticed(world, monkeypatch):
+    monkeypatch.setattr(decide_service, "next_step", lambda c, **given: next_step(c, **given | {"maximum": 99}))
+    with pytest.raises(Violated, match=r"web: 5 tasks, at most 4 \(100 % of 4\)"):
+        await rolled(world, minimum=50, maximum=100)
+
+
+async def test_a_task_that_is_told_to_end_while_registered_is_noticed(world, monkeypatch):
+    def forgets(tx, task, now):
+        return task_writes.replace(task, targets_registered=False)
+
+    for module in ("task_writes", "task_steps"):
+        monkeypatch.setattr(f"moorage.control.{module}.deregister_targets", forgets)
+    monkeypatch.setattr("moorage.control.task.TaskController._draining", lambda self, task: 0)
+    with pytest.raises(Violated, match=r"SIGTERM to .* while it is registered"):
+        await rolled(world)
+
+
+async def test_a_task_that_is_told_to_end_while_it_drains_is_noticed(world, monkeypatch):
+    monkeypatch.setattr("moorage.control.task.TaskController._draining", lambda self, task: 0)
+    with pytest.raises(Violated, match=r"SIGTERM to .* while it drains"):
+        await rolled(world)
+
+
+async def test_what_is_left_behind_is_noticed(world, monkeypatch):
+    async def lazy(container_id):
+        return None
+
+    monkeypatch.setattr(world.engine, "remove", lazy)
+    with pytest.raises((NeverHappened, Violated), match=r"leaked: ecs-web-1-app-|was removed under running"):
+        await rolled(world)
+
+
+async def test_a_task_that_goes_back_is_noticed(world):
+    [arn] = await world.run_task()
+    await world.until(lambda: world.task(arn).last_status == "RUNNING")
+    await world.store.update(
+        lambda tx: tx.put(TASKS, task_writes.replace(tx.get(TASKS, arn), last_status="PENDING", stopped_reason="x"))
+    )
+    with pytest.raises(Violated, match="went back from RUNNING to PENDING"):
+        world.check()
+
+
+async def test_one_address_for_two_tasks_is_noticed(world, monkeypatch):
+    monkeypatch.setattr("moorage.control.addresses.next_address", lambda *given: "172.31.0.9")
+    await world.run_task(count=2)
+    with pytest.raises(Violated, match=r"two network interfaces have the address 172\.31\.0\.9"):
+        await world.run_for(10)
+
+
+async def test_an_unexpected_error_of_a_loop_is_noticed(world, monkeypatch):
+    monkeypatch.setattr("moorage.control.service.decide_service", lambda snapshot, now: 1 / 0)
+    await world.create_service(desired=1)
+    with pytest.raises(Violated, match="ZeroDivisionError"):
+        await world.run_for(1)
