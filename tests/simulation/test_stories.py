@@ -18,7 +18,7 @@ def test_a_random_story_ends_well(seed):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_no_request_fails_while_services_are_scaled_and_rolled_and_the_control_plane_is_killed(seed):
-    steps = write_calm(seed)
+    steps = write_calm(seed, 8)
     wrong = failure(seed, steps)
     if wrong is not None:
         pytest.fail(told(seed, steps, wrong, calm=True), pytrace=False)

@@ -59,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=100, help="how many stories")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, help="this story only")
+    parser.add_argument("--length", type=int, default=14, help="steps of a story")
     parser.add_argument("--shorten", action="store_true", help="print the shortest version of failing stories")
     parser.add_argument("--calm", action="store_true", help="stories in which users must not notice anything")
     parser.add_argument("--tolerate", action="append", default=[], help="words of a known problem to look past")
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seeds = range(given.first, given.first + given.seeds) if given.seed is None else [given.seed]
     started, failed = time.perf_counter(), 0
     for seed in seeds:
-        steps = (write_calm if given.calm else write)(seed)
+        steps = (write_calm if given.calm else write)(seed, given.length)
         wrong = failure(seed, steps, given.tolerate)
         if wrong is None:
             continue

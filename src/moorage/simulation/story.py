@@ -60,7 +60,7 @@ class Step(msgspec.Struct, frozen=True):
 CALM = ("scale_out", "deploy_good", "redeploy_a", "restart_control_plane", "lose_events", "proxy_outage")
 
 
-def write_calm(seed: int, length: int = 8) -> list[Step]:
+def write_calm(seed: int, length: int = 14) -> list[Step]:
     """A story in which nothing goes wrong but the control plane's own life: users must not notice any of it."""
     dice = random.Random(seed)
     percents = dice.choice(((100, 200), (50, 200), (50, 100)))
