@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -11,7 +12,7 @@ DEFAULT_PORT = 4566
 
 
 def _default_data_dir() -> Path:
-    base = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(os.environ.get("MOORAGE_DATA_DIR") or Path(base) / "moorage")
 
 
@@ -29,8 +30,6 @@ class Settings(msgspec.Struct, frozen=True):
 
     @property
     def installation(self) -> str:
-        import hashlib
-
         return hashlib.sha256(str(self.data_dir.resolve()).encode()).hexdigest()[:12]
 
     @property
