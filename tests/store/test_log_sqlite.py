@@ -8,12 +8,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from moorage.domain.errors import MoorageError
 from moorage.store.api import StoreUnavailable
 from moorage.store.log import Commit, Write
-from moorage.store.log_sqlite import CHUNK, SqliteLog
+from moorage.store.log_sqlite import CHUNK, HISTORY_SLACK, SqliteLog
 from moorage.store.memory import Store
 from moorage.store.migrations import MIGRATIONS, Migration, rewrite
 
@@ -96,6 +97,30 @@ async def test_reset_empties_the_file_with_its_history(path):
     async with opened(path) as store:
         assert names(store.all(THINGS)) == ["after"]
         assert await store.history(THINGS, "key", "a") == []
+
+
+async def test_the_oldest_history_beyond_a_limit_is_forgotten(path):
+    many = [Thing(f"t{number:05}", "red", number) for number in range(HISTORY_SLACK + 200)]
+    async with opened(path, history_limit=100) as store:
+        await store.update(lambda tx: [tx.keep(THINGS, thing) for thing in many[:1050]])
+        assert len(await store.history(THINGS, "color", "red", limit=10_000)) == 1050, "a little more may gather"
+        await store.update(lambda tx: [tx.keep(THINGS, thing) for thing in many[1050:]])
+        kept = await store.history(THINGS, "color", "red", limit=10_000)
+        assert kept == many[:-101:-1]
+        assert await store.history(THINGS, "key", "t00000") == []
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM history_entries WHERE name = 'key'").fetchone() == (100,)
+
+
+async def test_history_of_the_first_version_of_the_file_is_still_read(path):
+    async with opened(path, migrations=MIGRATIONS[:1]):
+        pass
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("INSERT INTO history VALUES (1, 'things', 'a', ?)", (msgspec.msgpack.encode(Thing("a")),))
+        connection.execute("INSERT INTO history_entries VALUES ('things', 'key', ?, 1)", (msgspec.msgpack.encode("a"),))
+    async with opened(path) as store:
+        await store.update(lambda tx: tx.keep(THINGS, Thing("a", "red")))
+        assert await store.history(THINGS, "key", "a") == [Thing("a", "red"), Thing("a")]
 
 
 WRITER = """
@@ -199,11 +224,11 @@ async def test_what_was_queued_behind_a_refused_group_is_refused_too(path, monke
 
         real, left = log_sqlite.write_commits, [1]
 
-        def full_once(connection, commits):
+        def full_once(*arguments):
             if left:
                 left.pop()
                 raise sqlite3.OperationalError("database or disk is full")
-            real(connection, commits)
+            real(*arguments)
 
         monkeypatch.setattr(log_sqlite, "write_commits", full_once)
         answers = await asyncio.gather(
@@ -244,7 +269,7 @@ async def test_a_newer_version_migrates_an_older_file_and_an_older_one_refuses_a
         assert store.all(THINGS) == (Thing("b", "blue", 2),)
     async with opened(path, migrations=newer) as store:
         assert store.all(THINGS) == (Thing("b", "blue", 2),), "a migration runs once"
-    with pytest.raises(MoorageError, match=r"newer Moorage.*version 2.*up to 1"):
+    with pytest.raises(MoorageError, match=rf"newer Moorage.*version {len(newer)}.*up to {len(MIGRATIONS)}"):
         await Store.open(SqliteLog(path), TABLES)
 
 

@@ -19,12 +19,16 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from moorage.domain.errors import MoorageError, Permanent
 from moorage.store.log import Commit, Durable, Kept, Refused, Write
 from moorage.store.migrations import MIGRATIONS, Migration, migrate
 
 # Rows per statement; four variables each stay below SQLite's limit of variables, and the SQL stays in the cache.
 CHUNK = 64
+# How many records of history are kept, and how many more may gather before the oldest are forgotten in one go.
+HISTORY_LIMIT, HISTORY_SLACK = 200_000, 1_000
 UPSERT = "INSERT OR REPLACE INTO records (kind, key, place, data) VALUES "
 DELETE = "DELETE FROM records WHERE (kind, key) IN (VALUES "
 
@@ -36,10 +40,14 @@ class _Read:
 
 
 class SqliteLog:
-    """`path`: the file, made when it is absent (its directory too)."""
+    """`path`: the file, made when it is absent (its directory too). `history_limit`: the oldest records of history
+    beyond so many are forgotten."""
 
-    def __init__(self, path: Path, *, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+    def __init__(
+        self, path: Path, *, migrations: Sequence[Migration] = MIGRATIONS, history_limit: int = HISTORY_LIMIT
+    ) -> None:
         self.path = path
+        self.history_limit = history_limit
         self.groups = 0
         """How many groups were written (each cost one fsync)."""
         self._migrations = migrations
@@ -156,7 +164,7 @@ class SqliteLog:
 
     def _write_group(self, connection: sqlite3.Connection, commits: Sequence[Commit], generation: int) -> None:
         try:
-            write_commits(connection, commits)
+            write_commits(connection, commits, self.history_limit)
         except Exception as error:
             self._refused_generation = generation
             self._tell(self._on_refused, error)
@@ -171,7 +179,9 @@ class SqliteLog:
             self._loop.call_soon_threadsafe(function, *arguments)
 
 
-def write_commits(connection: sqlite3.Connection, commits: Sequence[Commit]) -> None:
+def write_commits(
+    connection: sqlite3.Connection, commits: Sequence[Commit], history_limit: int = HISTORY_LIMIT
+) -> None:
     """All commits in one transaction, on disk when this returns; nothing of them when it raises."""
     last_clear = max((number for number, commit in enumerate(commits) if commit.clear), default=-1)
     commits = commits[max(last_clear, 0) :]
@@ -193,7 +203,7 @@ def write_commits(connection: sqlite3.Connection, commits: Sequence[Commit]) -> 
         for start in range(0, len(deletes), CHUNK):
             chunk = deletes[start : start + CHUNK]
             connection.execute(DELETE + ", ".join(["(?, ?)"] * len(chunk)) + ")", [v for name in chunk for v in name])
-        _keep(connection, kept)
+        _keep(connection, kept, history_limit)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
@@ -208,19 +218,32 @@ def _upsert(connection: sqlite3.Connection, puts: Sequence[Write]) -> None:
         connection.execute(UPSERT + ", ".join(["(?, ?, ?, ?)"] * len(puts)), values)
 
 
-def _keep(connection: sqlite3.Connection, kept: Sequence[Kept]) -> None:
+def _keep(connection: sqlite3.Connection, kept: Sequence[Kept], limit: int) -> None:
     if not kept:
         return
-    first = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM history").fetchone()[0]
-    numbered = list(enumerate(kept, start=first))
+    oldest, newest = connection.execute("SELECT coalesce(min(id), 1), coalesce(max(id), 0) FROM history").fetchone()
+    numbered = list(enumerate(kept, start=newest + 1))
     connection.executemany(
-        "INSERT INTO history (id, kind, key, data) VALUES (?, ?, ?, ?)",
-        [(number, one.kind, one.key, one.data) for number, one in numbered],
+        "INSERT INTO history (id, kind, key, data, entries) VALUES (?, ?, ?, ?, ?)",
+        [(number, one.kind, one.key, one.data, msgspec.msgpack.encode(one.entries)) for number, one in numbered],
     )
     connection.executemany(
         "INSERT INTO history_entries (kind, name, value, id) VALUES (?, ?, ?, ?)",
         [(one.kind, name, value, number) for number, one in numbered for name, value in one.entries],
     )
+    last = newest + len(kept) - limit
+    if last - oldest >= HISTORY_SLACK:
+        _forget(connection, last)
+
+
+def _forget(connection: sqlite3.Connection, last: int) -> None:
+    """History up to the record numbered `last`, with the entries under which it was found."""
+    gone = connection.execute("SELECT id, kind, entries FROM history WHERE id <= ?", (last,)).fetchall()
+    connection.executemany(
+        "DELETE FROM history_entries WHERE kind = ? AND name = ? AND value = ? AND id = ?",
+        [(kind, name, value, id) for id, kind, entries in gone for name, value in msgspec.msgpack.decode(entries)],
+    )
+    connection.execute("DELETE FROM history WHERE id <= ?", (last,))
 
 
 def _answer(future: asyncio.Future[Any], value: Any) -> None:

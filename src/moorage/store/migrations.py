@@ -35,7 +35,15 @@ def _first(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS: tuple[Migration, ...] = (Migration("records and history", _first),)
+def _entries_of_history(connection: sqlite3.Connection) -> None:
+    """Under which values a record of history is found (msgpack; 0x90 is the empty list), so that it can be forgotten."""
+    connection.execute("ALTER TABLE history ADD COLUMN entries BLOB NOT NULL DEFAULT x'90'")
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration("records and history", _first),
+    Migration("entries of history", _entries_of_history),
+)
 
 
 def rewrite(
