@@ -17,12 +17,12 @@ class _Shape(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw
     """An API shape: None means that the caller did not send the member, and it is not sent back."""
 
 
-class KeyValue(_Shape):
+class KeyValue(_Shape, frozen=True):
     name: str | None = None
     value: str | None = None
 
 
-class PortMapping(_Shape):
+class PortMapping(_Shape, frozen=True):
     container_port: int | None = None
     host_port: int | None = None
     protocol: str | None = None
@@ -31,12 +31,12 @@ class PortMapping(_Shape):
     container_port_range: str | None = None
 
 
-class Dependency(_Shape):
+class Dependency(_Shape, frozen=True):
     container_name: str
     condition: Literal["START", "COMPLETE", "SUCCESS", "HEALTHY"]
 
 
-class ContainerHealthCheck(_Shape):
+class ContainerHealthCheck(_Shape, frozen=True):
     command: tuple[str, ...]
     interval: int | None = None
     timeout: int | None = None
@@ -44,35 +44,35 @@ class ContainerHealthCheck(_Shape):
     start_period: int | None = None
 
 
-class LogConfiguration(_Shape):
+class LogConfiguration(_Shape, frozen=True):
     log_driver: str
     options: dict[str, str] | None = None
     secret_options: tuple[Json, ...] | None = None
 
 
-class MountPoint(_Shape):
+class MountPoint(_Shape, frozen=True):
     source_volume: str | None = None
     container_path: str | None = None
     read_only: bool | None = None
 
 
-class VolumeFrom(_Shape):
+class VolumeFrom(_Shape, frozen=True):
     source_container: str | None = None
     read_only: bool | None = None
 
 
-class UlimitSetting(_Shape):
+class UlimitSetting(_Shape, frozen=True):
     name: str
     soft_limit: int
     hard_limit: int
 
 
-class Secret(_Shape):
+class Secret(_Shape, frozen=True):
     name: str
     value_from: str
 
 
-class ContainerDefinition(_Shape):
+class ContainerDefinition(_Shape, frozen=True):
     name: str | None = None
     image: str | None = None
     repository_credentials: Json | None = None
@@ -121,7 +121,7 @@ class ContainerDefinition(_Shape):
         return self.essential is not False
 
 
-class Volume(_Shape):
+class Volume(_Shape, frozen=True):
     name: str | None = None
     host: Json | None = None
     docker_volume_configuration: Json | None = None
@@ -131,7 +131,7 @@ class Volume(_Shape):
     configured_at_launch: bool | None = None
 
 
-class Document(_Shape):
+class Document(_Shape, frozen=True):
     """What the caller registers, with the defaults filled in that AWS writes back."""
 
     family: str
