@@ -93,12 +93,12 @@ class Rig:
         return cls(await Store.open(MemoryLog(), tables, verify=True))
 
     async def call(
-        self, operation: str, *, account: str = ACCOUNT, region: str = REGION, service: str = "ecs", **params: Any
+        self, operation: str, *, account: str = ACCOUNT, region: str = REGION, api: str = "ecs", **params: Any
     ) -> Any:
-        model = MODELS[service].operation_model(operation)
+        model = MODELS[api].operation_model(operation)
         conforms(params, model.input_shape)
-        ctx = RequestContext(account, region, service, operation, "r", "test", f"arn:aws:iam::{account}:root")
-        answer = await self._handlers[service][operation](ctx, params)
+        ctx = RequestContext(account, region, api, operation, "r", "test", f"arn:aws:iam::{account}:root")
+        answer = await self._handlers[api][operation](ctx, params)
         # What the gateway sends: JSON, members without a value left out.
         plain = msgspec.json.decode(msgspec.json.encode({k: v for k, v in (answer or {}).items() if v is not None}))
         conforms(plain, model.output_shape)
@@ -130,16 +130,14 @@ class Rig:
     async def target_group(self, name: str = "web", *, attached: bool = True, kind: str = "ip") -> str:
         """The ARN of a target group, behind a listener if `attached`."""
         made = await self.call(
-            "CreateTargetGroup", service="elbv2", Name=name, Protocol="HTTP", Port=80, VpcId="vpc-1", TargetType=kind
+            "CreateTargetGroup", api="elbv2", Name=name, Protocol="HTTP", Port=80, VpcId="vpc-1", TargetType=kind
         )
         arn = str(made["TargetGroups"][0]["TargetGroupArn"])
         if attached:
-            balancer = await self.call(
-                "CreateLoadBalancer", service="elbv2", Name=name, Subnets=["subnet-a", "subnet-b"]
-            )
+            balancer = await self.call("CreateLoadBalancer", api="elbv2", Name=name, Subnets=["subnet-a", "subnet-b"])
             await self.call(
                 "CreateListener",
-                service="elbv2",
+                api="elbv2",
                 LoadBalancerArn=balancer["LoadBalancers"][0]["LoadBalancerArn"],
                 Protocol="HTTP",
                 Port=80,

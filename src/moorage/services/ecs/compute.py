@@ -27,6 +27,13 @@ def _refuse(message: str) -> AwsError:
     return AwsError("InvalidParameterException", message)
 
 
+def check_placement(request: dict[str, Any]) -> None:
+    """For what runs on Fargate. Raises InvalidParameterException."""
+    for name, noun in (("placementConstraints", "constraints"), ("placementStrategy", "strategies")):
+        if request.get(name):
+            raise _refuse(f"Placement {noun} are not supported with FARGATE launch type.")
+
+
 def resolve(cluster: Cluster, definition: TaskDefinition, request: dict[str, Any]) -> Compute:
     """Raises InvalidParameterException, PlatformUnknownException."""
     launch_type, given = request.get("launchType"), request.get("capacityProviderStrategy")
@@ -50,9 +57,7 @@ def resolve(cluster: Cluster, definition: TaskDefinition, request: dict[str, Any
         if version and version not in _PLATFORMS:
             raise AwsError("PlatformUnknownException", "The specified platform does not exist.")
         version = version or "LATEST"
-        for name, noun in (("placementConstraints", "constraints"), ("placementStrategy", "strategies")):
-            if request.get(name):
-                raise _refuse(f"Placement {noun} are not supported with FARGATE launch type.")
+        check_placement(request)
     if launches_on not in definition.compatibilities:
         raise _refuse(f"Task definition does not support launch_type {launches_on}.")
     return Compute(None if strategy else launch_type or "EC2", strategy, version or None, launches_on)

@@ -266,6 +266,8 @@ class ServiceOperations(Provider):
                 platform_version=chosen.platform_version,
             )
         launches_on = "FARGATE" if changed.strategy else changed.launch_type or "EC2"
+        if launches_on == "FARGATE":
+            compute.check_placement(request)
         if launches_on not in definition.compatibilities:
             raise refuse(f"Task definition does not support launch_type {launches_on}.")
         network = None

@@ -41,12 +41,20 @@ def check_unsupported(request: dict[str, Any]) -> None:
     strategy = configuration.get("strategy") or "ROLLING"
     scheduling = request.get("schedulingStrategy") or "REPLICA"
     if scheduling == "DAEMON":
-        if request.get("desiredCount") is not None:
-            raise refuse("The daemon scheduling strategy does not support a desired count for services")
+        _check_daemon(request, configuration)
         raise refuse("Moorage does not run services with the DAEMON scheduling strategy yet. Use REPLICA.")
+    if controller == "CODE_DEPLOY" and not request.get("loadBalancers"):
+        raise refuse(
+            "When specifying the CODE_DEPLOY deployment controller type, the service requires an Application Load "
+            "Balancer or Network Load Balancer."
+        )
+    if controller != "ECS":
+        raise refuse(f"Moorage does not support the deployment controller {controller} yet. Use ECS.")
+    if strategy != "ROLLING":
+        raise refuse(f"Moorage does not support the deployment strategy {strategy} yet. Use ROLLING.")
+    if len(request.get("serviceRegistries") or ()) > 1:
+        raise refuse("service registries can have at most 1 items.")
     for given, what in (
-        (controller != "ECS", f"the deployment controller {controller}. Use ECS"),
-        (strategy != "ROLLING", f"the deployment strategy {strategy}. Use ROLLING"),
         ((request.get("serviceConnectConfiguration") or {}).get("enabled"), "Service Connect"),
         (request.get("serviceRegistries"), "service registries (Cloud Map)"),
         (request.get("volumeConfigurations"), "volumes configured at launch"),
@@ -62,6 +70,21 @@ def check_unsupported(request: dict[str, Any]) -> None:
         percent = configuration.get("maximumPercent")
         if percent is not None and percent <= 100:
             raise refuse("Availability Zone Rebalancing requires a maximumPercent greater than 100.")
+
+
+def _check_daemon(request: dict[str, Any], configuration: dict[str, Any]) -> None:
+    """The rules of AWS for DAEMON services come before the news that there are none (§2.1)."""
+    if request.get("desiredCount") is not None:
+        raise refuse("The daemon scheduling strategy does not support a desired count for services")
+    if request.get("placementStrategy"):
+        raise refuse("The daemon scheduling strategy does not support placement strategies")
+    if (configuration.get("maximumPercent") or 0) > 100:
+        raise refuse("The daemon scheduling strategy does not support values above 100 for maximumPercent")
+    if request.get("availabilityZoneRebalancing") == "ENABLED":
+        raise refuse(
+            "The service couldn't be created because Availability Zone Rebalancing does not support DAEMON as "
+            "scheduling strategy. Update scheduling strategy and try again."
+        )
 
 
 def check_members(request: dict[str, Any]) -> None:
