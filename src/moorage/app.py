@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import sys
@@ -288,6 +289,9 @@ class _Secrets:
 async def _serve(settings: Settings) -> None:
     app = App(settings)
     await app.start()
+    # What a start makes stays: full collections need not look at it again (they would hold up requests).
+    gc.freeze()
+    gc.enable()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, app.stopping.set)

@@ -5,6 +5,7 @@ the server is ready. What the server does is `moorage.app`'s.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import logging.handlers
@@ -44,6 +45,8 @@ def run(settings: Settings, *, announce: bool) -> None:
             threading.Thread(target=_announce, args=[instance], daemon=True).start()
         # gRPC warns at every subprocess that it leaves forks alone; nothing of it is used on the other side of a fork.
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+        # A start is mostly imports, and none of what they make is garbage: the server collects again when it serves.
+        gc.disable()
         # Named at run time on purpose: the layers forbid `cli` to import the server, and commands stay light.
         serve = cast("Callable[[Settings], None]", importlib.import_module("moorage.app").serve)
         try:

@@ -1,6 +1,6 @@
 """botocore's serializers and parsers as plain functions: dict → HTTP request and back.
 
-No network, no session, no credentials.
+No network, no session, no credentials. botocore is imported when it is first needed: not by every start.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from typing import Any, cast
 from urllib.parse import urlencode
 
 import msgspec
-from botocore.parsers import create_parser
-from botocore.serialize import create_serializer
 
 from moorage.domain.errors import AwsError
 from moorage.wire import model
@@ -41,6 +39,7 @@ def serialize(service: str, operation: str, params: Mapping[str, Any], region: s
     """Raises `AwsError` ValidationException when the parameters do not fit the model."""
     shape = model.service(service).model.operation_model(operation)
     from botocore.exceptions import ParamValidationError
+    from botocore.serialize import create_serializer
 
     try:
         made = create_serializer(protocol(service), include_validation=True).serialize_to_request(dict(params), shape)
@@ -64,6 +63,7 @@ def serialize(service: str, operation: str, params: Mapping[str, Any], region: s
 def parse(service: str, operation: str, status: int, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
     """The result without `ResponseMetadata`; an error answer is raised as `AwsError`."""
     from botocore.awsrequest import HeadersDict
+    from botocore.parsers import create_parser
 
     shape = model.service(service).model.operation_model(operation)
     answer = {"status_code": status, "headers": HeadersDict(headers), "body": body, "context": {}}
