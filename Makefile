@@ -5,6 +5,7 @@ PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; 
 	command -v $$p && break; done)
 BIN := .venv/bin
 PYTEST_ARGS ?=
+SIMULATE_ARGS ?= --seeds 200 --shorten
 
 .PHONY: help install demo demo-clean test check bench simulate clean
 
@@ -47,7 +48,7 @@ bench: install
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 simulate: install
-	$(BIN)/python -m moorage.simulation
+	$(BIN)/python -m moorage.simulation.run $(SIMULATE_ARGS)
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
