@@ -74,6 +74,8 @@ class _Sandbox:
         self.labels = labels
         self.running = True
         self.exit_code: int | None = None
+        self.containers: list[SimulatedContainer] = []
+        """All that were ever made in it."""
 
 
 class SimulatedEngine:
@@ -98,6 +100,8 @@ class SimulatedEngine:
         self._random = random.Random(seed)
         self._containers: dict[str, SimulatedContainer] = {}
         self._sandboxes: dict[str, _Sandbox] = {}
+        self._at: dict[str, str] = {}
+        """The newest sandbox of an address."""
         self._images_by_reference: dict[str, str] = {}
         self._streams: list[asyncio.Queue[EngineEvent | None]] = []
         self._reachable: asyncio.Event = asyncio.Event()
@@ -174,6 +178,7 @@ class SimulatedEngine:
             self._containers[id] = SimulatedContainer(
                 id, spec, labels, sandbox.id, self.images[spec.image], self._clock.now, self._report
             )
+            self._sandboxes[sandbox.id].containers.append(self._containers[id])
             return id
 
         return await self._call("create", _name(spec), self.latencies.create, effect)
@@ -374,19 +379,16 @@ class SimulatedEngine:
 
     def listener(self, address: str, port: int) -> SimulatedContainer | None:
         """The container that accepts connections there."""
-        for sandbox in self._sandboxes.values():
-            if not sandbox.running:
-                continue
-            inner = port
-            if sandbox.spec.ipv4 != address:
-                bound = next((p for p in sandbox.sandbox.ports if p.host_port == port), None)
-                if bound is None or sandbox.spec.ipv4 is not None:
-                    continue
-                inner = bound.container_port
-            for container in self._containers.values():
-                if container.sandbox_id == sandbox.id and container.listens(inner):
-                    return container
-        return None
+        sandbox = self._sandboxes.get(self._at.get(address, ""))
+        if sandbox is None:
+            for other in self._sandboxes.values():
+                bound = next((p for p in other.sandbox.ports if p.host_port == port), None)
+                if bound is not None:
+                    sandbox, port = other, bound.container_port
+                    break
+        if sandbox is None or not sandbox.running:
+            return None
+        return next((container for container in sandbox.containers if container.listens(port)), None)
 
     async def request(self, address: str, port: int, seconds: float = 0.0) -> int:
         """One HTTP request to a task: its status. ConnectionRefusedError when nobody listens, ConnectionResetError when
@@ -448,6 +450,8 @@ class SimulatedEngine:
         ports = tuple(self._bind(port) for port in spec.ports)
         labels = {LABEL_INSTALLATION: "simulated", **spec.labels, LABEL_SANDBOX: "true"}
         self._sandboxes[id] = _Sandbox(id, spec, Sandbox(id, ports), labels)
+        if spec.ipv4 is not None:
+            self._at[spec.ipv4] = id
         return self._sandboxes[id].sandbox
 
     def _pooled(self, spec: SandboxSpec) -> _Sandbox | None:
@@ -460,7 +464,9 @@ class SimulatedEngine:
     def _check_address(self, spec: SandboxSpec) -> None:
         for other in self._sandboxes.values():
             if other.running and _same_place(other.spec, spec):
-                self.violations.append(f"{spec.task_arn} and {other.spec.task_arn} both have {spec.ipv4}")
+                # A warming that was ordered before a crash may come late: nobody waits for it, and it is refused.
+                if spec.task_arn:
+                    self.violations.append(f"{spec.task_arn} and {other.spec.task_arn} both have {spec.ipv4}")
                 raise NetworkError(f"Address already in use: {spec.ipv4}")
 
     def _bind(self, port: PortBinding) -> PortBinding:
