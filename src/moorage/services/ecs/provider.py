@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from moorage.domain.clock import Clock, Ids
+from moorage.services.base import Handler, RequestContext
 from moorage.services.ecs.account_settings import AccountSettingOperations
 from moorage.services.ecs.clusters import ClusterOperations
 from moorage.services.ecs.deployments import DeploymentOperations
 from moorage.services.ecs.idempotency import Idempotency
 from moorage.services.ecs.services import ServiceOperations
+from moorage.services.ecs.shapes import refuse_nulls
 from moorage.services.ecs.tags import TagOperations
 from moorage.services.ecs.task_definitions import TaskDefinitionOperations
 from moorage.services.ecs.tasks import TaskOperations
@@ -32,3 +37,16 @@ class EcsProvider(
         self._ids = ids
         self._networks = networks
         self._idempotency = Idempotency(clock)
+
+    def handlers(self) -> dict[str, Handler]:
+        return {name: _without_nulls(handler) for name, handler in super().handlers().items()}
+
+
+def _without_nulls(handler: Handler) -> Handler:
+    """The wire lets `null` through as an item of a list or a map; no list of ECS has a use for it."""
+
+    async def checked(ctx: RequestContext, request: dict[str, Any]) -> Mapping[str, Any] | None:
+        refuse_nulls(request)
+        return await handler(ctx, request)
+
+    return checked

@@ -17,3 +17,13 @@ def convert(value: Any, kind: type[T]) -> T:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         raise AwsError("InvalidParameterException", f"Invalid parameter: {error}") from error
+
+
+def refuse_nulls(value: Any) -> None:
+    """Raises InvalidParameterException when a list or map holds null somewhere inside."""
+    items = value.values() if value.__class__ is dict else value if value.__class__ is list else ()
+    for item in items:
+        if item is None:
+            raise AwsError("InvalidParameterException", "Invalid parameter: a list or map must not contain null.")
+        if item.__class__ is dict or item.__class__ is list:
+            refuse_nulls(item)

@@ -1,0 +1,289 @@
+"""Whatever is sent, ECS answers with a result or with AWS's refusal, and what it accepted can be run and shown."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from multidict import CIMultiDict
+
+from moorage.control.container_spec import container_log, container_spec, network_of, sandbox_spec
+from moorage.decide.task_lifecycle import decide_task, stop_timeout
+from moorage.domain.clock import Ids
+from moorage.domain.network import Subnet
+from moorage.domain.task import Task
+from moorage.gateway import chain
+from moorage.gateway.exchange import Exchange
+from moorage.gateway.server import Gateway
+from moorage.services.ecs import EcsProvider
+from moorage.settings import Settings
+from moorage.store.tables.ecs import SERVICES, TASK_DEFINITIONS, TASKS
+from moorage.wire.messages import WireRequest
+
+from .rig import ACCOUNT, BASE, REGION, Rig, network_configuration, run_params, service_params
+from .test_task_definitions import EVERYTHING
+
+TARGET = "AmazonEC2ContainerServiceV20141113."
+SCOPE = f"test/20260101/{REGION}/ecs/aws4_request"
+SIGNED = {
+    "Authorization": f"AWS4-HMAC-SHA256 Credential={SCOPE}, SignedHeaders=host, Signature=0",
+    "Content-Type": "application/x-amz-json-1.1",
+}
+# Everything that a Fargate document may hold.
+_APP = {
+    name: value
+    for name, value in EVERYTHING["containerDefinitions"][1].items()  # type: ignore[index]
+    if name
+    not in (
+        "links", "hostname", "extraHosts", "dnsServers", "dnsSearchDomains", "dockerSecurityOptions", "environmentFiles",
+        "resourceRequirements", "credentialSpecs",
+    )
+} | {
+    "essential": True,
+    "stopTimeout": 30,
+    "portMappings": [{"containerPort": 80, "protocol": "tcp", "name": "web"}],
+    "mountPoints": [{"sourceVolume": "data", "containerPath": "/x", "readOnly": True}],
+    "volumesFrom": [{"sourceContainer": "side"}],
+    "dependsOn": [{"containerName": "side", "condition": "START"}],
+    "linuxParameters": {
+        "capabilities": {"add": ["SYS_PTRACE"], "drop": ["ALL"]},
+        "initProcessEnabled": True,
+        "tmpfs": [{"containerPath": "/t", "size": 1, "mountOptions": ["noexec"]}],
+    },
+    "logConfiguration": {
+        "logDriver": "awslogs",
+        "options": {"awslogs-group": "g", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "p"},
+    },
+}  # fmt: skip
+DOCUMENT = {
+    "family": "web",
+    "executionRoleArn": EVERYTHING["executionRoleArn"],
+    "networkMode": "awsvpc",
+    "requiresCompatibilities": ["FARGATE"],
+    "cpu": "256",
+    "memory": "512",
+    "runtimePlatform": {"cpuArchitecture": "X86_64", "operatingSystemFamily": "LINUX"},
+    "ephemeralStorage": {"sizeInGiB": 21},
+    "volumes": [{"name": "data", "host": {}}],
+    "tags": [{"key": "a", "value": "b"}],
+    "containerDefinitions": [{"name": "side", "image": "s"}, _APP],
+}
+OVERRIDES = {
+    "cpu": "512",
+    "memory": "1024",
+    "ephemeralStorage": {"sizeInGiB": 30},
+    "containerOverrides": [
+        {
+            "name": "app",
+            "command": ["x"],
+            "environment": [{"name": "A", "value": "1"}],
+            "cpu": 1,
+            "memory": 64,
+            "memoryReservation": 32,
+        }
+    ],
+}
+SERVICE = {
+    "deploymentConfiguration": {
+        "maximumPercent": 200,
+        "minimumHealthyPercent": 50,
+        "deploymentCircuitBreaker": {
+            "enable": True,
+            "rollback": True,
+            "thresholdConfiguration": {"type": "COUNT", "value": 3},
+        },
+        "alarms": {"alarmNames": [], "enable": False, "rollback": False},
+    },
+    "healthCheckGracePeriodSeconds": 5,
+    "loadBalancers": [{"targetGroupArn": "arn:x", "containerName": "app", "containerPort": 80}],
+}
+NETWORK = network_configuration(assignPublicIp="ENABLED", securityGroups=["sg-1"])
+TASK_ID = "0" * 32
+SEEDS: dict[str, dict[str, Any]] = {
+    "CreateCluster": {
+        "clusterName": "x",
+        "tags": [{"key": "a", "value": "b"}],
+        "settings": [{"name": "containerInsights", "value": "enabled"}],
+        "configuration": {
+            "executeCommandConfiguration": {
+                "logging": "OVERRIDE",
+                "logConfiguration": {"cloudWatchLogGroupName": "g"},
+            }
+        },
+        "capacityProviders": ["FARGATE", "FARGATE_SPOT"],
+        "defaultCapacityProviderStrategy": [{"capacityProvider": "FARGATE", "weight": 1, "base": 1}],
+        "serviceConnectDefaults": {"namespace": "n"},
+    },
+    "DescribeClusters": {"clusters": ["main"], "include": ["TAGS"]},
+    "UpdateCluster": {"cluster": "main", "settings": [{"name": "containerInsights", "value": "enabled"}]},
+    "PutClusterCapacityProviders": {
+        "cluster": "main",
+        "capacityProviders": ["FARGATE"],
+        "defaultCapacityProviderStrategy": [{"capacityProvider": "FARGATE", "weight": 1, "base": 1}],
+    },
+    "RegisterTaskDefinition": DOCUMENT,
+    "DescribeTaskDefinition": {"taskDefinition": "web:1", "include": ["TAGS"]},
+    "DeregisterTaskDefinition": {"taskDefinition": "web:1"},
+    "DeleteTaskDefinitions": {"taskDefinitions": ["web:1"]},
+    "ListTaskDefinitions": {"familyPrefix": "web", "status": "ACTIVE", "sort": "DESC", "maxResults": 1},
+    "RunTask": run_params(
+        count=2,
+        overrides=OVERRIDES,
+        networkConfiguration=NETWORK,
+        tags=[{"key": "a", "value": "b"}],
+        clientToken="t",
+        startedBy="me",
+        platformVersion="LATEST",
+    ),
+    "StopTask": {"cluster": "main", "task": TASK_ID, "reason": "r"},
+    "DescribeTasks": {"cluster": "main", "tasks": [TASK_ID], "include": ["TAGS"]},
+    "ListTasks": {"cluster": "main", "family": "web", "desiredStatus": "RUNNING", "maxResults": 2, "nextToken": "x"},
+    "UpdateTaskProtection": {
+        "cluster": "main",
+        "tasks": [TASK_ID],
+        "protectionEnabled": True,
+        "expiresInMinutes": 1,
+    },
+    "CreateService": service_params("new", **SERVICE),
+    "UpdateService": {
+        "cluster": "main",
+        "service": "web",
+        "desiredCount": 1,
+        "taskDefinition": "web",
+        "networkConfiguration": NETWORK,
+        "forceNewDeployment": True,
+        "capacityProviderStrategy": [{"capacityProvider": "FARGATE", "weight": 1}],
+        **SERVICE,
+    },
+    "DescribeServices": {"cluster": "main", "services": ["web", BASE + "service/main/web"]},
+    "ListServices": {"cluster": "main", "maxResults": 1, "launchType": "FARGATE"},
+    "DeleteService": {"cluster": "main", "service": "web", "force": True},
+    "ListServiceDeployments": {"service": "web", "cluster": "main", "createdAt": {"after": 1.0}, "status": ["PENDING"]},
+    "DescribeServiceDeployments": {"serviceDeploymentArns": [BASE + "service-deployment/main/web/x"]},
+    "DescribeServiceRevisions": {"serviceRevisionArns": [BASE + "service-revision/main/web/1"]},
+    "TagResource": {"resourceArn": BASE + "cluster/main", "tags": [{"key": "a", "value": "b"}]},
+    "ListTagsForResource": {"resourceArn": BASE + "cluster/main"},
+    "PutAccountSetting": {"name": "containerInsights", "value": "enabled"},
+}
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    if path:
+        yield path
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from places(inner, (*path, name))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from places(inner, (*path, index))
+
+
+ODD = [
+    None, True, False, 0, -1, 1, 99, 2**31 - 1, 2**31, 2**63, -(2**40), 1.5, 1e308, "", " ", "0", "-1", "²", "1e3",
+    "1 vCPU", "99999999999 GB", "x" * 300, "ü\n", "a:b", "arn:", "arn:aws:ecs:us-east-1:000000000000:task/main",
+    ":", "/", "web:1", "LATEST", "NONE", [], {}, [None], [[]], {"x": 1}, ["a", "a"], [{}], "net.core.somaxconn",
+]  # fmt: skip
+odd = st.sampled_from(ODD) | st.text(max_size=20) | st.integers() | st.lists(st.text(max_size=5), max_size=3)
+changes = st.lists(
+    st.tuples(st.floats(0, 0.999), st.sampled_from(["set", "remove", "repeat"]), odd), min_size=1, max_size=3
+)
+
+
+def mutated(seed: dict[str, Any], mutations: list[tuple[float, str, Any]]) -> dict[str, Any]:
+    request = copy.deepcopy(seed)
+    for where, how, value in mutations:
+        found = list(places(request))
+        if not found:
+            continue
+        *path, last = found[int(where * len(found))]
+        parent: Any = request
+        for step in path:
+            parent = parent[step]
+        if how == "set":
+            parent[last] = value
+        elif how == "remove":
+            del parent[last]
+        elif isinstance(parent, list):
+            parent.append(copy.deepcopy(parent[last]))
+    return request
+
+
+async def world() -> tuple[Rig, Gateway]:
+    rig = await Rig.make()
+    await rig.cluster("main")
+    await rig.definition("web")
+    await rig.service("web")
+    gateway = Gateway(Settings(port=0, data_dir=Path("/nonexistent")), rig.clock, Ids(seed=1))
+    gateway.add_provider(EcsProvider(rig.store, rig.clock, Ids(seed=2), rig.networks))
+    return rig, gateway
+
+
+async def sent(gateway: Gateway, operation: str, request: dict[str, Any]) -> Any:
+    headers = CIMultiDict({**SIGNED, "X-Amz-Target": TARGET + operation})
+    wire = WireRequest("POST", "/", "", headers, msgspec.json.encode(request))
+    answer = await chain.answer(gateway, Exchange(wire, "id", "127.0.0.1"))
+    assert answer.status in (200, 400), (operation, request, answer.status, answer.body)
+    assert isinstance(answer.body, bytes)
+    return msgspec.json.decode(answer.body) if answer.status == 200 else None
+
+
+def can_be_run(rig: Rig, task: Task) -> None:
+    """Everything that the control plane works out about a task."""
+    definition = rig.store.get(TASK_DEFINITIONS, task.task_definition_arn)
+    assert definition is not None
+    document = definition.document
+    decide_task(task, document, 0, 1.0)
+    if task.interface is None:
+        return
+    subnet = Subnet(ACCOUNT, REGION, "subnet-a", "vpc-1", "10.0.0.0/24", "us-east-1a")
+    ready = replace(task, interface=replace(task.interface, ipv4="10.0.0.4", mac="02:42:0a:00:00:04"))
+    sandbox_spec(ready, document, subnet)
+    network_of(subnet)
+    for container in document.container_definitions:
+        assert msgspec.json.encode(container_spec(ready, document, container, "image", {}))
+        container_log(ready, container, "id")
+        stop_timeout(container)
+
+
+async def play(operation: str, request: dict[str, Any]) -> None:
+    rig, gateway = await world()
+    answer = await sent(gateway, operation, request)
+    if answer is not None and operation == "RegisterTaskDefinition":
+        arn = answer["taskDefinition"]["taskDefinitionArn"]
+        assert await sent(gateway, "DescribeTaskDefinition", {"taskDefinition": arn, "include": ["TAGS"]})
+        await sent(gateway, "RunTask", run_params(taskDefinition=arn))
+    for task in rig.store.all(TASKS):
+        can_be_run(rig, task)
+        assert await sent(gateway, "DescribeTasks", {"cluster": "main", "tasks": [task.arn], "include": ["TAGS"]})
+    for service in rig.store.all(SERVICES):
+        described = {"cluster": service.cluster_arn, "services": [service.arn], "include": ["TAGS"]}
+        assert await sent(gateway, "DescribeServices", described)
+
+
+relaxed = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.mark.parametrize("operation", SEEDS)
+def test_the_seed_itself_is_answered(operation: str) -> None:
+    asyncio.run(play(operation, SEEDS[operation]))
+
+
+@pytest.mark.parametrize("operation", ["RegisterTaskDefinition", "RunTask", "CreateService", "UpdateService"])
+@settings(max_examples=250, deadline=None)
+@given(mutations=changes)
+def test_mutations_of_what_makes_things_run(operation: str, mutations: list[tuple[float, str, Any]]) -> None:
+    asyncio.run(play(operation, mutated(SEEDS[operation], mutations)))
+
+
+@relaxed
+@given(operation=st.sampled_from(sorted(SEEDS)), mutations=changes)
+def test_mutations_of_everything_else(operation: str, mutations: list[tuple[float, str, Any]]) -> None:
+    asyncio.run(play(operation, mutated(SEEDS[operation], mutations)))
