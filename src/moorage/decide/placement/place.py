@@ -1,0 +1,42 @@
+"""Where tasks of the EC2 launch type go: filters, then strategies, one task after the other (semantics ecs-services §7).
+
+`place(hosts, wish, …)` answers with a host or with every host's reason against it; nothing is started here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from moorage.decide.placement.filters import Refusal, Wish, refusal
+from moorage.decide.placement.hosts import Host
+from moorage.decide.placement.strategies import Strategy, choose
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """`hosts`: where the tasks go, in order. `refused`: why the first task that found no place has none (empty when all
+    have one; also empty when there is no host at all). `left`: the hosts afterwards."""
+
+    hosts: tuple[Host, ...]
+    refused: tuple[Refusal, ...]
+    left: tuple[Host, ...]
+
+
+def place(
+    hosts: Sequence[Host], wish: Wish, strategies: Sequence[Strategy], *, count: int = 1, seed: str = ""
+) -> Placed:
+    """Places as many of `count` equal tasks as fit. All are alike: where one finds no place, no later one does."""
+    now = {host.instance.arn: host for host in hosts}
+    chosen: list[Host] = []
+    refused: tuple[Refusal, ...] = ()
+    for number in range(count):
+        judged = [(host, refusal(host, wish)) for host in now.values()]
+        able = [host for host, problem in judged if problem is None]
+        if not able:
+            refused = tuple(problem for _, problem in judged if problem is not None)
+            break
+        host = choose(able, strategies, wish.group, tuple(now.values()), f"{seed}/{number}")
+        chosen.append(host)
+        now[host.instance.arn] = host.with_task(wish.group, wish.demand)
+    return Placed(tuple(chosen), refused, tuple(now.values()))
