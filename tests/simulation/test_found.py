@@ -97,3 +97,29 @@ def test_the_same_seed_is_the_same_world_to_the_last_event():
         for seed in ("1", "2")
     ]
     assert told[0] == told[1]
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.02, 0.05, 0.1, 0.2, 0.4])
+async def test_a_task_keeps_the_warm_sandbox_that_it_took_over_right_after_a_restart(world, moment):
+    """Found by seed 9080. At its start the pool gives its old addresses back at once and removes their sandboxes one by
+    one, from a list that it has read before. A task that is given such an address meanwhile takes the sandbox over, and
+    then loses it. (An address may only be given back when its sandbox is gone.)"""
+    await world.create_service(desired=2)
+    await world.run_for(60)
+    await world.restart_control_plane()
+    await asyncio.sleep(moment)
+    await world.update_service(desiredCount=12)
+    await world.run_for(60)
+    assert len(world.tasks(all=True)) == len(world.running()) == 12, "none of them was lost"
+    await world.settled(within=60)
+
+
+@pytest.mark.parametrize("moment", [0.03, 0.08, 0.15, 0.3])
+async def test_a_task_keeps_the_warm_sandbox_that_it_took_over_while_the_pool_drains(world, moment):
+    """The same, when the pool of a subnet in which nothing was started for ten minutes is emptied."""
+    await world.create_service(desired=2)
+    await world.run_for(600 + moment)
+    await world.update_service(desiredCount=12)
+    await world.run_for(60)
+    assert len(world.tasks(all=True)) == len(world.running()) == 12, "none of them was lost"
+    await world.settled(within=60)

@@ -160,6 +160,7 @@ _WRITERS: Mapping[str, tuple[float, Callable[[random.Random], Mapping[str, Any]]
     "run_group": (1, lambda dice: {"image": dice.choice(list(IMAGES)), "condition": dice.choice(CONDITIONS)}),
     "cut_off": (0.5, lambda dice: {"name": dice.choice(NAMES)}),
     "deregister_target": (0.5, lambda dice: {"name": dice.choice(NAMES)}),
+    "reset": (0.3, lambda dice: {}),
     "slow_disk": (0.7, lambda dice: {"seconds": dice.choice((0.002, 0.05, 0.5))}),
     "engine_outage": (1, lambda dice: {"seconds": dice.choice((0.5, 5, 40)), "containers_die": dice.random() < 0.3}),
     "lose_events": (1, lambda dice: {"seconds": dice.choice((0.5, 5, 40))}),
@@ -349,6 +350,12 @@ class Player:
 
     async def lose_host(self) -> None:
         self.world.engine.lose_host()
+
+    async def reset(self) -> None:
+        """Somebody empties the whole state, whatever runs."""
+        await self.world.store.reset()
+        self._fronts.clear()
+        await self.world.create_cluster()
 
     async def lose_answer(self, verb: str) -> None:
         self.world.engine.lose_answer(verb)
