@@ -158,6 +158,74 @@ def breaker_rolling_back(deployment_id: str) -> str:
 ROLLED_BACK = "Service deployment rolled back because the circuit breaker threshold was exceeded."
 
 
+# --- blue/green, linear, canary (ecs-services §5.5) ------------------------------------------------------------------
+def _bad_network(what: str) -> str:
+    return f"Service deployment rolled back because of invalid networking configuration: {what}"
+
+
+def not_associated(target_group_arn: str) -> str:
+    return _bad_network(
+        f"Target group {target_group_arn} is not associated with either productionListenerRule or testListenerRule."
+    )
+
+
+def serving_target_groups(rule_arn: str, count: int) -> str:
+    return (
+        f"Service deployment rolled back because of invalid networking configuration. productionListenerRule {rule_arn} "
+        f"should have exactly one target group serving traffic but found {count} target groups which are serving traffic"
+    )
+
+
+def unexpected_target_group(found: str, first: str, second: str) -> str:
+    return (
+        "Service deployment rolled back because of invalid networking configuration. Production listener rule is "
+        f"forwarding traffic to unexpected target group {found}. Expected traffic to be forwarded to either "
+        f"targetGroupArn: {first} or alternateTargetGroupArn: {second}"
+    )
+
+
+def no_such_rule(rule_arn: str) -> str:
+    return _bad_network(f"The listener rule {rule_arn} does not exist or forwards to no target group.")
+
+
+def hook_failed(stage: str, target: str | None) -> str:
+    return (
+        f"Service deployment rolled back because {stage} lifecycle hook(s) failed. "
+        f"Lifecycle hook target {target} returned FAILED status."
+    )
+
+
+def hook_unreadable(stage: str, target: str | None) -> str:
+    return (
+        f"Service deployment rolled back because {stage} lifecycle hook(s) failed. "
+        f"ECS was unable to parse the response from {target} due to HookStatus must not be null"
+    )
+
+
+def pause_timed_out(stage: str) -> str:
+    return f"Service deployment rolled back because {stage} pause hook timed out."
+
+
+def pause_refused(stage: str) -> str:
+    return f"Service deployment rolled back because the {stage} pause hook was answered with ROLLBACK."
+
+
+def stage_timed_out(stage: str) -> str:
+    return f"Service deployment rolled back because the {stage} stage took longer than 24 hours."
+
+
+STOP_REQUESTED = "Service deployment rolled back because StopServiceDeployment was called."
+STOPPED_BY_REQUEST = "Service deployment stopped because StopServiceDeployment was called."
+
+
+def native_failed(service: str, deployment_id: str, reason: str) -> str:
+    return f"(service {service}) (deployment {deployment_id}) deployment failed: {reason}"
+
+
+def rolled_back_to(deployment_id: str) -> str:
+    return f"ECS deployment rolling back to deploymentId {deployment_id}."
+
+
 def secret_failed(value_from: str, why: str) -> str:
     return (
         "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: "

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from moorage.domain.cluster import StrategyItem
 from moorage.domain.task import LoadBalancerRef
@@ -28,16 +29,52 @@ class CircuitBreaker(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
     reset_on_healthy_task: bool | None = None
 
 
+class Linear(msgspec.Struct, frozen=True, rename="camel"):
+    """Every step shifts `step_percent` more; the bake time is not kept after the last one (§5.1)."""
+
+    step_percent: float = 10.0
+    step_bake_time_in_minutes: int = 6
+
+
+class Canary(msgspec.Struct, frozen=True, rename="camel"):
+    """`canary_percent` first, everything else after the bake time (§5.1)."""
+
+    canary_percent: float = 5.0
+    canary_bake_time_in_minutes: int = 10
+
+
+class HookTimeout(msgspec.Struct, frozen=True, rename="camel"):
+    timeout_in_minutes: int = 1440
+    action: str = "ROLLBACK"
+
+
+class Hook(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """One entry of `lifecycleHooks` (§5.1): a Lambda function to call or a pause to wait for."""
+
+    target_type: str = msgspec.field(default="AWS_LAMBDA")
+    hook_target_arn: str | None = None
+    role_arn: str | None = None
+    lifecycle_stages: tuple[str, ...] = ()
+    hook_details: Any = None
+    timeout_configuration: HookTimeout | None = None
+
+
 class DeploymentConfiguration(msgspec.Struct, frozen=True):
     maximum_percent: int = 200
     minimum_healthy_percent: int = 100
     circuit_breaker: CircuitBreaker = CircuitBreaker()
     alarms: Json | None = None
+    strategy: Literal["ROLLING", "BLUE_GREEN", "LINEAR", "CANARY"] = "ROLLING"
+    bake_time_minutes: int | None = None
+    linear: Linear | None = None
+    canary: Canary | None = None
+    hooks: tuple[Hook, ...] = ()
 
 
 class Revision(msgspec.Struct, frozen=True):
     """An immutable service revision: everything that, when changed, needs new tasks (§3.2). `number` is the 19 digits
-    shared with the deployment that it was made for; `images` maps container names to pinned digests."""
+    shared with the deployment that it was made for; `images` maps container names to pinned digests; `resolved` names the
+    target group that each of `load_balancers` means now: the configured one or its alternate (§5.3)."""
 
     arn: str
     service_arn: str
@@ -52,6 +89,16 @@ class Revision(msgspec.Struct, frozen=True):
     load_balancers: tuple[LoadBalancerRef, ...] = ()
     service_registries: tuple[Json, ...] = ()
     images: Mapping[str, str] = {}
+    resolved: tuple[str, ...] = ()
+
+    @property
+    def registers_in(self) -> tuple[LoadBalancerRef, ...]:
+        """`load_balancers` with the target groups that tasks of this revision really belong in (§5.3)."""
+        if not self.resolved:
+            return self.load_balancers
+        return tuple(
+            replace(ref, target_group_arn=arn) for ref, arn in zip(self.load_balancers, self.resolved, strict=True)
+        )
 
 
 class Deployment(msgspec.Struct, frozen=True):
@@ -73,10 +120,48 @@ class Deployment(msgspec.Struct, frozen=True):
     rollback_of: str | None = None
 
 
+class HookRun(msgspec.Struct, frozen=True):
+    """One hook in one stage. `execution_id` stays the same however often the function is asked; `again_at` is when it is
+    asked next, None while nothing is to be asked; `details` what the next call gets (§5.4)."""
+
+    hook_id: str
+    hook: Hook
+    stage: str
+    execution_id: str
+    status: Literal["AWAITING_ACTION", "IN_PROGRESS", "SUCCEEDED", "FAILED", "TIMED_OUT"]
+    again_at: float | None = None
+    expires_at: float | None = None
+    details: Any = None
+    reason: str | None = None
+
+
+class Shift(msgspec.Struct, frozen=True):
+    """How far a blue/green, linear or canary deployment is (§5.2). `green` and `blue` are deployment ids; no `blue`:
+    there is nothing to shift from. `configuration` is what it was started with. `percent` and `test_percent`: the share
+    of requests that green should get. `step`: shifts done. `entered`: what the stage does on entry was done.
+    `requested`: what StopServiceDeployment or ContinueServiceDeployment asked for. `failure`: why it goes back."""
+
+    service_deployment_arn: str
+    green: str
+    blue: str | None
+    configuration: DeploymentConfiguration
+    stage: str
+    since: float
+    direction: Literal["forward", "back", "halted"] = "forward"
+    step: int = 0
+    percent: float = 0.0
+    test_percent: float = 0.0
+    entered: bool = False
+    hooks: tuple[HookRun, ...] = ()
+    requested: Literal["ROLLBACK", "ABORT"] | None = None
+    failure: str | None = None
+
+
 class Service(msgspec.Struct, frozen=True):
     """`deployments` newest first, the first is PRIMARY. `revision_arn`: what UpdateService changes start from.
     `last_good_revision`: the revision of the most recent COMPLETED deployment (rollback candidate). `steady_since`: set
-    while the service is in steady state."""
+    while the service is in steady state. `shift`: the stage machine of a deployment that is not ROLLING, while it runs.
+    `stop_requested`: a rolling deployment shall be stopped (ROLLBACK | ABORT)."""
 
     arn: str
     account: str
@@ -110,6 +195,8 @@ class Service(msgspec.Struct, frozen=True):
     event_count: int = 0
     tags: Mapping[str, str] = {}
     deleted_at: float | None = None
+    shift: Shift | None = None
+    stop_requested: str | None = None
 
 
 class ServiceEvent(msgspec.Struct, frozen=True):
@@ -143,3 +230,9 @@ class ServiceDeployment(msgspec.Struct, frozen=True):
     failure_count: int = 0
     threshold: int = 0
     breaker_status: str = "DISABLED"
+    strategy: str = "ROLLING"
+    stopped_at: float | None = None
+    lifecycle_stage: str | None = None
+    test_percent: float | None = None
+    production_percent: float | None = None
+    hooks: tuple[HookRun, ...] = ()
