@@ -1,4 +1,4 @@
-"""What goes over the wire in the simulated world: health checks and the requests of users.
+"""The network of the simulated world: subnets as EC2 would describe them, health checks, and the requests of users.
 
 Both ask the simulated engine who listens. `Traffic` sends requests at a steady rate and remembers every answer that a
 user would have complained about.
@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from moorage.control.prober import ProbeRequest, ProbeResult
 from moorage.domain.clock import Clock
+from moorage.domain.network import SecurityGroup, Subnet
+from moorage.domain.scope import Scope
 from moorage.engine.simulated import SimulatedEngine
 from moorage.proxy.driver import Endpoint
 from moorage.proxy.simulated import SimulatedProxy
 
+SCOPE = Scope("000000000000", "us-east-1")
+VPC = "vpc-1"
 # A round trip on the wire.
 TRIP = 0.001
 # How often a load balancer tries another target when one refuses the connection.
@@ -117,3 +122,33 @@ class Traffic:
         self.statuses[status] += 1
         if status >= 500:
             self.failures.append(Failure(at, self._path, status))
+
+
+class Networks:
+    """`NetworkLookup` from a dictionary: one VPC, two subnets in two zones, one security group."""
+
+    def __init__(self) -> None:
+        self.by_id = {
+            f"subnet-{number}": Subnet(
+                account=SCOPE.account,
+                region=SCOPE.region,
+                subnet_id=f"subnet-{number}",
+                vpc_id=VPC,
+                cidr=f"172.31.{16 * number}.0/20",
+                availability_zone=f"{SCOPE.region}{zone}",
+            )
+            for number, zone in enumerate("ab")
+        }
+        self.group = SecurityGroup(SCOPE.account, SCOPE.region, "sg-1", VPC, "default")
+
+    async def subnets(self, scope: Scope, subnet_ids: Sequence[str]) -> dict[str, Subnet]:
+        return {id: self.by_id[id] for id in subnet_ids if id in self.by_id}
+
+    async def security_groups(self, scope: Scope, group_ids: Sequence[str]) -> dict[str, SecurityGroup]:
+        return {id: self.group for id in group_ids if id == self.group.group_id}
+
+    async def default_security_group(self, scope: Scope, vpc_id: str) -> SecurityGroup | None:
+        return self.group if vpc_id == VPC else None
+
+    async def vpc_exists(self, scope: Scope, vpc_id: str) -> bool:
+        return vpc_id == VPC

@@ -18,8 +18,9 @@ import msgspec
 from moorage.domain.errors import AwsError
 from moorage.domain.service import Service
 from moorage.engine.simulated_container import SimulatedContainer, SimulatedImage
+from moorage.simulation.calls import Front
 from moorage.simulation.network import Traffic
-from moorage.simulation.world import Front, World
+from moorage.simulation.world import World
 from moorage.store.api import StoreUnavailable
 from moorage.store.tables.ecs import SERVICES
 

@@ -3,7 +3,7 @@ engine, proxy and network, in virtual time.
 
     async with World(seed=1, images={"web": SimulatedImage()}) as world:
         front = await world.create_load_balancer("web")
-        await world.create_service("web", image="web", desired=2, front=front)
+        await world.create_service("web", desired=2, front=front)
         await world.stable("web")
 
 The world breaks the moment that an invariant does, or a control loop fails with an unexpected error. The control plane
@@ -18,27 +18,21 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-import msgspec
-
 from moorage.domain.clock import Ids
-from moorage.domain.network import SecurityGroup, Subnet
-from moorage.domain.scope import Scope
 from moorage.domain.service import Service, ServiceEvent
 from moorage.domain.task import Task
 from moorage.engine.simulated import Latencies, SimulatedEngine
 from moorage.engine.simulated_container import SimulatedContainer, SimulatedImage
 from moorage.proxy.simulated import SimulatedProxy
 from moorage.services.base import RequestContext
+from moorage.simulation.calls import CLUSTER, Calls
 from moorage.simulation.invariants import Invariants, Violated
 from moorage.simulation.loop import VirtualClock, VirtualTimeLoop
-from moorage.simulation.network import SimulatedProber, Users
+from moorage.simulation.network import SCOPE, Networks, SimulatedProber, Users
 from moorage.simulation.process import Process
 from moorage.store.log_memory import MemoryDisk, MemoryLog
 from moorage.store.tables.ecs import SERVICE_EVENTS, SERVICES, TASKS
 
-SCOPE = Scope("000000000000", "us-east-1")
-CLUSTER = "main"
-VPC = "vpc-1"
 COMMIT = 0.002
 POLL = 0.1
 
@@ -51,15 +45,7 @@ class NeverHappened(AssertionError):
     """What a story waited for did not come; the message says what the control plane was doing instead."""
 
 
-class Front(msgspec.Struct, frozen=True):
-    """A load balancer with one listener on port 80 that forwards everything to one target group."""
-
-    load_balancer: str
-    listener: str
-    target_group: str
-
-
-class World:
+class World(Calls):
     """`images`: scripts by image name. `latencies`: of the engine. `tolerate`: words of known problems that must not end
     the story, while they are being mended."""
 
@@ -179,182 +165,6 @@ class World:
         given = {name: value for name, value in request.items() if value is not None}
         return await process.call(context, given)
 
-    async def ecs(self, operation: str, /, **request: Any) -> dict[str, Any]:
-        return await self.call("ecs", operation, **request)
-
-    async def elbv2(self, operation: str, /, **request: Any) -> dict[str, Any]:
-        return await self.call("elbv2", operation, **request)
-
-    async def create_cluster(self, name: str = CLUSTER) -> None:
-        await self.ecs("CreateCluster", clusterName=name)
-
-    async def register(
-        self,
-        family: str = "web",
-        *,
-        image: str = "web",
-        port: int = 80,
-        health_check: bool = False,
-        stop_timeout: int | None = None,
-        containers: Sequence[Mapping[str, Any]] = (),
-    ) -> str:
-        """A Fargate task definition: one container, or those given; its ARN."""
-        app: dict[str, Any] = {
-            "name": "app",
-            "image": image,
-            "essential": True,
-            "portMappings": [{"containerPort": port}],
-        }
-        if health_check:
-            app["healthCheck"] = {"command": ["CMD-SHELL", "true"], "interval": 5, "retries": 2}
-        if stop_timeout is not None:
-            app["stopTimeout"] = stop_timeout
-        answer = await self.ecs(
-            "RegisterTaskDefinition",
-            family=family,
-            networkMode="awsvpc",
-            requiresCompatibilities=["FARGATE"],
-            cpu="256",
-            memory="512",
-            containerDefinitions=[dict(one) for one in containers] or [app],
-        )
-        return str(answer["taskDefinition"]["taskDefinitionArn"])
-
-    async def create_load_balancer(
-        self,
-        name: str = "web",
-        *,
-        deregistration_delay: int = 10,
-        interval: int = 5,
-        healthy: int = 2,
-        unhealthy: int = 2,
-        path: str = "/health",
-    ) -> Front:
-        """A load balancer, its listener on port 80 and an `ip` target group with short times."""
-        balancer = await self.elbv2("CreateLoadBalancer", Name=name, Subnets=list(self.networks.by_id))
-        balancer_arn = balancer["LoadBalancers"][0]["LoadBalancerArn"]
-        group = await self.create_target_group(
-            name,
-            deregistration_delay=deregistration_delay,
-            interval=interval,
-            healthy=healthy,
-            unhealthy=unhealthy,
-            path=path,
-        )
-        return Front(balancer_arn, await self.create_listener(balancer_arn, group), group)
-
-    async def create_listener(self, load_balancer: str, target_group: str, *, port: int = 80) -> str:
-        """Everything that comes to `port` goes to the target group; the listener's ARN."""
-        listener = await self.elbv2(
-            "CreateListener",
-            LoadBalancerArn=load_balancer,
-            Protocol="HTTP",
-            Port=port,
-            DefaultActions=[{"Type": "forward", "TargetGroupArn": target_group}],
-        )
-        return str(listener["Listeners"][0]["ListenerArn"])
-
-    async def create_target_group(
-        self,
-        name: str,
-        *,
-        deregistration_delay: int = 10,
-        interval: int = 5,
-        healthy: int = 2,
-        unhealthy: int = 2,
-        path: str = "/health",
-    ) -> str:
-        group = await self.elbv2(
-            "CreateTargetGroup",
-            Name=name,
-            Protocol="HTTP",
-            Port=80,
-            VpcId=VPC,
-            TargetType="ip",
-            HealthCheckPath=path,
-            HealthCheckIntervalSeconds=interval,
-            HealthCheckTimeoutSeconds=2,
-            HealthyThresholdCount=healthy,
-            UnhealthyThresholdCount=unhealthy,
-        )
-        arn = str(group["TargetGroups"][0]["TargetGroupArn"])
-        await self.elbv2(
-            "ModifyTargetGroupAttributes",
-            TargetGroupArn=arn,
-            Attributes=[{"Key": "deregistration_delay.timeout_seconds", "Value": str(deregistration_delay)}],
-        )
-        return arn
-
-    async def create_service(
-        self,
-        name: str = "web",
-        *,
-        task_definition: str = "web",
-        desired: int = 1,
-        front: Front | None = None,
-        port: int = 80,
-        minimum: int = 100,
-        maximum: int = 200,
-        breaker: bool = False,
-        rollback: bool = False,
-        grace: int | None = None,
-        cluster: str = CLUSTER,
-    ) -> None:
-        balancers = None
-        if front is not None:
-            balancers = [{"targetGroupArn": front.target_group, "containerName": "app", "containerPort": port}]
-        await self.ecs(
-            "CreateService",
-            cluster=cluster,
-            serviceName=name,
-            taskDefinition=task_definition,
-            desiredCount=desired,
-            launchType="FARGATE",
-            networkConfiguration=self.network_configuration(),
-            loadBalancers=balancers,
-            healthCheckGracePeriodSeconds=grace,
-            deploymentConfiguration={
-                "minimumHealthyPercent": minimum,
-                "maximumPercent": maximum,
-                "deploymentCircuitBreaker": {"enable": breaker, "rollback": rollback},
-            },
-        )
-
-    async def update_service(self, name: str = "web", *, cluster: str = CLUSTER, **request: Any) -> None:
-        """`desiredCount=…`, `taskDefinition=…`, `forceNewDeployment=True` …"""
-        await self.ecs("UpdateService", cluster=cluster, service=name, **request)
-
-    async def delete_service(self, name: str = "web", *, cluster: str = CLUSTER) -> None:
-        await self.ecs("DeleteService", cluster=cluster, service=name, force=True)
-
-    async def run_task(self, task_definition: str = "web", *, count: int = 1, cluster: str = CLUSTER) -> list[str]:
-        """The ARNs of the new tasks."""
-        answer = await self.ecs(
-            "RunTask",
-            cluster=cluster,
-            taskDefinition=task_definition,
-            count=count,
-            launchType="FARGATE",
-            networkConfiguration=self.network_configuration(),
-        )
-        return [str(task["taskArn"]) for task in answer["tasks"]]
-
-    async def stop_task(self, arn: str, *, cluster: str = CLUSTER, reason: str | None = None) -> None:
-        await self.ecs("StopTask", cluster=cluster, task=arn, reason=reason)
-
-    async def describe_service(self, name: str = "web", *, cluster: str = CLUSTER) -> dict[str, Any]:
-        answer = await self.ecs("DescribeServices", cluster=cluster, services=[name])
-        found: dict[str, Any] = answer["services"][0]
-        return found
-
-    async def target_health(self, front: Front) -> dict[str, str]:
-        """State by address."""
-        answer = await self.elbv2("DescribeTargetHealth", TargetGroupArn=front.target_group)
-        return {d["Target"]["Id"]: d["TargetHealth"]["State"] for d in answer["TargetHealthDescriptions"]}
-
-    def network_configuration(self) -> dict[str, Any]:
-        return {"awsvpcConfiguration": {"subnets": list(self.networks.by_id), "securityGroups": ["sg-1"]}}
-
     # === what is there ==============================================================================================
     def service(self, name: str = "web", *, cluster: str = CLUSTER) -> Service:
         found: Service | None = self.store.get(SERVICES, SCOPE.arn("ecs", f"service/{cluster}/{name}"))
@@ -461,36 +271,6 @@ class World:
         if self.process is None:
             raise ControlPlaneDown("the control plane is down")
         return self.process
-
-
-class Networks:
-    """`NetworkLookup` from a dictionary: one VPC, two subnets in two zones, one security group."""
-
-    def __init__(self) -> None:
-        self.by_id = {
-            f"subnet-{number}": Subnet(
-                account=SCOPE.account,
-                region=SCOPE.region,
-                subnet_id=f"subnet-{number}",
-                vpc_id=VPC,
-                cidr=f"172.31.{16 * number}.0/20",
-                availability_zone=f"{SCOPE.region}{zone}",
-            )
-            for number, zone in enumerate("ab")
-        }
-        self.group = SecurityGroup(SCOPE.account, SCOPE.region, "sg-1", VPC, "default")
-
-    async def subnets(self, scope: Scope, subnet_ids: Sequence[str]) -> dict[str, Subnet]:
-        return {id: self.by_id[id] for id in subnet_ids if id in self.by_id}
-
-    async def security_groups(self, scope: Scope, group_ids: Sequence[str]) -> dict[str, SecurityGroup]:
-        return {id: self.group for id in group_ids if id == self.group.group_id}
-
-    async def default_security_group(self, scope: Scope, vpc_id: str) -> SecurityGroup | None:
-        return self.group if vpc_id == VPC else None
-
-    async def vpc_exists(self, scope: Scope, vpc_id: str) -> bool:
-        return vpc_id == VPC
 
 
 class _Errors(logging.Handler):
