@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from moorage.control.ports import ContainerLog
 from moorage.decide.ipam import private_dns_name
 from moorage.domain.network import Subnet
 from moorage.domain.scope import Scope
-from moorage.domain.task import Task
+from moorage.domain.task import NetworkBinding, Task
 from moorage.domain.task_definition import ContainerDefinition, Document
 from moorage.engine.driver import (
     LABEL_CLUSTER,
@@ -23,12 +25,14 @@ from moorage.engine.driver import (
     HealthCheckSpec,
     Mount,
     PortBinding,
+    Sandbox,
     SandboxSpec,
     SubnetNetwork,
     Tmpfs,
     Ulimit,
 )
 
+EVERYWHERE = PortBinding(0).host_ip
 # AWS's defaults for a health check that names only its command (ecs-tasks §7).
 CHECK_INTERVAL, CHECK_TIMEOUT, CHECK_RETRIES = 30, 5, 3
 
@@ -71,8 +75,9 @@ def sandbox_spec(task: Task, document: Document, subnet: Subnet | None) -> Sandb
             mac=task.interface.mac,
             hostname=private_dns_name(task.interface.ipv4, task.region),
         )
+    published_on = task.instance.address if task.instance is not None else EVERYWHERE
     ports = tuple(
-        PortBinding(mapping.container_port, mapping.host_port or 0, mapping.protocol or "tcp")
+        PortBinding(mapping.container_port, mapping.host_port or 0, mapping.protocol or "tcp", published_on)
         for definition in document.container_definitions
         for mapping in definition.port_mappings or ()
         if mapping.container_port is not None
@@ -83,6 +88,33 @@ def sandbox_spec(task: Task, document: Document, subnet: Subnet | None) -> Sandb
         labels=labels(task),
         ports=ports if mode == "bridge" else (),
     )
+
+
+def with_bindings(task: Task, document: Document, sandbox: Sandbox) -> Task:
+    """The task with the network bindings of its containers (ecs-tasks §16): what the sandbox got in bridge mode; the
+    container ports themselves in host mode, where processes listen on every address of the machine."""
+    published = {
+        (p.container_port, p.protocol): NetworkBinding(p.host_ip, *_ports(p), p.protocol) for p in sandbox.ports
+    }
+
+    def bindings(name: str) -> tuple[NetworkBinding, ...]:
+        definition = document.container(name)
+        found = []
+        for mapping in (definition.port_mappings or ()) if definition is not None else ():
+            port, protocol = mapping.container_port, mapping.protocol or "tcp"
+            if port is None:
+                continue
+            if document.network_mode == "host":
+                found.append(NetworkBinding(EVERYWHERE, port, port, protocol))
+            elif (port, protocol) in published:
+                found.append(published[(port, protocol)])
+        return tuple(found)
+
+    return replace(task, containers=tuple(replace(c, bindings=bindings(c.name)) for c in task.containers))
+
+
+def _ports(binding: PortBinding) -> tuple[int, int]:
+    return binding.container_port, binding.host_port
 
 
 def container_override(task: Task, name: str) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class ServiceController:
         self._ids = ids
         self.loop = Loop("service", self._reconcile, workers=32)
         self._verdicts: dict[str, Mapping[str, Verdict]] = {}
-        self._service_by_address: dict[str, str] = {}
+        self._service_by_target: dict[tuple[str, int], str] = {}
         self._end_watch: Callable[[], None] = lambda: None
 
     def start(self) -> None:
@@ -83,22 +83,22 @@ class ServiceController:
                 else:
                     self.loop.wake(record.arn)
             elif isinstance(record, Target | TargetHealth):
-                owner = self._service_by_address.get(record.id)
+                owner = self._service_by_target.get((record.id, record.port))
                 if owner is not None:
                     self.loop.wake(owner)
 
     def _task_changed(self, change: Change[Any], task: Task) -> None:
         assert task.service_arn is not None
         if change.after is None or task.last_status == "STOPPED":
-            if task.interface is not None and task.interface.ipv4 is not None:
-                self._service_by_address.pop(task.interface.ipv4, None)
+            for place in task.target_places:
+                self._service_by_target.pop((place.id, place.port), None)
         else:
             self._remember(task)
         self.loop.wake(task.service_arn)
 
     def _remember(self, task: Task) -> None:
-        if task.service_arn and task.interface is not None and task.interface.ipv4 is not None and task.load_balancers:
-            self._service_by_address[task.interface.ipv4] = task.service_arn
+        for place in task.target_places if task.service_arn else ():
+            self._service_by_target[(place.id, place.port)] = task.service_arn or ""
 
     # --- a pass ------------------------------------------------------------------------------------------------------
     async def _reconcile(self, arn: str) -> Pass:
@@ -204,15 +204,13 @@ def snapshot_of(view: View, service: Service, fresh: FreshIds) -> ServiceSnapsho
 
 
 def _targets_of(view: View, task: Task) -> dict[str, TargetFact]:
-    if not task.targets_registered or task.interface is None or task.interface.ipv4 is None:
+    if not task.targets_registered:
         return {}
     facts = {}
-    for ref in task.load_balancers:
-        if ref.target_group_arn is not None and ref.container_port is not None:
-            state = target_state(view, ref.target_group_arn, task.interface.ipv4, ref.container_port)
-            facts[ref.target_group_arn] = TargetFact(
-                ref.target_group_arn, ref.container_port, state.state, state.description or ""
-            )
+    for place in task.target_places:
+        arn = place.target_group_arn
+        state = target_state(view, arn, place.id, place.port)
+        facts[arn] = TargetFact(arn, place.container_port, state.state, state.description or "")
     return facts
 
 

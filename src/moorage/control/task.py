@@ -58,7 +58,7 @@ class TaskController:
         self._under_way: dict[str, dict[Step, asyncio.Task[None]]] = {}
         self._failures: dict[tuple[str, Step], int] = {}
         self._trouble: dict[str, str] = {}
-        self._task_by_address: dict[str, str] = {}
+        self._task_by_target: dict[str, str] = {}
         self._end_watch: Callable[[], None] = lambda: None
         self._clearing: asyncio.Task[None] | None = None
 
@@ -71,7 +71,7 @@ class TaskController:
         # In order, not as a set: the same records must make the same world.
         subnets: dict[str, None] = {}
         for task in living:
-            self._remember_address(task)
+            self._remember_targets(task)
             if task.interface is not None:
                 subnets[f"{task.account}/{task.region}/{task.interface.subnet_id}"] = None
             self.loop.wake(task.arn)
@@ -105,7 +105,7 @@ class TaskController:
             elif change.after is not None:
                 continue
             elif isinstance(change.before, Target):
-                owner = self._task_by_address.get(change.before.id)
+                owner = self._task_by_target.get(change.key)
                 if owner is not None:
                     self.loop.wake(owner)
             elif isinstance(change.before, NetworkInterface):
@@ -116,16 +116,15 @@ class TaskController:
         task = change.after
         if task is None or task.last_status == "STOPPED":
             self._forget(change.key)
-            before = change.before
-            if before is not None and before.interface is not None and before.interface.ipv4 is not None:
-                self._task_by_address.pop(before.interface.ipv4, None)
+            for place in change.before.target_places if change.before is not None else ():
+                self._task_by_target.pop(target_key(place.target_group_arn, place.id, place.port), None)
             return
-        self._remember_address(task)
+        self._remember_targets(task)
         self.loop.wake(task.arn)
 
-    def _remember_address(self, task: Task) -> None:
-        if task.interface is not None and task.interface.ipv4 is not None:
-            self._task_by_address[task.interface.ipv4] = task.arn
+    def _remember_targets(self, task: Task) -> None:
+        for place in task.target_places:
+            self._task_by_target[target_key(place.target_group_arn, place.id, place.port)] = task.arn
 
     def _forget(self, arn: str) -> None:
         self.loop.forget(arn)
@@ -163,14 +162,10 @@ class TaskController:
         return False
 
     def _draining(self, task: Task) -> int:
-        if task.interface is None or task.interface.ipv4 is None:
-            return 0
-        address = task.interface.ipv4
         return sum(
             1
-            for ref in task.load_balancers
-            if ref.target_group_arn is not None
-            and self._store.get(TARGETS, target_key(ref.target_group_arn, address, ref.container_port or 0)) is not None
+            for place in task.target_places
+            if self._store.get(TARGETS, target_key(place.target_group_arn, place.id, place.port)) is not None
         )
 
     # --- steps under way ---------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from msgspec.structs import replace
 
 from moorage.control.addresses import Addresses
-from moorage.control.container_spec import container_log, container_spec, network_of, sandbox_spec
+from moorage.control.container_spec import container_log, container_spec, network_of, sandbox_spec, with_bindings
 from moorage.control.ports import ContainerLogs, ImageSource, SecretSource
 from moorage.control.starts_first import StartsFirst
 from moorage.control.task_writes import (
@@ -175,7 +175,11 @@ class TaskSteps:
             raise StepFailed("TaskFailedToStart", error.reason()) from error
         if task.interface is not None and task.interface.ipv4 is not None:
             self._pool.claimed(task.interface.ipv4)
-        await update_task(self._store, task.arn, lambda tx, t: replace(t, sandbox_id=sandbox.id))
+
+        def write(tx: Transaction, current: Task) -> Task:
+            return with_bindings(replace(current, sandbox_id=sandbox.id), document, sandbox)
+
+        await update_task(self._store, task.arn, write)
 
     # --- containers --------------------------------------------------------------------------------------------------
     async def _pull(self, task: Task, document: Document, name: str) -> None:

@@ -71,17 +71,16 @@ def enter(tx: Transaction, task: Task, status: LastStatus, now: float) -> Task:
 
 
 def register_targets(tx: Transaction, task: Task, now: float) -> Task:
-    """Puts the task's address into its service's target groups; a group that is gone is skipped and told of."""
-    address = task.interface.ipv4 if task.interface else None
-    if address is None or task.desired_status == "STOPPED" or task.targets_registered:
+    """Puts the task into its service's target groups; a group that is gone is skipped."""
+    if task.desired_status == "STOPPED" or task.targets_registered:
         return task
     service = tx.get(SERVICES, task.service_arn) if task.service_arn else None
     registered = False
-    for ref in task.load_balancers:
-        arn, port = ref.target_group_arn, ref.container_port
-        if arn is None or port is None or tx.get(TARGET_GROUPS, arn) is None:
+    for place in task.target_places:
+        arn = place.target_group_arn
+        if tx.get(TARGET_GROUPS, arn) is None:
             continue
-        tx.put(TARGETS, Target(arn, address, port, task.availability_zone, registered_at=now))
+        tx.put(TARGETS, Target(arn, place.id, place.port, task.availability_zone, now, reaches=place.reaches))
         registered = True
         if service is not None:
             add_event(tx, service.arn, sentences.registered(service.name, 1, arn), now)
@@ -90,15 +89,12 @@ def register_targets(tx: Transaction, task: Task, now: float) -> Task:
 
 def deregister_targets(tx: Transaction, task: Task, now: float) -> Task:
     """Starts the deregistration of all targets of the task."""
-    address = task.interface.ipv4 if task.interface else None
-    if address is None or not task.targets_registered:
+    if not task.targets_registered:
         return task
     service = tx.get(SERVICES, task.service_arn) if task.service_arn else None
-    for ref in task.load_balancers:
-        arn, port = ref.target_group_arn, ref.container_port
-        if arn is None or port is None:
-            continue
-        target = tx.get(TARGETS, target_key(arn, address, port))
+    for place in task.target_places:
+        arn = place.target_group_arn
+        target = tx.get(TARGETS, target_key(arn, place.id, place.port))
         if target is None or target.deregistered_at is not None:
             continue
         tx.put(TARGETS, replace(target, deregistered_at=now))

@@ -49,6 +49,34 @@ Health = Literal["HEALTHY", "UNHEALTHY", "UNKNOWN"]
 KnownStatus = Literal["NONE", "PULLED", "CREATED", "RUNNING", "STOPPED"]
 
 
+class NetworkBinding(msgspec.Struct, frozen=True):
+    """A container port of a bridge or host task on its container instance: what `networkBindings` shows."""
+
+    bind_ip: str
+    container_port: int
+    host_port: int
+    protocol: str = "tcp"
+
+
+class OnInstance(msgspec.Struct, frozen=True):
+    """Where a task of the EC2 launch type was placed. `address`: where this machine reaches its published ports."""
+
+    arn: str
+    ec2_instance_id: str
+    address: str
+
+
+class TargetPlace(msgspec.Struct, frozen=True):
+    """What a task is called in one of its target groups: by its own address, or by its instance and host port (then
+    `reaches` is the address that answers)."""
+
+    target_group_arn: str
+    id: str
+    port: int
+    container_port: int
+    reaches: str | None = None
+
+
 class Container(msgspec.Struct, frozen=True):
     """`known`: how far the engine got (finer than the API's PENDING/RUNNING/STOPPED); `runtime_id`: the engine's id.
     `image` is the reference of the task definition, `pulled` what containers are created from."""
@@ -65,6 +93,7 @@ class Container(msgspec.Struct, frozen=True):
     health: Health = "UNKNOWN"
     started_at: float | None = None
     finished_at: float | None = None
+    bindings: tuple[NetworkBinding, ...] = ()
 
     @property
     def last_status(self) -> str:
@@ -142,6 +171,7 @@ class Task(msgspec.Struct, frozen=True):
     became_healthy_at: float | None = None
     accounted: bool = False
     protected_until: float | None = None
+    instance: OnInstance | None = None
 
     @property
     def id(self) -> str:
@@ -153,3 +183,23 @@ class Task(msgspec.Struct, frozen=True):
 
     def container(self, name: str) -> Container | None:
         return next((c for c in self.containers if c.name == name), None)
+
+    @property
+    def target_places(self) -> tuple[TargetPlace, ...]:
+        """Its names in its target groups; none before it has an address, or its host ports."""
+        found = []
+        for ref in self.load_balancers:
+            arn, port = ref.target_group_arn, ref.container_port
+            if arn is None or port is None:
+                continue
+            if self.interface is not None:
+                if self.interface.ipv4 is not None:
+                    found.append(TargetPlace(arn, self.interface.ipv4, port, port))
+            elif self.instance is not None:
+                container = self.container(ref.container_name or "")
+                for binding in container.bindings if container is not None else ():
+                    if binding.container_port == port and binding.protocol == "tcp":
+                        here = self.instance
+                        found.append(TargetPlace(arn, here.ec2_instance_id, binding.host_port, port, here.address))
+                        break
+        return tuple(found)

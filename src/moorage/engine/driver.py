@@ -67,11 +67,13 @@ class SubnetNetwork(msgspec.Struct, frozen=True):
 
 
 class PortBinding(msgspec.Struct, frozen=True):
-    """bridge mode: `host_port` 0 asks for a free one."""
+    """bridge mode: `host_port` 0 asks for a free one. `host_ip`: the address of the host that it is published on;
+    two bindings of one host port are fine on two addresses."""
 
     container_port: int
     host_port: int = 0
     protocol: str = "tcp"
+    host_ip: str = "0.0.0.0"  # noqa: S104 as ECS does: every address
 
 
 class SandboxSpec(msgspec.Struct, frozen=True):

@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
+
 from moorage.engine.docker import pause
 from moorage.engine.docker.client import ApiError, Client
 from moorage.engine.docker.images import Images
@@ -87,8 +89,8 @@ def _port_bindings(ports: tuple[PortBinding, ...]) -> dict[str, list[dict[str, s
     bindings: dict[str, list[dict[str, str]]] = {}
     for port in ports:
         bindings.setdefault(f"{port.container_port}/{port.protocol}", []).append(
-            # As ECS does, on every address; IPv4 only: with both families a dynamic port may differ between them.
-            {"HostIp": "0.0.0.0", "HostPort": str(port.host_port) if port.host_port else ""}  # noqa: S104
+            # IPv4 only: with both families a dynamic port may differ between them.
+            {"HostIp": port.host_ip, "HostPort": str(port.host_port) if port.host_port else ""}
         )
     return bindings
 
@@ -102,7 +104,7 @@ def real_ports(wanted: tuple[PortBinding, ...], published: Mapping[str, Any]) ->
         chosen = port.host_port if port.host_port in candidates else next(iter(candidates), port.host_port)
         if chosen in candidates:
             candidates.remove(chosen)
-        found.append(PortBinding(port.container_port, chosen, port.protocol))
+        found.append(msgspec.structs.replace(port, host_port=chosen))
     return tuple(found)
 
 

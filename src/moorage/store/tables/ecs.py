@@ -1,6 +1,7 @@
 from moorage.domain.account_setting import AccountSetting
 from moorage.domain.client_token import ClientToken
 from moorage.domain.cluster import Cluster
+from moorage.domain.container_instance import ContainerInstance
 from moorage.domain.service import Revision, Service, ServiceDeployment, ServiceEvent
 from moorage.domain.task import Task
 from moorage.domain.task_definition import Family, TaskDefinition
@@ -40,6 +41,9 @@ TASKS: Table[Task] = Table(
         "family": lambda r: (r.cluster_arn, r.task_definition_arn.rsplit("/", 1)[-1].rsplit(":", 1)[0]),
         "started_by": lambda r: (r.cluster_arn, r.started_by) if r.started_by else None,
         "definition": lambda r: r.task_definition_arn,
+        "container_instance": lambda r: (
+            r.instance.arn if r.instance is not None and r.last_status != "STOPPED" else None
+        ),
         "live": lambda r: True if r.last_status != "STOPPED" else None,
         "stopped": lambda r: True if r.last_status == "STOPPED" else None,
     },
@@ -66,6 +70,16 @@ SERVICE_DEPLOYMENTS: Table[ServiceDeployment] = Table(
 SERVICE_EVENTS: Table[ServiceEvent] = Table(
     "service_events", ServiceEvent, key=lambda r: r.id, indexes={"service": lambda r: r.service_arn}
 )
+CONTAINER_INSTANCES: Table[ContainerInstance] = Table(
+    "container_instances",
+    ContainerInstance,
+    key=lambda r: r.arn,
+    indexes={
+        "cluster": lambda r: (r.cluster_arn, r.status),
+        "ec2_instance": lambda r: (r.account, r.region, r.ec2_instance_id) if r.status != "INACTIVE" else None,
+        "address": lambda r: r.address if r.status != "INACTIVE" else None,
+    },
+)
 CLIENT_TOKENS: Table[ClientToken] = Table("client_tokens", ClientToken, key=lambda r: r.key)
 ACCOUNT_SETTINGS: Table[AccountSetting] = Table(
     "account_settings",
@@ -77,6 +91,7 @@ TABLES = (
     ACCOUNT_SETTINGS,
     CLIENT_TOKENS,
     CLUSTERS,
+    CONTAINER_INSTANCES,
     FAMILIES,
     TASK_DEFINITIONS,
     TASKS,
