@@ -45,7 +45,7 @@ check: install
 
 bench: install
 	@scripts/ensure-docker
-	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@$(BIN)/python benchmarks
 
 simulate: install
 	$(BIN)/python -m moorage.simulation.run $(SIMULATE_ARGS)

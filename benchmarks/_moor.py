@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import http.client
 import json
-import os
 import random
 import re
 import shutil
@@ -25,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-
 from _alb import cpu_seconds, free_port
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -116,7 +114,8 @@ class Moor:
         self._connection = None
 
     def client(self, service: str) -> Any:
-        return boto3.client(
+        make: Any = boto3.client
+        return make(
             service,
             endpoint_url=f"http://127.0.0.1:{self.port}",
             region_name="us-east-1",
@@ -254,7 +253,7 @@ async def timed(work: Callable[[], Awaitable[None]]) -> float:
 def memory_mb(pid: int) -> tuple[float, float]:
     """Proportional share (PSS) and resident memory (RSS) of a process, in MB of 2^20 bytes."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    pss, rss = (int(re.search(rf"^{name}:\s+(\d+)", text, re.M)[1]) / 1024 for name in ("Pss", "Rss"))  # type: ignore[index]
+    pss, rss = (int(re.search(rf"^{name}:\s+(\d+)", text, re.MULTILINE)[1]) / 1024 for name in ("Pss", "Rss"))  # type: ignore[index]
     return pss, rss
 
 
@@ -263,6 +262,7 @@ def children(pid: int) -> list[int]:
 
 
 def command_of(pid: int) -> str:
+    """Its words, with spaces between them."""
     return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
 
 
@@ -271,10 +271,8 @@ def envoy_of(moor: Moor) -> int | None:
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
             with contextlib.suppress(OSError):
-                told = command_of(int(process.name))
-                if "envoy" in told and str(moor.folder) in told and int(process.name) != os.getpid():
-                    if "moorage.cli" not in told:
-                        return int(process.name)
+                if f"--config-path {moor.folder}" in command_of(int(process.name)):
+                    return int(process.name)
     return None
 
 

@@ -21,6 +21,7 @@ import time
 from typing import Any
 
 from _moor import PORT, Moor, address_of, server, spread, told
+
 from support.images import busybox_image
 
 GOAL = 1.0
@@ -81,8 +82,13 @@ def set_up(moor: Moor, image: str, desired: int) -> dict[str, Any]:
         "LoadBalancers"
     ][0]
     group = elb.create_target_group(
-        Name="bench", Protocol="HTTP", Port=PORT, VpcId=moor.vpc, TargetType="ip", HealthCheckIntervalSeconds=5,
-        HealthCheckTimeoutSeconds=2
+        Name="bench",
+        Protocol="HTTP",
+        Port=PORT,
+        VpcId=moor.vpc,
+        TargetType="ip",
+        HealthCheckIntervalSeconds=5,
+        HealthCheckTimeoutSeconds=2,
     )["TargetGroups"][0]["TargetGroupArn"]
     listener_port = 20000 + moor.port % 10000
     elb.create_listener(
@@ -190,9 +196,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--desired", type=int, default=2)
     options = parser.parse_args()
-    image = asyncio.run(
-        busybox_image(files={"bin/serve": SCRIPT}, changes=['CMD ["serve"]', f"EXPOSE {PORT}"])
-    )
+    image = asyncio.run(busybox_image(files={"bin/serve": SCRIPT}, changes=['CMD ["serve"]', f"EXPOSE {PORT}"]))
     with server() as moor:
         balancer = set_up(moor, image, options.desired)
         return asyncio.run(run(moor, balancer, options.rounds, options.desired))

@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 
 import uvloop
-
 from _moor import Moor, cpu_seconds, request_bytes, server, task_definition, told
 
 GOAL = 500

@@ -4,7 +4,8 @@
 
 * Start: a data directory with three clusters, twenty task definitions and a service of two running tasks; the server was
   killed (kill -9), the containers run on. From the start of the `moor up --detach` process to the answer of the first
-  DescribeServices. Goal ≤ 1.0 s.
+  DescribeServices. Goal ≤ 1.0 s. Beside it, in turns: the processor time that the start took (a machine with nothing
+  else to do needs about that long), and `moto_server` from its start, empty, to its first answered call.
 * Memory: proportional (PSS) and resident, of the control plane ten seconds after the start; goal ≤ 150 MB. The embedded
   AWS is a process of its own that comes with the first call it serves and goes when idle; it and Envoy stand beside.
 * Processor: user and system time over `--seconds` with `--tasks` running tasks behind a load balancer with health checks
@@ -21,6 +22,8 @@ import statistics
 import subprocess
 import sys
 import time
+import urllib.request
+from pathlib import Path
 
 from _moor import (
     MOOR,
@@ -30,6 +33,7 @@ from _moor import (
     command_of,
     cpu_seconds,
     envoy_of,
+    free_port,
     image,
     memory_mb,
     server,
@@ -86,11 +90,12 @@ def wait_running(moor: Moor, count: int) -> None:
         time.sleep(0.1)
 
 
-def start_once(moor: Moor) -> tuple[float, float]:
-    """Kills the server, starts it again: seconds to the first answered call, and to the end of the command."""
+def start_once(moor: Moor) -> tuple[float, float, float]:
+    """Kills the server, starts it again: seconds to the first answered call, to the end of the command, and of processor
+    time until then."""
     pid = moor.pid
     os.kill(pid, signal.SIGKILL)
-    while os.path.exists(f"/proc/{pid}"):
+    while Path(f"/proc/{pid}").exists():
         time.sleep(0.01)
     moor.forget_connection()
     began = time.perf_counter()
@@ -104,13 +109,38 @@ def start_once(moor: Moor) -> tuple[float, float]:
         except OSError:
             time.sleep(0.005)
     answered = time.perf_counter() - began
+    before = os.times()
     if command.wait():
         raise SystemExit("moor up failed")
     returned = time.perf_counter() - began
+    after = os.times()
+    used = cpu_seconds(moor.pid) + sum(after[2:4]) - sum(before[2:4])
     service = answer["services"][0]
     if service["runningCount"] != 2:
         raise SystemExit(f"the tasks were not adopted: {service['runningCount']} running")
-    return answered, returned
+    return answered, returned, used
+
+
+def moto_once() -> float:
+    """Seconds from the start of moto_server to its first answered call."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/moto-api/data.json"
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [str(Path(sys.executable).parent / "moto_server"), "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while True:
+            try:
+                with urllib.request.urlopen(url, timeout=30):
+                    return time.perf_counter() - began
+            except OSError:
+                time.sleep(0.005)
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def processes(moor: Moor) -> dict[str, int]:
@@ -133,11 +163,16 @@ def main() -> int:
     web = image()
     with server() as moor:
         set_up(moor, web)
-        starts = [start_once(moor) for _ in range(options.rounds)]
+        starts, others = [], []
+        for _ in range(options.rounds):
+            starts.append(start_once(moor))
+            others.append(moto_once())
         answered = [entry[0] for entry in starts]
         print(
             f"moor up → first answered call {spread(answered)} ms; "
-            f"the command returns after {spread([entry[1] for entry in starts])} ms",
+            f"the command returns after {spread([entry[1] for entry in starts])} ms; processor time of the start "
+            f"{spread([entry[2] for entry in starts])} ms; moto_server, empty: {spread(others)} ms; "
+            f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores",
             flush=True,
         )
         middle = statistics.median(answered)
