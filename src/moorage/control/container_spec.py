@@ -16,6 +16,7 @@ from moorage.domain.scope import Scope
 from moorage.domain.task import NetworkBinding, Task
 from moorage.domain.task_definition import ContainerDefinition, Document
 from moorage.engine.driver import (
+    EVERYWHERE,
     LABEL_CLUSTER,
     LABEL_CONTAINER,
     LABEL_FAMILY,
@@ -32,7 +33,6 @@ from moorage.engine.driver import (
     Ulimit,
 )
 
-EVERYWHERE = PortBinding(0).host_ip
 # AWS's defaults for a health check that names only its command (ecs-tasks §7).
 CHECK_INTERVAL, CHECK_TIMEOUT, CHECK_RETRIES = 30, 5, 3
 

@@ -66,6 +66,9 @@ class SubnetNetwork(msgspec.Struct, frozen=True):
     subnet_id: str
 
 
+EVERYWHERE = "0.0.0.0"  # noqa: S104 as ECS publishes: on every address of the host
+
+
 class PortBinding(msgspec.Struct, frozen=True):
     """bridge mode: `host_port` 0 asks for a free one. `host_ip`: the address of the host that it is published on;
     two bindings of one host port are fine on two addresses."""
@@ -73,7 +76,7 @@ class PortBinding(msgspec.Struct, frozen=True):
     container_port: int
     host_port: int = 0
     protocol: str = "tcp"
-    host_ip: str = "0.0.0.0"  # noqa: S104 as ECS does: every address
+    host_ip: str = EVERYWHERE
 
 
 class SandboxSpec(msgspec.Struct, frozen=True):
