@@ -21,8 +21,9 @@ from typing import Any, Self
 from moorage.domain.clock import Ids
 from moorage.domain.service import Service, ServiceEvent
 from moorage.domain.task import Task
-from moorage.engine.simulated import Latencies, SimulatedEngine
+from moorage.engine.simulated import SimulatedEngine
 from moorage.engine.simulated_container import SimulatedContainer, SimulatedImage
+from moorage.engine.simulated_host import Latencies
 from moorage.proxy.simulated import SimulatedProxy
 from moorage.services.base import RequestContext
 from moorage.simulation.calls import CLUSTER, Calls
