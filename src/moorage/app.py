@@ -24,6 +24,7 @@ from moorage.control.log_router import LogRouter
 from moorage.control.plane import ControlPlane
 from moorage.control.ports import ImageReference
 from moorage.control.prober import HttpProber
+from moorage.control.requests import RequestLog
 from moorage.domain.clock import Clock, Ids, SystemClock
 from moorage.domain.errors import AwsError, MoorageError, Permanent
 from moorage.domain.scope import Scope
@@ -33,6 +34,7 @@ from moorage.gateway.server import Gateway
 from moorage.proxy.envoy.proxy import EnvoyProxy
 from moorage.registry.registry import Registry
 from moorage.registry.resolver import ImageResolver
+from moorage.requests_door import RequestsDoor
 from moorage.services.aws_backed.ec2 import Ec2Provider
 from moorage.services.aws_backed.forward import AwsBacked
 from moorage.services.aws_backed.lookups import MotoNetworks
@@ -89,6 +91,9 @@ class App:
         then(retention.close)
         await retention.start()
         self.proxy = EnvoyProxy(settings)
+        self.requests = RequestLog(self.store, clock)
+        self.requests.start()
+        self.proxy.on_requests = self.requests.take
         then(self._leave_proxy)
         await self.proxy.start()
         self.backed = AwsBacked(settings, clock, ids)
@@ -134,6 +139,7 @@ class App:
         gateway.add_route("/v2/", self.registry.handle)
         gateway.add_route("/_moorage/shutdown", self._shutdown)
         gateway.add_route("/_moorage/explain", self._explain)
+        gateway.add_route(RequestsDoor.path, RequestsDoor(self.requests, self.proxy).handle)
         gateway.set_hooks(
             reset=self._reset,
             status=self._status,

@@ -19,6 +19,7 @@ COMMANDS = {
     "env": "print the exports that point AWS tools at Moorage",
     "aws": "run the aws CLI against Moorage",
     "logs": "show the server's log",
+    "requests": "what the load balancers answered, and why it failed",
     "reset": "empty everything: every account, region and running container",
 }
 EPILOG = """First steps:

@@ -11,6 +11,7 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.config.route.v3.scoped_route_pb2 import ScopedRouteConfiguration
+from envoy.extensions.access_loggers.file.v3 import file_pb2 as _file
 from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2 as _cel
 from envoy.extensions.filters.http.lua.v3 import lua_pb2 as _lua
 from envoy.extensions.filters.http.router.v3 import router_pb2 as _router
@@ -40,7 +41,7 @@ _MESSAGES = {
 }
 # importing them makes their messages known to the JSON parser ("@type")
 KNOWN_EXTENSIONS = (
-    _cel, _cookie, _early, _hcm, _http, _least, _lua, _previous, _router, _session, _state, _tls,
+    _cel, _cookie, _early, _file, _hcm, _http, _least, _lua, _previous, _router, _session, _state, _tls,
 )  # fmt: skip
 
 

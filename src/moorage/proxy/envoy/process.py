@@ -13,6 +13,7 @@ import hashlib
 import importlib.util
 import logging
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -24,11 +25,15 @@ import msgspec
 
 from moorage.proxy.driver import ProxyUnavailable
 from moorage.proxy.envoy.bootstrap import bootstrap
+from moorage.proxy.envoy.request_log import FILE
 
 log = logging.getLogger("moorage.proxy")
 
 LONGEST_SOCKET_PATH = 100
 LARGEST_LOG = 10 * 1024 * 1024
+LARGEST_REQUEST_LOG = 16 * 1024 * 1024
+LARGEST_FILE = 64 * 1024 * 1024
+"""What the kernel lets Envoy write into one file: holds the request log down while no control plane rotates it."""
 DRAIN_SECONDS = 60
 MOST_WORKERS = 4
 
@@ -61,6 +66,7 @@ class EnvoyProcess:
         self.ads_socket = self.sockets / "ads.sock"
         self.admin_socket = self.sockets / "admin.sock"
         self.log_file = directory / "envoy.log"
+        self.request_log = directory / FILE
         self.running: Running | None = None
         self.adopted = False
         self._installation = installation
@@ -75,6 +81,7 @@ class EnvoyProcess:
     async def start(self) -> Running:
         """Adopts the running Envoy of this data directory or starts one. Raises ProxyUnavailable."""
         self.directory.mkdir(parents=True, exist_ok=True)
+        self.directory.chmod(0o700)  # the request log holds what users send
         self.sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
         binary = self._find_binary()
         config = self.directory / "bootstrap.json"
@@ -120,11 +127,14 @@ class EnvoyProcess:
 
     async def rotate_log(self) -> bool:
         """Keeps the log under twice LARGEST_LOG. True when it was rotated."""
-        try:
-            if self.log_file.stat().st_size < LARGEST_LOG:
-                return False
-            self.log_file.replace(self.log_file.with_suffix(".log.1"))
-        except OSError:
+        return await self._rotate(self.log_file, LARGEST_LOG)
+
+    async def rotate_request_log(self) -> bool:
+        """Keeps the request log under twice LARGEST_REQUEST_LOG. True when it was rotated."""
+        return await self._rotate(self.request_log, LARGEST_REQUEST_LOG)
+
+    async def _rotate(self, file: Path, largest: int) -> bool:
+        if not _moved_away(file, largest):
             return False
         with contextlib.suppress(OSError):
             await self.admin("POST", "/reopen_logs")
@@ -166,7 +176,7 @@ class EnvoyProcess:
             "--log-path", str(self.log_file), "--log-level", "warning",
             # while no control plane runs, each try to reach it would be a line
             "--component-log-level", "config:error", "--drain-time-s", str(DRAIN_SECONDS),
-            "--drain-strategy", "immediate", "--file-flush-interval-msec", "1000",
+            "--drain-strategy", "immediate", "--file-flush-interval-msec", "100",
         ]  # fmt: skip
 
     def _launch(self, command: list[str], version: str, fingerprint: str) -> Running:
@@ -178,11 +188,13 @@ class EnvoyProcess:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
-                cwd="/",
+                cwd=self.directory,  # where the request log is written
+                restore_signals=False,  # too large a file is an error for Envoy, not its end
             )
         except OSError as error:
             raise ProxyUnavailable("Envoy cannot be started", str(error), "Look at `moor status`", delay=5.0) from error
         self._child = child
+        _limit_files(child.pid)
         running = Running(child.pid, _start_time(child.pid) or "", version, fingerprint)
         partial = self._pid_file.with_suffix(".tmp")
         partial.write_bytes(msgspec.json.encode(running))
@@ -255,6 +267,24 @@ class EnvoyProcess:
         self.running = None
         if self._on_exit is not None:
             self._on_exit()
+
+
+def _moved_away(file: Path, largest: int) -> bool:
+    try:
+        if file.stat().st_size < largest:
+            return False
+        file.replace(file.with_suffix(".log.1"))
+    except OSError:
+        return False
+    return True
+
+
+def _limit_files(pid: int) -> None:
+    """Linux only; elsewhere the request log grows while no control plane runs."""
+    prlimit = getattr(resource, "prlimit", None)
+    if prlimit is not None:
+        with contextlib.suppress(OSError, ValueError):
+            prlimit(pid, resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))
 
 
 def _socket_directory(directory: Path, installation: str) -> Path:

@@ -15,11 +15,14 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from moorage.domain.request_record import RequestRecord
 from moorage.proxy.driver import LoadBalancerConfig, ProxyRefused, ProxyUnavailable, TargetGroupConfig
 from moorage.proxy.envoy import translate
 from moorage.proxy.envoy.encode import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, encode
 from moorage.proxy.envoy.ports import default_port_of, loopback_families
 from moorage.proxy.envoy.process import EnvoyProcess
+from moorage.proxy.envoy.request_log import parse
+from moorage.proxy.envoy.tail import Tail
 from moorage.proxy.envoy.translate_target_group import assignment, cluster
 from moorage.proxy.envoy.xds import AdsServer, Key, Refusal
 from moorage.settings import Settings
@@ -32,6 +35,7 @@ BIND_ATTEMPTS = 3
 BIND_PAUSE = 0.1
 CANNOT_BIND = "cannot bind"
 LOOK_AT_LOG = 60.0
+READ_REQUESTS = 0.2
 FIRST_RESTART = 0.1
 LONGEST_RESTART = 10.0
 
@@ -62,6 +66,10 @@ class EnvoyProxy:
         self._keeper: asyncio.Task[None] | None = None
         self._died = asyncio.Event()
         self._restarts = 0
+        self.on_requests: Callable[[Sequence[RequestRecord]], None] | None = None
+        """Gets every request that was answered, in batches, when set before `start()`."""
+        self._tail = Tail(self.process.request_log)
+        self._reader: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Starts or adopts Envoy. Returns before Envoy is ready; a `put` waits for it."""
@@ -70,6 +78,8 @@ class EnvoyProxy:
         await self._ads.start()
         await self.process.start()
         self._keeper = asyncio.create_task(self._keep(), name="envoy")
+        if self.on_requests is not None:
+            self._reader = asyncio.create_task(self._follow_requests(), name="envoy-requests")
 
     async def stop(self) -> None:
         """`moor down`: Envoy ends, nothing is left behind but its log."""
@@ -286,12 +296,36 @@ class EnvoyProxy:
                 log.warning("%s", error)
                 self._died.set()
 
+    def api_port(self, port: int) -> int:
+        """Port of this machine → port of the API."""
+        return next((api for api in self._ports_in_use() if self._port_of(api) == port), port)
+
+    async def read_requests(self) -> None:
+        """Hands over what Envoy has written until now (it writes a tenth of a second late)."""
+        if self.on_requests is None:
+            return
+        lines = self._tail.read()
+        if lines:
+            records = (parse(line) for line in lines)
+            self.on_requests([record for record in records if record is not None])
+            await self.process.rotate_request_log()
+
+    async def _follow_requests(self) -> None:
+        while True:
+            try:
+                await self.read_requests()
+            except Exception:
+                log.exception("the request log cannot be read")
+            await asyncio.sleep(READ_REQUESTS)
+
     async def _leave_keeper(self) -> None:
-        if self._keeper is not None:
-            self._keeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._keeper
-            self._keeper = None
+        for task in (self._keeper, self._reader):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        self._keeper = self._reader = None
+        self._tail.close()
 
 
 def _port_of_scope(scope: dict[str, Any]) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 from moorage.domain.load_balancer import LoadBalancer
 from moorage.proxy.envoy.pages import local_replies
+from moorage.proxy.envoy.request_log import access_log
 from moorage.proxy.envoy.script import script
 from moorage.proxy.envoy.translate_conditions import PEER
 from moorage.proxy.envoy.translate_routes import LUA, STICKY
@@ -128,6 +129,7 @@ def _connection_manager(port: int, *, default_host: str, idle: str, keep_alive: 
         "http_protocol_options": {"accept_http_10": True, "default_host_for_http_10": default_host},
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "local_reply_config": local_replies(unknown_host=edge),
+        "access_log": access_log(),
         "http_filters": [
             {
                 "name": LUA,

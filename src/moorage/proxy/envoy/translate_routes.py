@@ -14,6 +14,7 @@ import msgspec
 
 from moorage.domain.load_balancer import Action, FixedResponse, Forward, Listener, LoadBalancer, Redirect, Rule
 from moorage.proxy.envoy.pages import SERVER_HEADER, page
+from moorage.proxy.envoy.request_log import route_name
 from moorage.proxy.envoy.script import redirect_script, script
 from moorage.proxy.envoy.translate_conditions import route_match
 
@@ -45,8 +46,9 @@ def route_configuration(name: str, context: RouteContext, rules: Iterable[Rule])
     """The envoy.config.route.v3.RouteConfiguration of a listener."""
     routes: list[dict[str, Any]] = []
     for rule in sorted(rules, key=lambda r: r.priority):
-        routes += _routes(route_match(rule.conditions), rule.actions, context)
-    routes += _routes(route_match(()), context.listener.default_actions, context)
+        routes += _named(rule.priority, rule.arn, _routes(route_match(rule.conditions), rule.actions, context))
+    default = context.listener
+    routes += _named(0, default.default_rule_arn, _routes(route_match(()), default.default_actions, context))
     made: dict[str, Any] = {
         "name": name,
         "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes, "retry_policy": _retry_policy()}],
@@ -55,6 +57,11 @@ def route_configuration(name: str, context: RouteContext, rules: Iterable[Rule])
     if context.load_balancer.attributes.get("routing.http.preserve_host_header.enabled") == "true":
         made["typed_per_filter_config"] = {LUA: _lua_per_route(script(context.listener.port, preserve_host=True))}
     return made
+
+
+def _named(priority: int, rule_arn: str, routes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The name is what the request log knows of the rule."""
+    return [{"name": route_name(priority, rule_arn), **route} for route in routes]
 
 
 def _forwarded_headers(context: RouteContext) -> dict[str, Any]:

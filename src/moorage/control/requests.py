@@ -1,0 +1,147 @@
+"""What the load balancers answered lately, and why: a bounded memory of requests, each failure tied to its rule, target
+group, target, task and deployment *as they were when it happened*.
+
+Decides nothing: causes come from `decide/elbv2_cause`. Takes records from whoever reads the proxy's log; is asked by the
+door `/_moorage/requests`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from moorage.decide.elbv2_cause import AT_THE_TARGET, Cause, cause_of
+from moorage.domain.clock import Clock
+from moorage.domain.load_balancer import LoadBalancer
+from moorage.domain.request_record import RequestRecord
+from moorage.domain.task import Task
+from moorage.store.api import Change, StoreApi
+from moorage.store.elbv2_queries import current_health
+from moorage.store.tables.ecs import TASKS
+from moorage.store.tables.elbv2 import LOAD_BALANCERS, TARGETS
+
+REMEMBERED = 10_000
+ADDRESSES = 20_000
+
+
+class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A request and what is known of its cause. `cursor` grows. `healthy` of `registered` targets when it happened;
+    `task_said`: the state of the task that had the target's address, with the reason when it was stopping."""
+
+    cursor: int
+    record: RequestRecord
+    cause: str = ""
+    sentence: str = ""
+    registered: int | None = None
+    healthy: int | None = None
+    task_arn: str = ""
+    task_said: str = ""
+    deployment_id: str = ""
+
+
+class RequestLog:
+    """`take` is cheap for requests that went well; look-ups are made for failures only."""
+
+    def __init__(self, store: StoreApi, clock: Clock, *, remembered: int = REMEMBERED) -> None:
+        self._store = store
+        # grows over restarts, so that a client that follows goes on where it was
+        self._cursor = int(clock.now() * 1_000_000)
+        self._ring: deque[Evidence] = deque(maxlen=remembered)
+        self._tasks: OrderedDict[str, str] = OrderedDict()
+        self._unwatch: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        self._unwatch = self._store.watch(self._changed)
+        for task in sorted(self._store.all(TASKS), key=lambda one: one.created_at):
+            self._remember(task)
+
+    def close(self) -> None:
+        self._unwatch()
+
+    def take(self, records: Sequence[RequestRecord]) -> None:
+        for record in records:
+            self._cursor += 1
+            cause = cause_of(record)
+            plain = Evidence(self._cursor, record)
+            self._ring.append(plain if cause is None else self._explained(plain, cause))
+
+    def after(
+        self, cursor: int = 0, *, load_balancer: str = "", failed: bool = False, limit: int = 1000
+    ) -> tuple[list[Evidence], int]:
+        """The oldest `limit` requests after `cursor` and the cursor to go on from. `load_balancer`: name, ARN, DNS name
+        or "app/name/id"; empty: all, those that reached none included."""
+        wanted = self._names(load_balancer) if load_balancer else None
+        newer = (one for one in self._newer(cursor))
+        chosen = (
+            one for one in newer if (wanted is None or one.record.load_balancer in wanted) and (not failed or one.cause)
+        )
+        found = list(islice(chosen, limit))
+        return found, found[-1].cursor if len(found) == limit else max(cursor, self._cursor)
+
+    def latest(self, count: int, *, load_balancer: str = "", failed: bool = False) -> tuple[list[Evidence], int]:
+        """The newest `count` requests, oldest first."""
+        found, cursor = self.after(0, load_balancer=load_balancer, failed=failed, limit=len(self._ring) + 1)
+        return found[-count:] if count else [], cursor
+
+    def balancer(self, record: RequestRecord) -> LoadBalancer | None:
+        arn = record.rule_arn.replace(":listener-rule/", ":loadbalancer/").rsplit("/", 2)[0]
+        return self._store.get(LOAD_BALANCERS, arn) if arn else None
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _newer(self, cursor: int) -> Iterable[Evidence]:
+        if not self._ring or cursor >= self._cursor:
+            return ()
+        first = self._ring[0].cursor
+        return islice(self._ring, max(0, cursor + 1 - first), None) if cursor >= first else self._ring
+
+    def _names(self, load_balancer: str) -> set[str]:
+        return {
+            one.full_name
+            for one in self._store.all(LOAD_BALANCERS)
+            if load_balancer.lower() in (one.name.lower(), one.arn.lower(), one.dns_name.lower(), one.full_name.lower())
+        }
+
+    def _explained(self, plain: Evidence, cause: Cause) -> Evidence:
+        record = plain.record
+        facts: dict[str, Any] = {"cause": cause.code, "sentence": cause.sentence}
+        if record.target_group_arn:
+            targets = self._store.find(TARGETS, "target_group", record.target_group_arn)
+            registered = [one for one in targets if one.deregistered_at is None]
+            states = [current_health(self._store, one) for one in registered]
+            facts["registered"] = len(registered)
+            facts["healthy"] = sum(one is not None and one.state in ("healthy", "unavailable") for one in states)
+        if cause.code in AT_THE_TARGET:
+            facts |= self._task(record.target)
+            if facts.get("registered") and not facts["healthy"]:
+                facts["sentence"] += "; no target of the group is healthy, so requests go to all of them"
+        return msgspec.structs.replace(plain, **facts)
+
+    def _task(self, target: str) -> dict[str, str]:
+        arn = self._tasks.get(target.rpartition(":")[0].strip("[]"))
+        task = self._store.get(TASKS, arn) if arn else None
+        if task is None:
+            return {"task_arn": arn} if arn else {}
+        said: str = task.last_status
+        if task.desired_status == "STOPPED":
+            said += f", stopping: {task.stopped_reason or task.stop_code or 'no reason given'}"
+        return {"task_arn": task.arn, "task_said": said, "deployment_id": task.deployment_id or ""}
+
+    def _changed(self, changes: Sequence[Change[Any]]) -> None:
+        for change in changes:
+            if change.table is TASKS and change.after is not None:
+                self._remember(change.after)
+
+    def _remember(self, task: Task) -> None:
+        """An address belongs to the last task that had it, also after that task is gone."""
+        address = task.interface.ipv4 if task.interface is not None else None
+        if address is None or task.interface is None or (task.interface.released and address in self._tasks):
+            return
+        self._tasks[address] = task.arn
+        self._tasks.move_to_end(address)
+        if len(self._tasks) > ADDRESSES:
+            self._tasks.popitem(last=False)

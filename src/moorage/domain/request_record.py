@@ -1,0 +1,55 @@
+"""One request that a load balancer answered, as the proxy saw it: the fact that logs, metrics and explanations rest on.
+
+Source: semantics elbv2 §8 and §10. Times are epoch seconds and seconds; None where a stage was not reached.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`status` is what the client got (460: it went away before the answer). `flags` and `details` are the proxy's words
+    for what happened. `rule_arn` and `target_group_arn` name what was matched and chosen; `priority` is the rule's (0:
+    the default rule). `target` is "address:port" of the last attempt, `attempts` how many there were. `local_port` is
+    the port of this machine."""
+
+    at: float
+    client: str
+    local_port: int
+    protocol: str
+    method: str
+    host: str
+    path: str
+    status: int
+    duration: float
+    flags: str = ""
+    details: str = ""
+    failure: str = ""
+    user_agent: str = ""
+    trace_id: str = ""
+    rule_arn: str = ""
+    priority: int | None = None
+    target_group_arn: str = ""
+    target: str = ""
+    attempts: int = 0
+    request_time: float | None = None
+    target_time: float | None = None
+    response_time: float | None = None
+    received_bytes: int = 0
+    sent_bytes: int = 0
+    location: str = ""
+    upgrade: str = ""
+    tls_version: str = ""
+    tls_cipher: str = ""
+    server_name: str = ""
+
+    @property
+    def from_target(self) -> bool:
+        """The answer is the target's own, not one that the load balancer made."""
+        return self.details.startswith("via_upstream") or self.details.startswith("upstream_reset_after")
+
+    @property
+    def load_balancer(self) -> str:
+        """`app/web/50dc6c495c0c9188`; empty when no rule was reached."""
+        return "/".join(self.rule_arn.partition(":listener-rule/")[2].split("/")[:3])

@@ -1,0 +1,117 @@
+"""The memory of requests: bounded, by cursor, failures tied to what was there when they happened."""
+
+from __future__ import annotations
+
+import asyncio
+
+from moorage.control.requests import RequestLog
+from moorage.domain.request_record import RequestRecord
+from moorage.domain.target_group import Target, TargetHealth
+from moorage.domain.task import Interface, Task
+from moorage.simulation.loop import VirtualClock, run
+from moorage.store.log_memory import MemoryDisk, MemoryLog
+from moorage.store.memory import Store
+from moorage.store.tables import ecs, elbv2
+from moorage.store.tables.ecs import TASKS
+from moorage.store.tables.elbv2 import TARGET_HEALTH, TARGETS
+
+GROUP = "arn:aws:elasticloadbalancing:us-east-1:000000000000:targetgroup/web/1"
+TASK = "arn:aws:ecs:us-east-1:000000000000:task/default/abc"
+
+
+async def a_store() -> Store:
+    return await Store.open(MemoryLog(MemoryDisk()), (*ecs.TABLES, *elbv2.TABLES))
+
+
+def a_request(
+    path: str = "/", *, status: int = 200, flags: str = "", details: str = "", target: str = ""
+) -> RequestRecord:
+    return RequestRecord(
+        1.0,
+        "127.0.0.1:9",
+        80,
+        "HTTP/1.1",
+        "GET",
+        "h",
+        path,
+        status,
+        0.1,
+        flags,
+        details,
+        target_group_arn=GROUP,
+        target=target,
+    )
+
+
+def a_task(**changes: object) -> Task:
+    plain: dict[str, object] = {
+        "arn": TASK,
+        "account": "000000000000",
+        "region": "us-east-1",
+        "cluster_arn": "c",
+        "task_definition_arn": "arn:aws:ecs:us-east-1:000000000000:task-definition/web:1",
+        "group": "service:web",
+        "launch_type": "FARGATE",
+        "availability_zone": "us-east-1a",
+        "desired_status": "RUNNING",
+        "last_status": "RUNNING",
+        "containers": (),
+        "created_at": 0.0,
+        "deployment_id": "ecs-svc/1",
+        "interface": Interface("a", "subnet-1", "vpc-1", (), ipv4="10.0.0.7"),
+    }
+    return Task(**{**plain, **changes})  # type: ignore[arg-type]
+
+
+def test_cursor_and_bound() -> None:
+    async def story() -> None:
+        log = RequestLog(await a_store(), VirtualClock(asyncio.get_running_loop()), remembered=3)
+        log.take([a_request(f"/{n}") for n in range(5)])
+        found, cursor = log.after()
+        assert [one.record.path for one in found] == ["/2", "/3", "/4"]
+        assert log.after(cursor) == ([], cursor)
+        log.take([a_request("/5")])
+        assert [one.record.path for one in log.after(cursor)[0]] == ["/5"]
+        first, middle = log.after(0, limit=1)
+        assert [one.record.path for one in log.after(middle)[0]] == ["/4", "/5"]
+        assert len(first) == 1
+        assert [one.record.path for one in log.latest(2)[0]] == ["/4", "/5"]
+
+    run(story())
+
+
+def test_a_refused_target_names_the_task_that_died() -> None:
+    async def story() -> None:
+        store = await a_store()
+        log = RequestLog(store, VirtualClock(asyncio.get_running_loop()))
+        log.start()
+        await store.update(lambda tx: tx.put(TASKS, a_task()))
+        died = a_task(
+            desired_status="STOPPED",
+            last_status="STOPPED",
+            stopped_reason="Essential container in task exited",
+            interface=Interface("a", "subnet-1", "vpc-1", (), ipv4="10.0.0.7", released=True),
+        )
+        await store.update(lambda tx: tx.put(TASKS, died))
+        log.take([a_request(status=502, flags="UF", details="Connection_refused", target="10.0.0.7:80"), a_request()])
+        (found,), _ = log.after(failed=True)
+        assert (found.cause, found.task_arn, found.deployment_id) == ("TargetConnectionRefused", TASK, "ecs-svc/1")
+        assert found.task_said == "STOPPED, stopping: Essential container in task exited"
+
+    run(story())
+
+
+def test_the_health_of_the_group_when_it_happened() -> None:
+    async def story() -> None:
+        store = await a_store()
+        log = RequestLog(store, VirtualClock(asyncio.get_running_loop()))
+        target = Target(GROUP, "10.0.0.7", 80, "us-east-1a", registered_at=1.0)
+        ill = TargetHealth(GROUP, "10.0.0.7", 80, "unhealthy", 1.0, 1.0)
+        await store.update(lambda tx: (tx.put(TARGETS, target), tx.put(TARGET_HEALTH, ill)))
+        log.take([a_request(status=504, flags="SI", target="10.0.0.7:80")])
+        await store.update(lambda tx: tx.delete(TARGETS, target.key))
+        (found,), _ = log.after()
+        assert (found.registered, found.healthy) == (1, 0)
+        assert "no target of the group is healthy" in found.sentence
+
+    run(story())

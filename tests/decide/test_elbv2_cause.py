@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+
+from moorage.decide.elbv2_cause import cause_of
+from moorage.domain.request_record import RequestRecord
+
+BASE = RequestRecord(0.0, "127.0.0.1:1", 80, "HTTP/1.1", "GET", "h", "/", 200, 0.01)
+
+
+def a_record(**changes: object) -> RequestRecord:
+    return RequestRecord(**{**{name: getattr(BASE, name) for name in BASE.__struct_fields__}, **changes})  # type: ignore[arg-type]
+
+
+BEFORE, AFTER = "upstream_reset_before_response_started", "upstream_reset_after_response_started"
+
+
+@pytest.mark.parametrize(
+    ("status", "flags", "details", "failure", "cause"),
+    [
+        (200, "", "via_upstream", "", None),
+        (404, "", "via_upstream", "", None),
+        (301, "", "direct_response", "", None),
+        (404, "", "direct_response", "", None),
+        (500, "", "via_upstream", "", "TargetAnsweredError"),
+        (503, "", "direct_response", "", "RuleFixedResponse"),
+        (503, "UH", "no_healthy_upstream", "", "NoRegisteredTargets"),
+        (503, "NC", "cluster_not_found", "", "NoRegisteredTargets"),
+        (502, "UF,URX", BEFORE + "{remote_connection_failure}", "Connection refused", "TargetConnectionRefused"),
+        (504, "UF", BEFORE + "{connection_timeout}", "", "TargetConnectionTimeout"),
+        (502, "UF", BEFORE + "{remote_connection_failure}", "TLS_error", "TargetConnectionFailed"),
+        (502, "UC", BEFORE + "{connection_termination}", "", "TargetReset"),
+        (200, "UC", AFTER + "{connection_termination}", "", "TargetResponseCut"),
+        (502, "UPE", BEFORE + "{protocol_error}", "", "TargetBadResponse"),
+        (504, "SI", "stream_idle_timeout", "", "TargetTimeout"),
+        (408, "SI", "stream_idle_timeout", "", "ClientTimeout"),
+        (460, "DC", "downstream_remote_disconnect", "", "ClientClosed"),
+        (404, "NR", "route_not_found", "", "UnknownHost"),
+        (400, "DPE", "http1.codec_error", "", "BadRequest"),
+        (500, "", "something_new", "", "LoadBalancerError"),
+    ],
+)
+def test_cause(status: int, flags: str, details: str, failure: str, cause: str | None) -> None:
+    found = cause_of(a_record(status=status, flags=flags, details=details, failure=failure))
+    assert (found.code if found else None) == cause
+    assert found is None or found.sentence
