@@ -97,6 +97,8 @@ def main() -> None:
     print(f"store, {WRITERS} writers:        {rate:8.0f} durable commits/s ({shared:.1f} per fsync)")
     print(f"plain SQLite, {WRITERS} writers: {plain:8.0f} durable commits/s")
     print(f"ratio store / plain:     {rate / plain:8.2f}")
+    met = "met" if rate >= plain else "not met"
+    print(f"RESULT | durable commits, {WRITERS} writers: store / plain SQLite | {rate / plain:.2f} | >= 1 | {met}")
 
 
 if __name__ == "__main__":
