@@ -8,7 +8,7 @@ from __future__ import annotations
 from moorage.control.adoption import Adoption
 from moorage.control.lifecycle import LifecycleController
 from moorage.control.load_balancers import LoadBalancersController
-from moorage.control.ports import ContainerLogs, ImageSource, SecretSource
+from moorage.control.ports import ContainerLogs, HookCaller, ImageSource, SecretSource
 from moorage.control.prober import Prober
 from moorage.control.reaper import Reaper
 from moorage.control.service import ServiceController
@@ -33,10 +33,11 @@ class ControlPlane:
         images: ImageSource,
         logs: ContainerLogs | None = None,
         secrets: SecretSource | None = None,
+        hooks: HookCaller | None = None,
     ) -> None:
         self.tasks = TaskController(store, clock, ids, engine, images, logs, secrets)
         self.adoption = Adoption(store, clock, engine, self.tasks.steps)
-        self.services = ServiceController(store, clock, ids)
+        self.services = ServiceController(store, clock, ids, hooks)
         self.targets = TargetsController(store, clock, prober, proxy)
         self.load_balancers = LoadBalancersController(store, clock, proxy, self.targets)
         self.lifecycle = LifecycleController(store, clock)

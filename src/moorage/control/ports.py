@@ -3,10 +3,11 @@ simulated world."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
+from moorage.decide.rollout.hooks import HookAnswer
 from moorage.domain.scope import Scope
 from moorage.engine.driver import RegistryAuth
 
@@ -64,3 +65,25 @@ class PassThroughImages:
 
     def resolve(self, scope: Scope, image: str) -> ImageReference:
         return ImageReference(image)
+
+
+class HookRequest(msgspec.Struct, frozen=True):
+    """A lifecycle hook to call: the function, the role to call it with, and the event that it gets (ecs-services §5.4)."""
+
+    scope: Scope
+    function_arn: str
+    role_arn: str | None
+    event: dict[str, Any]
+
+
+class HookCaller(Protocol):
+    async def call(self, request: HookRequest) -> HookAnswer:
+        """What the function said. Does not raise for what the function does; may take as long as functions take."""
+        ...
+
+
+class NoFunctions:
+    """Nothing runs functions: whatever a hook names has failed."""
+
+    async def call(self, request: HookRequest) -> HookAnswer:
+        return HookAnswer("FAILED")

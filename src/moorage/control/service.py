@@ -13,15 +13,17 @@ from typing import Any
 from msgspec.structs import replace
 
 from moorage.control.loop import Loop, Pass
+from moorage.control.ports import HookCaller, NoFunctions
 from moorage.control.service_events import add_event
 from moorage.control.task_factory import new_service_task
+from moorage.control.traffic_shift import HookCalls, note_shift, revisions_of, rules_of, write_weights
 from moorage.decide.health import TargetFact, Verdict
+from moorage.decide.scheduler import decide
 from moorage.decide.service import (
     DeploymentOutcome,
     FreshIds,
     ServicePlan,
     ServiceSnapshot,
-    decide_service,
 )
 from moorage.domain import sentences
 from moorage.domain.clock import Clock, Ids
@@ -41,7 +43,10 @@ from moorage.store.tables.ecs import (
 
 
 class ServiceController:
-    def __init__(self, store: StoreApi, clock: Clock, ids: Ids) -> None:
+    """`hooks`: who runs the functions of lifecycle hooks; by default nobody does, and a stage that has one fails."""
+
+    def __init__(self, store: StoreApi, clock: Clock, ids: Ids, hooks: HookCaller | None = None) -> None:
+        self._hooks = HookCalls(store, clock, hooks or NoFunctions())
         self._store = store
         self._clock = clock
         self._ids = ids
@@ -61,6 +66,7 @@ class ServiceController:
     async def close(self) -> None:
         self._end_watch()
         await self.loop.close()
+        await self._hooks.close()
 
     def explain(self, service_arn: str) -> str | None:
         return self.loop.said(service_arn)
@@ -116,6 +122,7 @@ class ServiceController:
         )
         plan = await self._store.update(lambda tx: self._write(tx, arn, fresh, now))
         self._verdicts[arn] = plan.verdicts
+        self._hooks.make(plan.service)
         return Pass(plan.said, plan.again_after)
 
     def _write(self, tx: Transaction, arn: str, fresh: FreshIds, now: float) -> ServicePlan:
@@ -123,8 +130,11 @@ class ServiceController:
         service = tx.get(SERVICES, arn)
         if service is None:
             raise RuntimeError(f"{arn} vanished between two lines")
-        plan = decide_service(snapshot_of(tx, service, fresh), now)
+        plan = decide(snapshot_of(tx, service, fresh), now)
         tx.put(SERVICES, plan.service)
+        for wanted in plan.weights:
+            write_weights(tx, wanted)
+        note_shift(tx, service.shift, plan.service)
         for task_arn in plan.healthy:
             task = tx.get(TASKS, task_arn)
             if task is not None:
@@ -192,9 +202,11 @@ def snapshot_of(view: View, service: Service, fresh: FreshIds) -> ServiceSnapsho
             definition = view.get(TASK_DEFINITIONS, task.task_definition_arn)
             assert definition is not None, "a task definition outlives its tasks"
             documents[task.task_definition_arn] = definition.document
+    revisions = revisions_of(view, service) if service.shift is not None else {}
     return ServiceSnapshot(
         service=service,
-        revisions={},
+        revisions=revisions,
+        rules=rules_of(view, revisions),
         documents=documents,
         tasks=tasks,
         ended=tuple(view.find(TASKS, "service_unaccounted", service.arn)),

@@ -54,7 +54,7 @@ def new_service_task(
         started_by=deployment_id,
         service_arn=service.arn,
         deployment_id=deployment_id,
-        load_balancers=revision.load_balancers,
+        load_balancers=revision.registers_in,
         tags=_tags(service, definition, cluster),
         enable_execute_command=service.enable_execute_command,
     )

@@ -23,7 +23,9 @@ from moorage.decide.health import TargetFact, Verdict, judge
 from moorage.decide.rollout import circuit_breaker
 from moorage.decide.rollout.percent import maximum_running, minimum_healthy
 from moorage.decide.rollout.rolling import Candidate, Step, Stop, next_step
+from moorage.decide.rollout.traffic_shift import Weights
 from moorage.domain import sentences
+from moorage.domain.load_balancer import Action
 from moorage.domain.service import Deployment, Revision, Service
 from moorage.domain.task import Task
 from moorage.domain.task_definition import Document
@@ -40,7 +42,8 @@ class FreshIds(msgspec.Struct, frozen=True):
 
 class ServiceSnapshot(msgspec.Struct, frozen=True):
     """`tasks`: not yet STOPPED. `ended`: desired STOPPED and not accounted for (some may still be among `tasks`).
-    `documents` by task definition ARN; `targets` by task ARN, then target group ARN."""
+    `documents` by task definition ARN; `targets` by task ARN, then target group ARN. `revisions` and `rules` (actions by
+    rule ARN) are only there while a deployment shifts traffic."""
 
     service: Service
     revisions: Mapping[str, Revision]
@@ -49,6 +52,7 @@ class ServiceSnapshot(msgspec.Struct, frozen=True):
     ended: tuple[Task, ...]
     targets: Mapping[str, Mapping[str, TargetFact]]
     fresh: FreshIds
+    rules: Mapping[str, tuple[Action, ...]] = {}
 
 
 class StopOrder(msgspec.Struct, frozen=True):
@@ -68,7 +72,8 @@ class DeploymentOutcome(msgspec.Struct, frozen=True):
 
 class ServicePlan(msgspec.Struct, frozen=True):
     """`start`: (deployment id, count). `healthy`: tasks that count as healthy for the first time. `accounted`: stopped
-    tasks that need no further notice. `said`: the pass in one sentence. `verdicts` by task ARN, for whoever asks why."""
+    tasks that need no further notice. `said`: the pass in one sentence. `verdicts` by task ARN, for whoever asks why.
+    `weights`: what listener rules should forward to from now on."""
 
     service: Service
     start: tuple[tuple[str, int], ...] = ()
@@ -80,6 +85,7 @@ class ServicePlan(msgspec.Struct, frozen=True):
     said: str = ""
     again_after: float | None = None
     verdicts: Mapping[str, Verdict] = {}
+    weights: tuple[Weights, ...] = ()
 
 
 def decide_service(snapshot: ServiceSnapshot, now: float) -> ServicePlan:
@@ -87,10 +93,10 @@ def decide_service(snapshot: ServiceSnapshot, now: float) -> ServicePlan:
         return ServicePlan(snapshot.service, said="no action: the service is deleted")
     if snapshot.service.status == "DRAINING":
         return _drain(snapshot, now)
-    return _Pass(snapshot, now).plan()
+    return SchedulerPass(snapshot, now).plan()
 
 
-class _Pass:
+class SchedulerPass:
     """The working state of one pass; every method is one of the steps above."""
 
     def __init__(self, snapshot: ServiceSnapshot, now: float) -> None:
@@ -115,7 +121,7 @@ class _Pass:
         self.trip()
         step = self.roll(verdicts)
         stops = self.order_stops(step)
-        start = ((self.primary_id, step.start),) if step.start else ()
+        start = self.starts(step)
         self.close(verdicts, step)
         service = self.write(step)
         return ServicePlan(
@@ -190,6 +196,7 @@ class _Pass:
 
     # 3 ---------------------------------------------------------------------------------------------------------------
     def trip(self) -> None:
+        self.stop()
         breaker = self.service.deployment_configuration.circuit_breaker
         primary = self.primary
         limit = circuit_breaker.threshold(breaker, self.service.desired_count)
@@ -209,7 +216,25 @@ class _Pass:
             return
         self.roll_back(primary, candidate)
 
-    def roll_back(self, failed: Deployment, revision: str) -> None:
+    def stop(self) -> None:
+        """What StopServiceDeployment asked for: back to the last good revision, or (ABORT) nothing more of this one."""
+        asked, primary = self.service.stop_requested, self.primary
+        if asked is None:
+            return
+        self.service = replace(self.service, stop_requested=None)
+        if primary.rollout_state != "IN_PROGRESS" or primary.rollback_of is not None:
+            return
+        candidate = self.service.last_good_revision
+        if asked == "ROLLBACK" and candidate not in (None, primary.revision_arn):
+            self.roll_back(primary, candidate, sentences.STOP_REQUESTED)
+            return
+        reason = sentences.STOPPED_BY_REQUEST
+        self.deployments[primary.id] = replace(
+            primary, rollout_state="FAILED", rollout_reason=reason, updated_at=self.now
+        )
+        self.outcome(primary, "STOPPED", reason)
+
+    def roll_back(self, failed: Deployment, revision: str, reason: str = sentences.ROLLED_BACK) -> None:
         """The last good revision becomes PRIMARY again: its own deployment when that still has tasks, else a new one."""
         last_good = next((d for d in self.deployments.values() if d.revision_arn == revision), None)
         back = replace(
@@ -247,7 +272,7 @@ class _Pass:
             DeploymentOutcome(
                 failed.service_deployment_arn,
                 "ROLLBACK_IN_PROGRESS",
-                sentences.ROLLED_BACK,
+                reason,
                 rollback_revision=revision,
                 failure_count=failed.failures,
             )
@@ -282,6 +307,9 @@ class _Pass:
             self.events.append(sentences.too_many_protected(self.service.name, primary.id))
             self.again += [t.protected_until - self.now for t in self.living if (t.protected_until or 0) > self.now]  # type: ignore[operator]
         return step
+
+    def starts(self, step: Step) -> tuple[tuple[str, int], ...]:
+        return ((self.primary_id, step.start),) if step.start else ()
 
     def order_stops(self, step: Step) -> tuple[StopOrder, ...]:
         orders = [StopOrder(stop.task.arn, self.stop_reason(stop)) for stop in step.stop]
@@ -419,7 +447,7 @@ def _drain(snapshot: ServiceSnapshot, now: float) -> ServicePlan:
         if d.rollout_state == "IN_PROGRESS"
     )
     return ServicePlan(
-        replace(service, status="INACTIVE", deployments=(), deleted_at=now),
+        replace(service, status="INACTIVE", deployments=(), deleted_at=now, shift=None),
         accounted=accounted,
         outcomes=outcomes,
         said="the service is deleted and its last task has stopped",

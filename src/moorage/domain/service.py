@@ -122,7 +122,8 @@ class Deployment(msgspec.Struct, frozen=True):
 
 class HookRun(msgspec.Struct, frozen=True):
     """One hook in one stage. `execution_id` stays the same however often the function is asked; `again_at` is when it is
-    asked next, None while nothing is to be asked; `details` what the next call gets (§5.4)."""
+    asked next, None while nothing is to be asked; `details` what the next call gets (§5.4); `attempts` that brought no
+    answer."""
 
     hook_id: str
     hook: Hook
@@ -132,7 +133,7 @@ class HookRun(msgspec.Struct, frozen=True):
     again_at: float | None = None
     expires_at: float | None = None
     details: Any = None
-    reason: str | None = None
+    attempts: int = 0
 
 
 class Shift(msgspec.Struct, frozen=True):
