@@ -18,7 +18,6 @@ import msgspec
 import uvloop
 from aiohttp import web
 
-import moorage
 from moorage.control.log_retention import LogRetention
 from moorage.control.log_router import LogRouter
 from moorage.control.plane import ControlPlane
@@ -31,6 +30,7 @@ from moorage.domain.scope import Scope
 from moorage.engine.docker.engine import DockerEngine, HostFacts
 from moorage.engine.driver import RegistryAuth
 from moorage.gateway.server import Gateway
+from moorage.people import People
 from moorage.proxy.envoy.proxy import EnvoyProxy
 from moorage.registry.registry import Registry
 from moorage.registry.resolver import ImageResolver
@@ -47,8 +47,6 @@ from moorage.store.log_events import SqliteLogEvents
 from moorage.store.log_sqlite import SqliteLog
 from moorage.store.memory import Store
 from moorage.store.tables import ecr, ecs, elbv2, logs, network
-from moorage.store.tables.ecs import CLUSTERS, SERVICES, TASKS
-from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS
 
 log = logging.getLogger("moorage.app")
 
@@ -112,8 +110,10 @@ class App:
             logs=self.log_router,
             secrets=_Secrets(self.backed),
         )
+        self.people = People(settings, self.store, clock, self.plane, proxy=self.proxy.status, host=self.host)
         self.gateway = self._front_door()
         then(self.gateway.close)
+        then(self.people.close)
         try:
             await self.gateway.start()
         except OSError as error:
@@ -138,11 +138,12 @@ class App:
         gateway.set_session_lookup(self.backed.sessions)
         gateway.add_route("/v2/", self.registry.handle)
         gateway.add_route("/_moorage/shutdown", self._shutdown)
-        gateway.add_route("/_moorage/explain", self._explain)
+        for path, door in self.people.doors():
+            gateway.add_route(path, door)
         gateway.add_route(RequestsDoor.path, RequestsDoor(self.requests, self.proxy).handle)
         gateway.set_hooks(
             reset=self._reset,
-            status=self._status,
+            status=self.people.status,
             health=lambda: dict.fromkeys(self.backed.services, "running" if self.backed.loaded else "available"),
         )
         return gateway
@@ -172,73 +173,10 @@ class App:
         self.stopping.set()
         return web.json_response({"status": "stopping"})
 
-    async def _explain(self, request: web.BaseRequest) -> web.StreamResponse:
-        """GET /_moorage/explain?arn=…: what is being done about a resource, and why."""
-        arn = request.query.get("arn", "")
-        said = self.plane.explain(arn)
-        if said is None:
-            return web.json_response({"message": f"Nothing is being done about '{arn}'."}, status=404)
-        return web.json_response({"arn": arn, "said": said})
-
     async def _reset(self) -> None:
         await self.store.reset()
         await self.log_events.clear()
         await self.backed.reset()
-
-    def _status(self) -> dict[str, Any]:
-        store = self.store
-        services = []
-        for service in store.all(SERVICES):
-            if service.status == "INACTIVE":
-                continue
-            tasks = store.find(TASKS, "service", service.arn)
-            services.append(
-                {
-                    "arn": service.arn,
-                    "name": service.name,
-                    "cluster": service.cluster_arn.rsplit("/", 1)[-1],
-                    "status": service.status,
-                    "desired": service.desired_count,
-                    "running": sum(1 for t in tasks if t.last_status == "RUNNING"),
-                    "rollout": service.deployments[0].rollout_state if service.deployments else None,
-                    "said": self.plane.explain(service.arn),
-                }
-            )
-        proxy = self.proxy.status()
-        ports = proxy.get("ports", {})
-        load_balancers = [
-            {
-                "arn": lb.arn,
-                "name": lb.name,
-                "state": lb.state,
-                "reason": lb.state_reason,
-                "dns_name": lb.dns_name,
-                "address": lb.loopback,
-                "urls": [
-                    _url(listener.protocol, lb.dns_name, ports.get(listener.port, listener.port))
-                    for listener in store.find(LISTENERS, "load_balancer", lb.arn)
-                ],
-            }
-            for lb in store.all(LOAD_BALANCERS)
-        ]
-        return {
-            "version": moorage.__version__,
-            "endpoint": self.settings.endpoint,
-            "account": self.settings.account,
-            "region": self.settings.region,
-            "engine": msgspec.to_builtins(self.host) if self.host is not None else None,
-            "proxy": proxy,
-            "clusters": [c.name for c in store.all(CLUSTERS) if c.status == "ACTIVE"],
-            "services": services,
-            "tasks": len(store.find(TASKS, "live", True)),
-            "load_balancers": load_balancers,
-        }
-
-
-def _url(protocol: str, host: str, port: int) -> str:
-    scheme = protocol.lower()
-    standard = {"http": 80, "https": 443}.get(scheme)
-    return f"{scheme}://{host}/" if port == standard else f"{scheme}://{host}:{port}/"
 
 
 class _Images:

@@ -1,0 +1,62 @@
+"""Show the ECS services: how many tasks run, how far the rollout is, and what Moorage does about each at this moment.
+
+RUNNING is running of desired; +2 are being started, -1 is being stopped."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from moorage.cli.instance import add_data_dir, need_running
+from moorage.cli.people import add_scope, ask_people
+from moorage.cli.text import table
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="the server's own answer, for programs")
+    add_scope(parser)
+    add_data_dir(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    instance = need_running(options.data_dir)
+    answer = ask_people(instance, "people/services", account=options.account, region=options.region)
+    if options.json:
+        sys.stdout.write(json.dumps(answer, indent=2) + "\n")
+    else:
+        sys.stdout.writelines(line + "\n" for line in render(answer["services"]))
+    return 0
+
+
+def render(services: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if not services:
+        yield "There are no services."
+        return
+    several = len({(one["account"], one["region"]) for one in services}) > 1
+    yield from table(
+        ("SERVICE", "RUNNING", "ROLLOUT", "REVISION", "NOW"),
+        [
+            (
+                (f"{one['account']}/{one['region']}/" if several else "") + f"{one['cluster']}/{one['name']}",
+                _counts(one),
+                _rollout(one),
+                one.get("task_definition") or "",
+                str(one.get("said") or "").partition(". Deployment ")[0],
+            )
+            for one in services
+        ],
+    )
+
+
+def _counts(service: Mapping[str, Any]) -> str:
+    more = f" +{service['pending']}" if service["pending"] else ""
+    less = f" -{service['stopping']}" if service["stopping"] else ""
+    return f"{service['running']}/{service['desired']}{more}{less}"
+
+
+def _rollout(service: Mapping[str, Any]) -> str:
+    """A service that is being deleted rolls nothing out."""
+    return service["status"] if service["status"] != "ACTIVE" else service.get("rollout") or ""

@@ -1,0 +1,257 @@
+"""What services and their deployments are doing, and why: records and sentences in, an `Explanation` out.
+
+Pure: no store, no clock, no I/O. It repeats no rule: what a pass would do now is decided by `decide/service`, whether a
+stopped task counts against its deployment by `decide/rollout/circuit_breaker`; this module only tells it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from moorage.control.explain_task import TaskRecords, counts, story_of, waits
+from moorage.control.explain_words import Explanation, ago, count, id_of, left, name_of, sections, span
+from moorage.decide.rollout import circuit_breaker
+from moorage.decide.rollout.percent import maximum_running, minimum_healthy
+from moorage.decide.service import ServicePlan
+from moorage.domain.service import Deployment, Revision, Service, ServiceDeployment, ServiceEvent
+from moorage.domain.task import Task
+
+MOST_TASKS = 10
+MOST_EVENTS = 5
+
+
+class ServiceRecords(msgspec.Struct, frozen=True):
+    """`plan`: what a pass would decide at this moment. `tasks`: not yet STOPPED. `ended`: those that stopped or are
+    stopping, newest first. `events` newest first. `trouble`: why the controller could not do its last pass."""
+
+    service: Service
+    plan: ServicePlan
+    tasks: tuple[TaskRecords, ...] = ()
+    ended: tuple[Task, ...] = ()
+    revisions: Mapping[str, Revision] = {}
+    events: tuple[ServiceEvent, ...] = ()
+    trouble: str = ""
+
+
+class DeploymentRecords(msgspec.Struct, frozen=True):
+    """`deployment`: None when the service is done with it; then `record` and `revision` tell what it was."""
+
+    id: str
+    service: ServiceRecords
+    deployment: Deployment | None = None
+    record: ServiceDeployment | None = None
+    revision: Revision | None = None
+
+
+# --- services --------------------------------------------------------------------------------------------------------
+def explain_service(records: ServiceRecords, now: float) -> Explanation:
+    service, plan = records.service, records.plan
+    cluster = name_of(service.cluster_arn)
+    running = sum(1 for one in records.tasks if one.task.last_status == "RUNNING")
+    pending = sum(1 for one in records.tasks if one.task.rank < 3 and one.task.desired_status == "RUNNING")
+    failing = tuple(line for d in service.deployments for line in failures_of(d, records, now))
+    return Explanation(
+        kind="service",
+        arn=service.arn,
+        title=f"Service {service.name} in cluster {cluster} is {service.status}: {service.desired_count} desired, "
+        f"{running} running, {pending} pending.",
+        sections=sections(
+            ("Now", (plan.said, records.trouble and f"the last pass failed: {records.trouble}")),
+            ("Tasks", task_lines(records.tasks, now)),
+            ("Deployments", (line for d in service.deployments for line in deployment_lines(d, records, now))),
+            ("Failed tasks", failing),
+            ("Not placed", not_placed(records.events, now)),
+            ("Last events", (event_line(event, now) for event in records.events[:MOST_EVENTS])),
+        ),
+        facts={
+            "cluster": cluster,
+            "status": service.status,
+            "desired": service.desired_count,
+            "running": running,
+            "pending": pending,
+            "healthy": sum(1 for v in plan.verdicts.values() if v.state == "healthy"),
+            "again_after": plan.again_after,
+            "deployments": [deployment_facts(d, records) for d in service.deployments],
+        },
+        next=_next_of_service(records),
+    )
+
+
+def _next_of_service(records: ServiceRecords) -> str:
+    ill = next((one.task for one in records.tasks if one.verdict is not None and one.verdict.state != "healthy"), None)
+    failed = next((task for task in records.ended if circuit_breaker.is_failure(task)), None)
+    primary = next(iter(records.service.deployments), None)
+    if failed is not None and (primary is None or failed.deployment_id == primary.id or ill is None):
+        return f"moor explain task {id_of(failed.id)}"
+    if ill is not None:
+        return f"moor explain task {id_of(ill.id)}"
+    return f"moor events --service {records.service.name} --follow"
+
+
+def task_lines(tasks: Sequence[TaskRecords], now: float) -> Iterator[str]:
+    """The healthy ones as a number, every other one with what it waits for and for how long."""
+    healthy = [one for one in tasks if one.verdict is not None and one.verdict.state == "healthy"]
+    others = [one for one in tasks if one not in healthy]
+    if healthy:
+        yield f"{count(len(healthy), 'task')} healthy: {', '.join(id_of(one.task.id) for one in healthy[:MOST_TASKS])}"
+    for one in others[:MOST_TASKS]:
+        yield f"{id_of(one.task.id)} {'; '.join(waits(one, now))}"
+    if len(others) > MOST_TASKS:
+        yield f"and {len(others) - MOST_TASKS} more: moor tasks"
+
+
+def not_placed(events: Sequence[ServiceEvent], now: float) -> Iterator[str]:
+    """The last reasons for which no place was found for a task."""
+    for event in [e for e in events if "unable to place a task" in e.message][:2]:
+        yield event_line(event, now)
+
+
+def event_line(event: ServiceEvent, now: float) -> str:
+    return f"{ago(event.created_at, now)}: {event.message}"
+
+
+# --- deployments -----------------------------------------------------------------------------------------------------
+def explain_deployment(records: DeploymentRecords, now: float) -> Explanation:
+    service, deployment = records.service.service, records.deployment
+    where = f"Deployment {records.id} of service {service.name}"
+    mine = tuple(e for e in records.service.events if records.id in e.message)
+    last = ("Its events", (event_line(event, now) for event in mine[:MOST_EVENTS]))
+    if deployment is None:
+        return Explanation(
+            kind="deployment",
+            arn=records.record.arn if records.record is not None else service.arn,
+            title=f"{where} is over: {_ended_as(records.record)}.",
+            sections=sections(
+                ("How it ended", _outcome(records, now)),
+                ("Failed tasks", failures_of(records, records.service, now)),
+                last,
+            ),
+            facts={"id": records.id, "status": records.record.status if records.record is not None else None},
+            next=f"moor explain service {service.name}",
+        )
+    tasks = tuple(one for one in records.service.tasks if one.task.deployment_id == deployment.id)
+    ended = (one for one in records.service.ended if one.deployment_id == deployment.id)
+    failed = next((one for one in ended if circuit_breaker.is_failure(one)), None)
+    return Explanation(
+        kind="deployment",
+        arn=deployment.service_deployment_arn,
+        title=f"{where} is {deployment.status}, {deployment.rollout_state}: {deployment.rollout_reason or 'no reason'}",
+        sections=sections(
+            ("Now", (records.service.plan.said if deployment.status == "PRIMARY" else _outgoing(tasks),)),
+            ("Deployment", deployment_lines(deployment, records.service, now)),
+            ("Tasks", task_lines(tasks, now)),
+            ("Failed tasks", failures_of(deployment, records.service, now)),
+            ("How it went", _outcome(records, now)),
+            last,
+        ),
+        facts={"service": service.arn, **deployment_facts(deployment, records.service)},
+        next=f"moor explain task {id_of(failed.id)}" if failed else f"moor explain service {service.name}",
+    )
+
+
+def _outgoing(tasks: Sequence[TaskRecords]) -> str:
+    return f"it is being replaced: {count(len(tasks), 'task')} left" if tasks else "it has no tasks left"
+
+
+def _ended_as(record: ServiceDeployment | None) -> str:
+    return record.status if record is not None else "nothing of it is kept but its revision"
+
+
+def _outcome(records: DeploymentRecords, now: float) -> Iterator[str]:
+    record = records.record
+    if records.revision is not None:
+        yield f"it ran {name_of(records.revision.task_definition_arn)}"
+    if record is None:
+        return
+    yield f"service deployment {record.status}, created {ago(record.created_at, now)}" + (
+        f", took {span(record.finished_at - record.created_at)}" if record.finished_at is not None else ""
+    )
+    if record.status_reason:
+        yield record.status_reason
+    if record.breaker_status != "DISABLED":
+        yield f"circuit breaker {record.breaker_status}: {count(record.failure_count, 'failure')} of {record.threshold}"
+    if record.rollback_revision is not None:
+        yield f"rolled back to revision {name_of(record.rollback_revision)} {ago(record.rollback_started_at, now)}"
+
+
+def deployment_lines(deployment: Deployment, records: ServiceRecords, now: float) -> Iterator[str]:
+    service = records.service
+    facts = deployment_facts(deployment, records)
+    yield (
+        f"{deployment.id} {deployment.status} {deployment.rollout_state} ({facts['task_definition']}, "
+        f"created {ago(deployment.created_at, now)}): {facts['running']} running, {facts['healthy']} healthy"
+    )
+    if deployment.rollback_of is not None:
+        yield f"  it rolls back {deployment.rollback_of}"
+    if deployment.status != "PRIMARY":
+        if deployment.rollout_reason:
+            yield f"  {deployment.rollout_reason}"
+        return
+    configuration, desired = service.deployment_configuration, service.desired_count
+    yield (
+        f"  allowed: at least {minimum_healthy(desired, configuration.minimum_healthy_percent)} healthy "
+        f"({configuration.minimum_healthy_percent} % of {desired}), at most "
+        f"{maximum_running(desired, configuration.maximum_percent)} tasks ({configuration.maximum_percent} %)"
+    )
+    breaker = configuration.circuit_breaker
+    if deployment.rollout_state == "FAILED":
+        yield f"  {deployment.rollout_reason} Nothing more is launched until the service is updated."
+    if breaker.enable and deployment.rollout_state == "IN_PROGRESS":
+        then = _after_breaker(deployment, service)
+        yield (
+            f"  circuit breaker: {deployment.failures} of "
+            f"{circuit_breaker.threshold(breaker, desired)} failures counted, then {then}"
+        )
+    elif not breaker.enable and deployment.failed_tasks:
+        yield "  circuit breaker: off, it tries for ever"
+    if (blocked := (deployment.launches_blocked_until or 0.0) - now) > 0:
+        yield f"  launches again in {left(blocked)} after {deployment.failed_tasks} failed launches"
+
+
+def _after_breaker(deployment: Deployment, service: Service) -> str:
+    """What happens when the threshold is reached."""
+    if not service.deployment_configuration.circuit_breaker.rollback or deployment.rollback_of is not None:
+        return "it stops launching"
+    if service.last_good_revision in (None, deployment.revision_arn):
+        return "it stops launching: there is no earlier deployment to roll back to"
+    return "it rolls back"
+
+
+def deployment_facts(deployment: Deployment, records: ServiceRecords) -> dict[str, Any]:
+    mine = [one for one in records.tasks if one.task.deployment_id == deployment.id]
+    revision = records.revisions.get(deployment.revision_arn)
+    breaker = records.service.deployment_configuration.circuit_breaker
+    return {
+        "id": deployment.id,
+        "status": deployment.status,
+        "rollout_state": deployment.rollout_state,
+        "task_definition": name_of(revision.task_definition_arn) if revision is not None else "unknown",
+        "running": sum(1 for one in mine if one.task.last_status == "RUNNING"),
+        "healthy": sum(1 for one in mine if one.verdict is not None and one.verdict.state == "healthy"),
+        "failures": deployment.failures,
+        "threshold": circuit_breaker.threshold(breaker, records.service.desired_count) if breaker.enable else None,
+        "launches_blocked_until": deployment.launches_blocked_until,
+    }
+
+
+# --- the circuit breaker ---------------------------------------------------------------------------------------------
+def failures_of(deployment: Deployment | DeploymentRecords, records: ServiceRecords, now: float) -> Iterator[str]:
+    """Every stopped task of the deployment that did not simply make room, and whether it counted."""
+    breaker = records.service.deployment_configuration.circuit_breaker
+    ended = [task for task in records.ended if task.deployment_id == deployment.id]
+    sound = [one.task for one in records.tasks if one.task.deployment_id == deployment.id] + ended
+    healthy_at = max((task.became_healthy_at for task in sound if task.became_healthy_at is not None), default=None)
+    shown = [task for task in ended if circuit_breaker.is_failure(task) or task.stop_code == "EssentialContainerExited"]
+    for task in shown[:MOST_TASKS]:
+        stopped = task.stopping_at or task.stopped_at or task.created_at
+        counted, why = counts(task)
+        if counted and healthy_at is not None and stopped <= healthy_at and breaker.reset_on_healthy_task is not False:
+            why = "counted until a task became healthy"
+        elif counted and not task.accounted:
+            why = "about to be counted"
+        yield f"{id_of(task.id)} {ago(stopped, now)}, {why}: {story_of(task)}"
+    if len(shown) > MOST_TASKS:
+        yield f"and {len(shown) - MOST_TASKS} more: moor tasks --stopped --service {records.service.name}"

@@ -1,0 +1,138 @@
+"""What a person means by a name: services, tasks, deployments, load balancers, target groups and targets, by ARN, by
+name, by `cluster/name`, by the beginning of a task id, by DNS name or by address.
+
+It only looks in memory and never guesses: whoever asks gets every record that the words fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+import msgspec
+
+from moorage.domain.load_balancer import load_balancer_of
+from moorage.domain.scope import Scope, scope_of
+from moorage.domain.service import Service
+from moorage.domain.task import Task
+from moorage.store.api import View
+from moorage.store.tables.ecs import REVISIONS, SERVICE_DEPLOYMENTS, SERVICES, TASKS
+from moorage.store.tables.elbv2 import LOAD_BALANCERS, TARGET_GROUPS, TARGETS
+
+Kind = Literal["service", "task", "deployment", "load-balancer", "target-group", "target"]
+KINDS: tuple[Kind, ...] = ("service", "task", "deployment", "load-balancer", "target-group", "target")
+SHORTEST_ID = 4
+"""Characters of a task id that are taken for one."""
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """`key`: the record's key; of a deployment "<service ARN> <deployment id>". `name`: how a command names it."""
+
+    kind: Kind
+    key: str
+    name: str
+    scope: Scope
+
+
+def find(view: View, words: str, kind: Kind | None = None) -> tuple[Subject, ...]:
+    """Everything that `words` may mean, in all accounts and regions."""
+    searches = {
+        "service": _services,
+        "task": _tasks,
+        "deployment": _deployments,
+        "load-balancer": _load_balancers,
+        "target-group": _target_groups,
+        "target": _targets,
+    }
+    if not words:
+        return ()
+    found = [one for name in KINDS if kind in (None, name) for one in searches[name](view, words)]
+    return tuple(found) or (tuple(_tasks_at(view, words)) if kind in (None, "task") else ())
+
+
+def nearest(found: Iterable[Subject], scope: Scope) -> tuple[Subject, ...]:
+    """Those of this account and region; only when there are none there, the others."""
+    every = tuple(found)
+    return tuple(one for one in every if one.scope == scope) or every
+
+
+def services(view: View, words: str) -> tuple[Service, ...]:
+    """By ARN, `cluster/name` or name; deleted ones only when no other is meant."""
+    named = view.get(SERVICES, words)
+    if named is not None:
+        return (named,)
+    cluster, _, name = words.rpartition("/")
+    found = [
+        one
+        for one in view.all(SERVICES)
+        if one.name == name and (not cluster or one.cluster_arn.rsplit("/", 1)[-1] == cluster)
+    ]
+    return tuple(one for one in found if one.status != "INACTIVE") or tuple(found)
+
+
+def _services(view: View, words: str) -> Iterator[Subject]:
+    for one in services(view, words):
+        cluster = one.cluster_arn.rsplit("/", 1)[-1]
+        yield Subject("service", one.arn, f"{cluster}/{one.name}", Scope(one.account, one.region))
+
+
+def _tasks(view: View, words: str) -> Iterator[Subject]:
+    named = view.get(TASKS, words)
+    if named is not None:
+        yield _task(named)
+    elif len(words) >= SHORTEST_ID and ":" not in words:
+        yield from (_task(one) for one in view.all(TASKS) if one.id.startswith(words))
+
+
+def _tasks_at(view: View, address: str) -> Iterator[Subject]:
+    """The living task with this address; whoever names an address means its target first."""
+    for one in view.find(TASKS, "live", True):
+        if one.interface is not None and one.interface.ipv4 == address:
+            yield _task(one)
+
+
+def _task(task: Task) -> Subject:
+    return Subject("task", task.arn, task.id, Scope(task.account, task.region))
+
+
+def _deployments(view: View, words: str) -> Iterator[Subject]:
+    """By "ecs-svc/<digits>", the digits, or the ARN of the service deployment or service revision."""
+    record = view.get(SERVICE_DEPLOYMENTS, words)
+    revision = view.get(REVISIONS, words if record is None else record.target_revision)
+    number = revision.number if revision is not None else words.removeprefix("ecs-svc/")
+    if len(number) != 19 or not number.isdigit():
+        return
+    id = f"ecs-svc/{number}"
+    owners = [r.service_arn for r in view.all(REVISIONS) if r.number == number] if revision is None else []
+    if revision is not None:
+        owners = [revision.service_arn]
+    # A rollback has an id of its own, but shares the revision that it goes back to.
+    owners += [s.arn for s in view.all(SERVICES) if any(d.id == id for d in s.deployments)]
+    for arn in dict.fromkeys(owners):
+        yield Subject("deployment", f"{arn} {id}", id, scope_of(arn))
+
+
+def _load_balancers(view: View, words: str) -> Iterator[Subject]:
+    """By ARN, name, DNS name, the tail of the ARN, or the ARN of a listener."""
+    wanted = load_balancer_of(words) if ":listener/" in words else words
+    for one in view.all(LOAD_BALANCERS):
+        if wanted in (one.arn, one.name, one.full_name, one.loopback) or wanted.lower() == one.dns_name.lower():
+            yield Subject("load-balancer", one.arn, one.name, Scope(one.account, one.region))
+
+
+def _target_groups(view: View, words: str) -> Iterator[Subject]:
+    for one in view.all(TARGET_GROUPS):
+        if words in (one.arn, one.name, one.full_name):
+            yield Subject("target-group", one.arn, one.name, Scope(one.account, one.region))
+
+
+def _targets(view: View, words: str) -> Iterator[Subject]:
+    """By id ("10.0.0.5"), "id:port", or "<target group>/id:port" as an ambiguous answer names it."""
+    named = view.get(TARGETS, words)
+    group, _, place = words.rpartition("/")
+    for target in [named] if named is not None else view.all(TARGETS):
+        name = target.target_group_arn.split("/")[-2]
+        fits = place in (target.id, f"{target.id}:{target.port}") and group in ("", name)
+        if fits or named is not None:
+            key, scope = target.key, scope_of(target.target_group_arn)
+            yield Subject("target", key, f"{name}/{target.id}:{target.port}", scope)

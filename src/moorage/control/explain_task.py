@@ -1,0 +1,262 @@
+"""What one task is doing, why it waits and for how long, and how it ended: its record and the sentences of those who
+look after it in, an `Explanation` out. Pure: no store, no clock, no I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from moorage.control.explain_words import Explanation, ago, left, name_of, sections, span
+from moorage.decide.health import Verdict
+from moorage.decide.rollout import circuit_breaker
+from moorage.decide.task_lifecycle import stop_timeout
+from moorage.domain.service import Service
+from moorage.domain.target_group import TargetState
+from moorage.domain.task import Container, Task
+from moorage.domain.task_definition import Document
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A task in one target group. `drain_left`: seconds of its deregistration delay. `said`: the health checker."""
+
+    target_group_arn: str
+    port: int
+    state: TargetState
+    drain_left: float | None = None
+    said: str = ""
+
+
+class TaskRecords(msgspec.Struct, frozen=True):
+    """`said`: the task controller. `verdict`: the service scheduler's, on a task that should run. `places`: one for
+    every target group it belongs in."""
+
+    task: Task
+    document: Document | None = None
+    said: str = ""
+    verdict: Verdict | None = None
+    places: tuple[Place, ...] = ()
+    service: Service | None = None
+
+
+def explain_task(records: TaskRecords, now: float) -> Explanation:
+    task = records.task
+    owner = f" of service {task.service_arn.rsplit('/', 1)[-1]}" if task.service_arn else f" ({task.group})"
+    return Explanation(
+        kind="task",
+        arn=task.arn,
+        title=f"Task {task.id}{owner} is {task.last_status}{_since(task, now)}.",
+        sections=sections(
+            ("Now", waits(records, now) if task.last_status != "STOPPED" else ()),
+            ("Why it stopped" if task.last_status == "STOPPED" else "Why it stops", _why_stopped(task)),
+            ("Containers", (_container_line(c, records.document, now) for c in task.containers)),
+            ("Target groups", (_place_line(place) for place in records.places)),
+            ("What happened", _what_happened(task, now)),
+            ("It is", _what_it_is(task)),
+        ),
+        facts={
+            "cluster": name_of(task.cluster_arn),
+            "service": task.service_arn,
+            "deployment": task.deployment_id,
+            "task_definition": name_of(task.task_definition_arn),
+            "last_status": task.last_status,
+            "desired_status": task.desired_status,
+            "verdict": records.verdict.state if records.verdict is not None else None,
+            "again_after": records.verdict.again_after if records.verdict is not None else None,
+            "stop_code": task.stop_code,
+            "stopped_reason": task.stopped_reason,
+            "counted": circuit_breaker.is_failure(task) if task.service_arn and task.stop_code else None,
+            "exit_codes": {c.name: c.exit_code for c in task.containers},
+            "address": task.interface.ipv4 if task.interface is not None else None,
+        },
+        next=_next_of_task(records),
+    )
+
+
+def _since(task: Task, now: float) -> str:
+    then = {"RUNNING": task.started_at, "STOPPED": task.stopped_at}.get(task.last_status)
+    if then is None:
+        return f", created {ago(task.created_at, now)}"
+    return f" ({ago(then, now)})" if task.last_status == "STOPPED" else f" (for {span(now - then)})"
+
+
+def waits(records: TaskRecords, now: float) -> Iterator[str]:
+    """What the task is doing and what it waits for, with the time that is left."""
+    task, verdict = records.task, records.verdict
+    drains = [place for place in records.places if place.drain_left is not None]
+    if task.desired_status == "STOPPED":
+        yield f"is {task.last_status}" + (f": {records.said}" if records.said else "")
+        for place in drains:
+            yield f"{left(place.drain_left or 0.0)} drain left of target group {name_of(place.target_group_arn)}"
+        if task.last_status == "STOPPING" or drains:
+            grace = max(
+                (_stop_grace(c, records.document) for c in task.containers if c.known == "RUNNING"), default=0.0
+            )
+            if grace:
+                yield f"its containers then have {span(grace)} between the stop signal and SIGKILL"
+        return
+    if task.last_status != "RUNNING":
+        yield f"is {task.last_status}, created {ago(task.created_at, now)}" + (
+            f": {records.said}" if records.said else ""
+        )
+        pulling = [c.name for c in task.containers if c.known == "NONE"]
+        if task.pull_started_at is not None and pulling:
+            yield f"pulling the image of {', '.join(pulling)} for {span(now - task.pull_started_at)}"
+        return
+    if records.said and not records.said.startswith("no action"):
+        yield records.said
+    if verdict is None:
+        yield "runs as it should" if not records.said or records.said.startswith("no action") else ""
+        return
+    passed, of = checks(records)
+    told = f"{passed} of {of} health checks passed, " if of else ""
+    if verdict.again_after is not None and verdict.serving:
+        yield f"is waiting: {told}counts as healthy in {left(verdict.again_after)}"
+    elif verdict.state == "healthy" and of:
+        yield f"is healthy: {told.rstrip(', ')}"
+    else:
+        yield f"is {verdict.state}: {told}{verdict.reason}"
+    yield from _grace(records, now)
+
+
+def checks(records: TaskRecords) -> tuple[int, int]:
+    """(passed, all) health checks of a task: those of its containers and one per target group."""
+    checked = []
+    for container in records.task.containers:
+        definition = records.document.container(container.name) if records.document is not None else None
+        check = definition.health_check if definition is not None else None
+        if check is not None and check.command[:1] != ("NONE",):
+            checked.append(container.health == "HEALTHY")
+    checked += [place.state.state == "healthy" for place in records.places]
+    return sum(checked), len(checked)
+
+
+def _grace(records: TaskRecords, now: float) -> Iterator[str]:
+    grace = float(records.service.health_check_grace_period or 0) if records.service is not None else 0.0
+    started = records.task.started_at
+    if started is None or records.verdict is None or records.verdict.state == "healthy":
+        return
+    if (rest := started + grace - now) > 0:
+        yield f"{left(rest)} of its health check grace period ({span(grace)}) left: it is not replaced before"
+
+
+def _stop_grace(container: Container, document: Document | None) -> float:
+    return stop_timeout(document.container(container.name) if document is not None else None)
+
+
+def _why_stopped(task: Task) -> Iterator[str]:
+    if task.stop_code is None:
+        return
+    yield f"{task.stop_code}: {task.stopped_reason or 'no reason'}"
+    if task.service_arn is not None:
+        yield f"by the circuit breaker it is {counts(task)[1]}"
+
+
+def _container_line(container: Container, document: Document | None, now: float) -> str:
+    definition = document.container(container.name) if document is not None else None
+    told = [container.last_status]
+    if definition is not None and definition.health_check is not None:
+        told.append(container.health)
+    if container.known == "RUNNING" and container.started_at is not None:
+        told.append(f"for {span(now - container.started_at)}")
+    if container.started_at is not None and container.finished_at is not None:
+        told.append(f"ran {span(container.finished_at - container.started_at)}")
+    elif container.known == "STOPPED":
+        told.append("never started")
+    if container.exit_code is not None:
+        told.append(f"exit code {container.exit_code}{_signal(container.exit_code)}")
+    if container.reason:
+        told.append(container.reason)
+    role = "" if definition is None or definition.is_essential else " (not essential)"
+    return f"{container.name}{role} [{container.image}]: {', '.join(told)}"
+
+
+def _signal(code: int) -> str:
+    return {137: " (SIGKILL)", 143: " (SIGTERM)", 139: " (SIGSEGV)", 134: " (SIGABRT)", 130: " (SIGINT)"}.get(code, "")
+
+
+def _place_line(place: Place) -> str:
+    words = place.state.state + (f": {place.state.description}" if place.state.description else "")
+    if place.drain_left is not None:
+        words += f", {left(place.drain_left)} left"
+    elif place.said and place.said != words:
+        words = place.said
+    return f"{name_of(place.target_group_arn)} (port {place.port}): {words}"
+
+
+_MOMENTS = (
+    ("created_at", "created"),
+    ("pull_started_at", "began to pull its images"),
+    ("pull_stopped_at", "had its images"),
+    ("started_at", "RUNNING"),
+    ("became_healthy_at", "counted as healthy"),
+    ("stopping_at", "was to stop"),
+    ("execution_stopped_at", "its essential container had ended"),
+    ("stopped_at", "STOPPED"),
+)
+
+
+def _what_happened(task: Task, now: float) -> Iterator[str]:
+    """The moments that the record knows, in order, counted from the creation of the task."""
+    known = [(at, what) for field, what in _MOMENTS if (at := getattr(task, field)) is not None]
+    known += [
+        (container.finished_at, f"container {container.name} ended ({_end_of(container) or 'no code'})")
+        for container in task.containers
+        if container.finished_at is not None
+    ]
+    for at, what in sorted(known, key=lambda moment: moment[0]):
+        yield f"{what} {ago(at, now)}" if at == task.created_at else f"+{span(at - task.created_at)} {what}"
+
+
+def _what_it_is(task: Task) -> Iterator[str]:
+    address = f", address {task.interface.ipv4}" if task.interface is not None and task.interface.ipv4 else ""
+    yield f"{name_of(task.task_definition_arn)} on {task.launch_type} in {task.availability_zone}{address}"
+    if task.deployment_id is not None:
+        yield f"of deployment {task.deployment_id}"
+    elif task.started_by is not None:
+        yield f"started by {task.started_by}"
+
+
+def _next_of_task(records: TaskRecords) -> str:
+    """Its logs when it has any, else whoever decides over it."""
+    task = records.task
+    for container in records.document.container_definitions if records.document is not None else ():
+        log = container.log_configuration
+        options = (log.options if log is not None and log.log_driver == "awslogs" else None) or {}
+        mine = task.container(container.name or "")
+        if "awslogs-group" in options and mine is not None and mine.started_at is not None:
+            prefix = options.get("awslogs-stream-prefix")
+            stream = f" --log-stream-names {prefix}/{container.name}/{task.id}" if prefix else ""
+            return f"moor aws logs tail {options['awslogs-group']}{stream}"
+    if task.service_arn is not None:
+        return f"moor explain service {task.service_arn.rsplit('/', 1)[-1]}"
+    return f"moor aws ecs describe-tasks --cluster {name_of(task.cluster_arn)} --tasks {task.id}"
+
+
+# --- how it ended ----
+def counts(task: Task) -> tuple[bool, str]:
+    """Whether the circuit breaker counts this stopped task, and why in a few words (the rule is `is_failure`)."""
+    if circuit_breaker.is_failure(task):
+        return True, {
+            "TaskFailedToStart": "counted (it failed to start)",
+            "EssentialContainerExited": "counted (it exited before it ever counted as healthy)",
+        }.get(task.stop_code or "", "counted (it failed its health checks)")
+    return False, {
+        "EssentialContainerExited": "not counted (it had been healthy before)",
+        "UserInitiated": "not counted (a user stopped it)",
+        "ServiceSchedulerInitiated": "not counted (scaling or a newer deployment stopped it)",
+    }.get(task.stop_code or "", "not counted")
+
+
+def story_of(task: Task) -> str:
+    """Stop code, reason and what the containers ended with, in one line."""
+    ends = [f"{c.name}: {_end_of(c)}" for c in task.containers if c.exit_code is not None or c.reason]
+    reason = task.stopped_reason or ""
+    told = [end for end in ends if not reason or not end.endswith(reason)]
+    return f"{task.stop_code}: {reason}" + (f" ({'; '.join(told)})" if told else "")
+
+
+def _end_of(container: Container) -> str:
+    code = f"exit code {container.exit_code}" if container.exit_code is not None else ""
+    return ", ".join(part for part in (code, container.reason) if part)

@@ -1,0 +1,315 @@
+"""Answers "what is it doing, and why?" about anything that has a name: finds what is meant, gathers its records and the
+sentences of the controllers, and lets the pure part (`explain.py`, `explain_task.py`, `explain_traffic.py`) tell it.
+
+Writes nothing and wakes nobody. What a pass over a service would decide now is asked of `decide/service` itself, so that
+times that are left are those of this moment and not of the last pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from moorage.control.explain import DeploymentRecords, ServiceRecords, explain_deployment, explain_service
+from moorage.control.explain_names import Kind, Subject, find, nearest
+from moorage.control.explain_task import Place, TaskRecords, explain_task
+from moorage.control.explain_traffic import (
+    BalancerRecords,
+    GroupRecords,
+    TargetRecords,
+    explain_load_balancer,
+    explain_target,
+    explain_target_group,
+)
+from moorage.control.explain_words import Explanation
+from moorage.control.plane import ControlPlane
+from moorage.control.service import snapshot_of
+from moorage.decide.health import TargetFact, Verdict, judge
+from moorage.decide.service import FreshIds, ServicePlan, decide_service
+from moorage.domain.clock import Clock
+from moorage.domain.errors import Permanent
+from moorage.domain.load_balancer import LoadBalancer, forwarded_to
+from moorage.domain.scope import Scope
+from moorage.domain.service import Deployment, Service
+from moorage.domain.target_group import NOT_REGISTERED, Target, TargetGroup, deregistration_delay, target_key
+from moorage.domain.task import Task
+from moorage.store.elbv2_queries import current_health, load_balancers_of, target_state
+from moorage.store.memory import Store
+from moorage.store.tables.ecs import (
+    CLUSTERS,
+    REVISIONS,
+    SERVICE_DEPLOYMENTS,
+    SERVICE_EVENTS,
+    SERVICES,
+    TASK_DEFINITIONS,
+    TASKS,
+)
+from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, RULES, TARGET_GROUPS, TARGETS
+
+HISTORY = 50
+"""Stopped tasks of a service that are read back from disk."""
+MOST_NAMES = 8
+
+Urls = Callable[[LoadBalancer], tuple[str, ...]]
+
+
+class Unknown(Permanent):
+    """Nothing has that name."""
+
+
+class Ambiguous(Permanent):
+    """Several things have that name; `candidates` are the commands that name one each."""
+
+    def __init__(self, what: str, candidates: Sequence[str]) -> None:
+        super().__init__(what, "", f"Say which: {candidates[0]}")
+        self.candidates = tuple(candidates)
+
+
+def _no_urls(_balancer: LoadBalancer) -> tuple[str, ...]:
+    return ()
+
+
+class Explainer:
+    """`proxy`: the proxy's own status. `urls`: where a load balancer answers on this machine."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        plane: ControlPlane,
+        *,
+        proxy: Callable[[], Mapping[str, Any]] = dict,
+        urls: Urls = _no_urls,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._plane = plane
+        self._proxy = proxy
+        self._urls = urls
+
+    async def explain(self, words: str, kind: Kind | None, scope: Scope) -> Explanation:
+        """`words`: an ARN or a name, looked up in `scope` first. Raises `Unknown` and `Ambiguous`."""
+        found = nearest(find(self._store, words, kind), scope)
+        if not found and kind in (None, "task") and (task := await self._stopped_long_ago(words)) is not None:
+            return explain_task(self.records(task), self._clock.now())
+        if not found:
+            raise self._unknown(words, kind, scope)
+        if len(found) > 1:
+            raise _ambiguous(words, found)
+        subject, now = found[0], self._clock.now()
+        match subject.kind:
+            case "service":
+                service = self._store.get(SERVICES, subject.key)
+                assert service is not None
+                return explain_service(await self._service(service), now)
+            case "deployment":
+                return explain_deployment(await self._deployment(subject), now)
+            case "task":
+                task = self._store.get(TASKS, subject.key)
+                assert task is not None
+                return explain_task(self.records(task), now)
+            case "load-balancer":
+                balancer = self._store.get(LOAD_BALANCERS, subject.key)
+                assert balancer is not None
+                return explain_load_balancer(self._balancer(balancer), now)
+            case "target-group":
+                group = self._store.get(TARGET_GROUPS, subject.key)
+                assert group is not None
+                return explain_target_group(self._group(group, self._owners()), now)
+            case "target":
+                target = self._store.get(TARGETS, subject.key)
+                group = self._store.get(TARGET_GROUPS, target.target_group_arn) if target is not None else None
+                if target is None or group is None:
+                    raise self._unknown(words, kind, scope)
+                owners = self._owners()
+                return explain_target(self._target(target, owners), self._group(group, owners), now)
+
+    # --- services ----------------------------------------------------------------------------------------------------
+    def plan(self, service: Service) -> ServicePlan:
+        """What a pass over it would decide at this moment."""
+        if service.controller != "ECS" or service.scheduling_strategy != "REPLICA":
+            return ServicePlan(service, said=self._plane.services.explain(service.arn) or "")
+        nobody = FreshIds(deployment="ecs-svc/(a new one)", service_deployment_arn="")
+        return decide_service(snapshot_of(self._store, service, nobody), self._clock.now())
+
+    async def _service(self, service: Service) -> ServiceRecords:
+        plan = self.plan(service)
+        tasks = self._store.find(TASKS, "service", service.arn)
+        said = self._plane.services.explain(service.arn) or ""
+        return ServiceRecords(
+            service=service,
+            plan=plan,
+            tasks=tuple(self.records(task, plan.verdicts.get(task.arn)) for task in tasks),
+            ended=await self.ended(service.arn),
+            revisions={one.arn: one for one in self._store.find(REVISIONS, "service", service.arn)},
+            events=tuple(sorted(self._store.find(SERVICE_EVENTS, "service", service.arn), key=lambda e: -e.sequence)),
+            trouble=said if "(attempt " in said else "",
+        )
+
+    async def ended(self, service_arn: str) -> tuple[Task, ...]:
+        """The tasks of a service that stopped or should stop, newest first, also those that left memory."""
+        mine = self._store.find(TASKS, "service_all", service_arn)
+        kept = await self._store.history(TASKS, "service_all", service_arn, HISTORY)
+        tasks = {task.arn: task for task in (*kept, *mine) if task.desired_status == "STOPPED"}
+        return tuple(sorted(tasks.values(), key=lambda t: -(t.stopping_at or t.stopped_at or t.created_at)))
+
+    async def _deployment(self, subject: Subject) -> DeploymentRecords:
+        arn, id = subject.key.split(" ", 1)
+        service = self._store.get(SERVICES, arn)
+        assert service is not None, "the revisions of a service leave memory with it"
+        live: Deployment | None = next((one for one in service.deployments if one.id == id), None)
+        revisions = self._store.find(REVISIONS, "service", arn)
+        mine = next(
+            (r for r in revisions if f"ecs-svc/{r.number}" == id or (live and r.arn == live.revision_arn)), None
+        )
+        records = self._store.find(SERVICE_DEPLOYMENTS, "service", arn)
+        record = next((r for r in records if mine is not None and r.target_revision == mine.arn), None)
+        if live is not None:
+            record = self._store.get(SERVICE_DEPLOYMENTS, live.service_deployment_arn) or record
+        return DeploymentRecords(id, await self._service(service), live, record, mine)
+
+    # --- tasks -------------------------------------------------------------------------------------------------------
+    async def _stopped_long_ago(self, words: str) -> Task | None:
+        """A task that left memory: by its ARN or its whole id."""
+        arns = [words] if ":task/" in words else [
+            f"{one.arn.replace(':cluster/', ':task/')}/{words}" for one in self._store.all(CLUSTERS)
+        ]  # fmt: skip
+        for arn in arns:
+            found = await self._store.history(TASKS, "key", arn, 1)
+            if found:
+                return found[0]
+        return None
+
+    def records(self, task: Task, verdict: Verdict | None = None) -> TaskRecords:
+        """What is known of a task. `verdict`: the scheduler's, when it was asked already."""
+        definition = self._store.get(TASK_DEFINITIONS, task.task_definition_arn)
+        document = definition.document if definition is not None else None
+        service = self._store.get(SERVICES, task.service_arn) if task.service_arn is not None else None
+        places = self._places(task)
+        if verdict is None and service is not None and document is not None and task.desired_status == "RUNNING":
+            facts = {
+                one.target_group_arn: TargetFact(
+                    one.target_group_arn, one.port, one.state.state, one.state.description or ""
+                )
+                for one in places
+                if task.targets_registered
+            }
+            verdict = judge(task, document, facts, float(service.health_check_grace_period or 0), self._clock.now())
+        said = self._plane.tasks.explain(task.arn) or ""
+        return TaskRecords(task, document, said, verdict, places, service)
+
+    def _places(self, task: Task) -> tuple[Place, ...]:
+        """Its target groups; a stopped task has none, its address may be another's by now."""
+        if task.last_status == "STOPPED" or task.interface is None or task.interface.ipv4 is None:
+            return ()
+        places = []
+        for ref in task.load_balancers:
+            if ref.target_group_arn is None or ref.container_port is None:
+                continue
+            key = target_key(ref.target_group_arn, task.interface.ipv4, ref.container_port)
+            state = target_state(self._store, ref.target_group_arn, task.interface.ipv4, ref.container_port)
+            if state == NOT_REGISTERED and (task.desired_status == "STOPPED" or task.last_status != "RUNNING"):
+                continue
+            places.append(
+                Place(
+                    ref.target_group_arn,
+                    ref.container_port,
+                    state,
+                    self._drain_left(key),
+                    self._plane.targets.said(key) or "",
+                )
+            )
+        return tuple(places)
+
+    def _drain_left(self, key: str) -> float | None:
+        target = self._store.get(TARGETS, key)
+        if target is None or target.deregistered_at is None:
+            return None
+        group = self._store.get(TARGET_GROUPS, target.target_group_arn)
+        delay = deregistration_delay(group) if group is not None else 0.0
+        return max(0.0, target.deregistered_at + delay - self._clock.now())
+
+    # --- load balancing ----------------------------------------------------------------------------------------------
+    def _balancer(self, balancer: LoadBalancer) -> BalancerRecords:
+        listeners = sorted(self._store.find(LISTENERS, "load_balancer", balancer.arn), key=lambda one: one.port)
+        rules = {
+            one.arn: tuple(sorted(self._store.find(RULES, "listener", one.arn), key=lambda rule: rule.priority))
+            for one in listeners
+        }
+        named = [arn for one in listeners for arn in forwarded_to(one.default_actions)]
+        named += [arn for of_one in rules.values() for rule in of_one for arn in forwarded_to(rule.actions)]
+        owners = self._owners()
+        groups = {
+            arn: self._group(group, owners)
+            for arn in dict.fromkeys(named)
+            if (group := self._store.get(TARGET_GROUPS, arn)) is not None
+        }
+        return BalancerRecords(
+            load_balancer=balancer,
+            listeners=tuple(listeners),
+            rules=rules,
+            groups=groups,
+            said=self._plane.load_balancers.said(balancer.arn) or "",
+            proxy=self._proxy(),
+            urls=self._urls(balancer),
+        )
+
+    def _group(self, group: TargetGroup, owners: Mapping[str, Task]) -> GroupRecords:
+        targets = self._store.find(TARGETS, "target_group", group.arn)
+        return GroupRecords(
+            group=group,
+            targets=tuple(self._target(target, owners) for target in targets),
+            load_balancers=load_balancers_of(self._store, group.arn),
+            said=self._plane.targets.said(group.arn) or "",
+        )
+
+    def _target(self, target: Target, owners: Mapping[str, Task]) -> TargetRecords:
+        return TargetRecords(
+            target=target,
+            state=target_state(self._store, target.target_group_arn, target.id, target.port),
+            health=current_health(self._store, target),
+            said=self._plane.targets.said(target.key) or "",
+            task=owners.get(target.id),
+        )
+
+    def _owners(self) -> Mapping[str, Task]:
+        """The living tasks by address."""
+        living = self._store.find(TASKS, "live", True)
+        return {t.interface.ipv4: t for t in living if t.interface is not None and t.interface.ipv4 is not None}
+
+    # --- what cannot be answered -------------------------------------------------------------------------------------
+    def _unknown(self, words: str, kind: Kind | None, scope: Scope) -> Unknown:
+        what = (kind or "service, task, deployment, load balancer, target group or target").replace("-", " ")
+        return Unknown(
+            f"There is no {what} '{words}' in account {scope.account}, {scope.region}",
+            self.existing(kind, scope),
+            "See what runs: moor status",
+        )
+
+    def existing(self, kind: Kind | None, scope: Scope) -> str:
+        """What there is instead, in one sentence."""
+        names = {
+            "service": [
+                f"{s.cluster_arn.rsplit('/', 1)[-1]}/{s.name}"
+                for s in self._store.find(SERVICES, "scope", (scope.account, scope.region))
+                if s.status != "INACTIVE"
+            ],
+            "load-balancer": [b.name for b in self._store.find(LOAD_BALANCERS, "scope", (scope.account, scope.region))],
+            "target-group": [g.name for g in self._store.find(TARGET_GROUPS, "scope", (scope.account, scope.region))],
+        }
+        told = [
+            f"{one.replace('-', ' ')}s {', '.join(sorted(found)[:MOST_NAMES])}"
+            + (f" and {len(found) - MOST_NAMES} more" if len(found) > MOST_NAMES else "")
+            for one, found in names.items()
+            if found and kind in (None, one, "task", "deployment", "target")
+        ]
+        return f"there are {'; '.join(told)}" if told else "there are none yet"
+
+
+def _ambiguous(words: str, found: Sequence[Subject]) -> Ambiguous:
+    scopes = {one.scope for one in found}
+    commands = []
+    for one in found[:MOST_NAMES]:
+        where = f" --account {one.scope.account} --region {one.scope.region}" if len(scopes) > 1 else ""
+        commands.append(f"moor explain {one.kind} {one.name}{where}")
+    return Ambiguous(f"'{words}' may mean {len(found)} things", commands)

@@ -1,0 +1,285 @@
+"""The doors for people: `moor status`, `moor services`, `moor tasks`, `moor events` and `moor explain` ask here, in plain
+HTTP and JSON.
+
+    GET /_moorage/people/services   account=, region=
+    GET /_moorage/people/tasks      account=, region=, service=, stopped=1
+    GET /_moorage/people/events     service=, after=<cursor>, wait=<seconds>, limit=
+    GET /_moorage/explain           of=<name or ARN>, kind=, account=, region=
+
+Nothing here changes anything. A name that does not exist answers 404 with what there is, one that may mean several
+things 409 with the commands that say which.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+import moorage
+from moorage.control.event_feed import EventFeed
+from moorage.control.explain_names import KINDS, services
+from moorage.control.explain_task import counts, story_of, waits
+from moorage.control.explain_words import name_of, shortened
+from moorage.control.explainer import Ambiguous, Explainer, Unknown
+from moorage.control.plane import ControlPlane
+from moorage.domain.clock import Clock
+from moorage.domain.load_balancer import LoadBalancer
+from moorage.domain.scope import Scope
+from moorage.domain.service import Service
+from moorage.domain.task import Task
+from moorage.engine.docker.engine import HostFacts
+from moorage.settings import Settings
+from moorage.store.memory import Store
+from moorage.store.tables.ecs import CLUSTERS, REVISIONS, SERVICES, TASKS
+from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS
+
+Door = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+MOST_STOPPED = 200
+MOST_EVENTS = 1000
+LONGEST_WAIT = 25.0
+
+
+class People:
+    """`proxy`: the proxy's own status. `host`: the machine that runs the containers."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        clock: Clock,
+        plane: ControlPlane,
+        *,
+        proxy: Callable[[], dict[str, Any]],
+        host: HostFacts | None,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._clock = clock
+        self._plane = plane
+        self._proxy = proxy
+        self._host = host
+        self._home = Scope(settings.account, settings.region)
+        self._explainer = Explainer(store, clock, plane, proxy=proxy, urls=self._urls)
+        self._feed = EventFeed(store, clock)
+
+    async def close(self) -> None:
+        """Sends away those who wait for events."""
+        self._feed.close()
+
+    def doors(self) -> tuple[tuple[str, Door], ...]:
+        return (
+            ("/_moorage/people/services", self._answering(self._services)),
+            ("/_moorage/people/tasks", self._answering(self._tasks)),
+            ("/_moorage/people/events", self._answering(self._events)),
+            ("/_moorage/explain", self._answering(self._explain)),
+        )
+
+    @staticmethod
+    def _answering(answer: Callable[[web.BaseRequest], Awaitable[Any]]) -> Door:
+        async def door(request: web.BaseRequest) -> web.StreamResponse:
+            try:
+                return _json(await answer(request))
+            except Unknown as unknown:
+                return _json({"message": unknown.what, "why": unknown.why, "next": unknown.next}, 404)
+            except Ambiguous as ambiguous:
+                return _json({"message": ambiguous.what, "candidates": ambiguous.candidates}, 409)
+            except ValueError as error:
+                return _json({"message": str(error)}, 400)
+
+        return door
+
+    # --- explain -----------------------------------------------------------------------------------------------------
+    async def _explain(self, request: web.BaseRequest) -> Any:
+        words, kind = request.query.get("of", ""), request.query.get("kind")
+        if not words:
+            raise ValueError("Say what to explain: /_moorage/explain?of=<name or ARN>")
+        if kind is not None and kind not in KINDS:
+            raise ValueError(f"'{kind}' is not a kind; there are {', '.join(KINDS)}")
+        return await self._explainer.explain(words, next((k for k in KINDS if k == kind), None), self._scope(request))
+
+    def _scope(self, request: web.BaseRequest) -> Scope:
+        return Scope(request.query.get("account", self._home.account), request.query.get("region", self._home.region))
+
+    @staticmethod
+    def _asked(request: web.BaseRequest, record: Service | Task) -> bool:
+        """Is it in the account and region that were asked for, if any were?"""
+        return request.query.get("account", record.account) == record.account and (
+            request.query.get("region", record.region) == record.region
+        )
+
+    # --- lists -------------------------------------------------------------------------------------------------------
+    async def _services(self, request: web.BaseRequest) -> Any:
+        found = [one for one in self._store.all(SERVICES) if one.status != "INACTIVE" and self._asked(request, one)]
+        return {"services": [self._service(one) for one in found]}
+
+    def _service(self, service: Service) -> dict[str, Any]:
+        tasks = self._store.find(TASKS, "service", service.arn)
+        primary = next(iter(service.deployments), None)
+        revision = self._store.get(REVISIONS, primary.revision_arn) if primary is not None else None
+        settled = primary is not None and primary.rollout_state == "COMPLETED"
+        # The last sentence is enough of a service at rest; times that are left are worked out anew.
+        said = self._plane.services.explain(service.arn) if settled else self._explainer.plan(service).said
+        return {
+            "arn": service.arn,
+            "name": service.name,
+            "cluster": name_of(service.cluster_arn),
+            "account": service.account,
+            "region": service.region,
+            "status": service.status,
+            "desired": service.desired_count,
+            "running": sum(1 for t in tasks if t.last_status == "RUNNING"),
+            "pending": sum(1 for t in tasks if t.last_status != "RUNNING" and t.desired_status == "RUNNING"),
+            "stopping": sum(1 for t in tasks if t.last_status != "RUNNING" and t.desired_status == "STOPPED"),
+            "rollout": primary.rollout_state if primary is not None else None,
+            "deployments": len(service.deployments),
+            "task_definition": name_of(revision.task_definition_arn) if revision is not None else None,
+            "said": shortened(said or ""),
+        }
+
+    async def _tasks(self, request: web.BaseRequest) -> Any:
+        stopped = request.query.get("stopped") in ("1", "true")
+        words = request.query.get("service")
+        if words is not None:
+            found = [task for one in self._named(request, words) for task in await self._of(one, stopped=stopped)]
+        else:
+            found = list(self._store.find(TASKS, "stopped" if stopped else "live", True))
+            if stopped:
+                found += [t for c in self._store.all(CLUSTERS) for t in await self._left_memory(c.arn)]
+        mine = [task for task in found if self._asked(request, task)]
+        if stopped:
+            mine = heapq.nlargest(MOST_STOPPED, mine, key=lambda task: task.stopped_at or 0.0)
+        now = self._clock.now()
+        return {"now": now, "tasks": [self._task(task) for task in mine]}
+
+    async def _left_memory(self, cluster_arn: str) -> list[Task]:
+        return await self._store.history(TASKS, "cluster_status", (cluster_arn, "STOPPED"), MOST_STOPPED)
+
+    async def _of(self, service: Service, *, stopped: bool) -> Collection[Task]:
+        if not stopped:
+            return self._store.find(TASKS, "service", service.arn)
+        return [task for task in await self._explainer.ended(service.arn) if task.last_status == "STOPPED"]
+
+    def _named(self, request: web.BaseRequest, words: str) -> tuple[Service, ...]:
+        found = tuple(one for one in services(self._store, words) if self._asked(request, one))
+        if not found:
+            scope = self._scope(request)
+            raise Unknown(
+                f"There is no service '{words}'", self._explainer.existing("service", scope), "See them: moor services"
+            )
+        return found
+
+    def _task(self, task: Task) -> dict[str, Any]:
+        stopped = task.last_status == "STOPPED"
+        now, records = self._clock.now(), self._explainer.records(task)
+        verdict = records.verdict
+        return {
+            "arn": task.arn,
+            "id": task.id,
+            "cluster": name_of(task.cluster_arn),
+            "account": task.account,
+            "region": task.region,
+            "group": task.group,
+            "service": task.service_arn.rsplit("/", 1)[-1] if task.service_arn else None,
+            "deployment": task.deployment_id,
+            "task_definition": name_of(task.task_definition_arn),
+            "last_status": task.last_status,
+            "desired_status": task.desired_status,
+            "verdict": verdict.state if verdict is not None else None,
+            "address": task.interface.ipv4 if task.interface is not None and not stopped else None,
+            "created_at": task.created_at,
+            "started_at": task.started_at,
+            "stopped_at": task.stopped_at,
+            "stop_code": task.stop_code,
+            "counted": counts(task)[1] if task.service_arn and task.stop_code else None,
+            "exit_codes": {c.name: c.exit_code for c in task.containers},
+            "said": shortened(story_of(task) if stopped else "; ".join(waits(records, now))),
+        }
+
+    # --- events ------------------------------------------------------------------------------------------------------
+    async def _events(self, request: web.BaseRequest) -> Any:
+        words, after = request.query.get("service"), request.query.get("after")
+        of = self._named(request, words) if words is not None else None
+        if after is None:
+            limit = min(int(request.query.get("limit", "50")), MOST_EVENTS)
+            reading = self._feed.latest(of, max(limit, 0))
+        else:
+            wait = min(float(request.query.get("wait", "0")), LONGEST_WAIT)
+            arns = {one.arn for one in of} if of is not None else None
+            try:
+                reading = await self._feed.after(after, arns, wait)
+            except ValueError:
+                raise ValueError(f"'{after}' is not a cursor that this door gave") from None
+        return {
+            "cursor": reading.cursor,
+            "events": [
+                {"at": e.created_at, "service": e.service_arn, "message": e.message, "id": e.uuid}
+                for e in reading.events
+            ],
+        }
+
+    # --- status ------------------------------------------------------------------------------------------------------
+    def _urls(self, balancer: LoadBalancer) -> tuple[str, ...]:
+        ports = self._proxy().get("ports", {})
+        return tuple(
+            _url(one.protocol, balancer.dns_name, ports.get(one.port, one.port))
+            for one in self._store.find(LISTENERS, "load_balancer", balancer.arn)
+        )
+
+    def status(self) -> dict[str, Any]:
+        store = self._store
+        services = []
+        for service in store.all(SERVICES):
+            if service.status == "INACTIVE":
+                continue
+            tasks = store.find(TASKS, "service", service.arn)
+            services.append(
+                {
+                    "arn": service.arn,
+                    "name": service.name,
+                    "cluster": service.cluster_arn.rsplit("/", 1)[-1],
+                    "status": service.status,
+                    "desired": service.desired_count,
+                    "running": sum(1 for t in tasks if t.last_status == "RUNNING"),
+                    "rollout": service.deployments[0].rollout_state if service.deployments else None,
+                    "said": self._plane.explain(service.arn),
+                }
+            )
+        load_balancers = [
+            {
+                "arn": lb.arn,
+                "name": lb.name,
+                "state": lb.state,
+                "reason": lb.state_reason,
+                "dns_name": lb.dns_name,
+                "address": lb.loopback,
+                "urls": self._urls(lb),
+            }
+            for lb in store.all(LOAD_BALANCERS)
+        ]
+        return {
+            "version": moorage.__version__,
+            "endpoint": self._settings.endpoint,
+            "account": self._settings.account,
+            "region": self._settings.region,
+            "engine": msgspec.to_builtins(self._host) if self._host is not None else None,
+            "proxy": self._proxy(),
+            "clusters": [c.name for c in store.all(CLUSTERS) if c.status == "ACTIVE"],
+            "services": services,
+            "tasks": len(store.find(TASKS, "live", True)),
+            "load_balancers": load_balancers,
+        }
+
+
+def _url(protocol: str, host: str, port: int) -> str:
+    scheme = protocol.lower()
+    standard = {"http": 80, "https": 443}.get(scheme)
+    return f"{scheme}://{host}/" if port == standard else f"{scheme}://{host}:{port}/"
+
+
+def _json(value: Any, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), status=status, content_type="application/json")
