@@ -3,6 +3,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 APP=${APP:-query-service}
+LISTENER_PORT=${LISTENER_PORT:-80}   # the load balancer's; another one where this machine's port 80 is not to be had
 ROLE_POLICY=arn:aws:iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy
 
 # `moor` from the path, or the one of this working copy.
@@ -36,6 +37,13 @@ fail() { printf '  ✘ %s\n' "$*" >&2; exit 1; }
 # Where the account's things are, found by their names as a person would.
 alb_arn() { value elbv2 describe-load-balancers --names "$APP" --query 'LoadBalancers[0].LoadBalancerArn'; }
 alb_dns() { value elbv2 describe-load-balancers --names "$APP" --query 'LoadBalancers[0].DNSName'; }
+# Where clients of this machine reach the load balancer.
+alb_url() {
+    local port
+    port=$(value elbv2 describe-listeners --load-balancer-arn "$(alb_arn)" --query 'Listeners[0].Port')
+    [ "$port" = 80 ] && port='' || port=:$port
+    printf 'http://%s%s\n' "$(alb_dns)" "$port"
+}
 target_group_arn() { value elbv2 describe-target-groups --names "$APP" --query 'TargetGroups[0].TargetGroupArn'; }
 repository_uri() { value ecr describe-repositories --repository-names "$APP" --query 'repositories[0].repositoryUri'; }
 group_id() { value ec2 describe-security-groups --filters "Name=group-name,Values=$1" --query 'SecurityGroups[0].GroupId'; }

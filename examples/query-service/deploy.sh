@@ -39,12 +39,12 @@ read -r subnet_a subnet_b _ < <(aws ec2 describe-subnets --output text \
 fact "default VPC $vpc ($cidr), subnets $subnet_a and $subnet_b"
 alb_group=$(value ec2 create-security-group --group-name "$APP-alb" --vpc-id "$vpc" \
     --description 'The load balancer' --query GroupId)
-aws ec2 authorize-security-group-ingress --group-id "$alb_group" --protocol tcp --port 80 --cidr "$cidr" >/dev/null
+aws ec2 authorize-security-group-ingress --group-id "$alb_group" --protocol tcp --port "$LISTENER_PORT" --cidr "$cidr" >/dev/null
 task_group=$(value ec2 create-security-group --group-name "$APP-tasks" --vpc-id "$vpc" \
     --description 'The tasks' --query GroupId)
 aws ec2 authorize-security-group-ingress --group-id "$task_group" --protocol tcp --port 8000 \
     --source-group "$alb_group" >/dev/null
-fact "security groups: $cidr -> $APP-alb:80, $APP-alb -> $APP-tasks:8000"
+fact "security groups: $cidr -> $APP-alb:$LISTENER_PORT, $APP-alb -> $APP-tasks:8000"
 
 chapter '6. Load balancer'
 alb=$(value elbv2 create-load-balancer --name "$APP" --scheme internal --type application \
@@ -55,10 +55,13 @@ target_group=$(value elbv2 create-target-group --name "$APP" --protocol HTTP --p
     --query 'TargetGroups[0].TargetGroupArn')
 aws elbv2 modify-target-group-attributes --target-group-arn "$target_group" \
     --attributes Key=deregistration_delay.timeout_seconds,Value=5 >/dev/null
-aws elbv2 create-listener --load-balancer-arn "$alb" --protocol HTTP --port 80 \
+aws elbv2 create-listener --load-balancer-arn "$alb" --protocol HTTP --port "$LISTENER_PORT" \
     --default-actions "Type=forward,TargetGroupArn=$target_group" >/dev/null
+read -r state reason < <(aws elbv2 describe-load-balancers --load-balancer-arns "$alb" --output text \
+    --query 'LoadBalancers[0].State.[Code, Reason]')
+[ "$state" != failed ] || fail "the load balancer failed: $reason"
 aws elbv2 wait load-balancer-available --load-balancer-arns "$alb"
-fact "http://$(alb_dns)/ forwards to target group $APP (ip targets, health check on /health)"
+fact "$(alb_url)/ forwards to target group $APP (ip targets, health check on /health)"
 
 chapter '7. Service'
 aws ecs create-service --cluster "$APP" --service-name "$APP" --task-definition "$APP" --desired-count 2 \

@@ -11,6 +11,6 @@ aws ecs update-service --cluster "$APP" --service "$APP" --task-definition "${re
 follow_service "$before"
 now=$(value ecs describe-services --cluster "$APP" --services "$APP" --query 'services[0].taskDefinition')
 [ "$now" = "$revision" ] || fail "the service runs $now"
-answer=$(curl -fsS --max-time 5 "http://$(alb_dns)/health")
+answer=$(curl -fsS --max-time 5 "$(alb_url)/health")
 grep -q "\"version\": \"$version\"" <<<"$answer" || fail "the load balancer still answers $answer"
 fact "${revision##*/} is deployed; the load balancer answers $answer"

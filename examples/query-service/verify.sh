@@ -19,7 +19,7 @@ healthy=$(healthy_targets "$target_group")
 fact "$healthy targets are healthy in the target group"
 
 chapter 'Through the load balancer'
-url=http://$(alb_dns)
+url=$(alb_url)
 health=$(curl -fsS --max-time 5 "$url/health") || fail "$url/health does not answer"
 fact "GET  $url/health -> $health"
 user=$(curl -fsS --max-time 5 -H 'Content-Type: application/json' -d '{"user_id": "u-1001"}' "$url/query/user") ||
