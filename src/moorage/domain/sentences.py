@@ -17,6 +17,7 @@ FAILED_TO_START = "Task failed to start"
 FAILED_CONTAINER_HEALTH = "Task failed container health checks"
 OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
 CONTAINER_VANISHED = "ContainerVanishedError: the container was removed by somebody else"
+INSTANCE_DEREGISTERED = "Container instance deregistration forced by user"
 SANDBOX_DIED = "InternalError: the task's network namespace went away (its pause container stopped)"
 
 
@@ -122,6 +123,23 @@ def no_instances(service: str) -> str:
     return (
         f"(service {service}) was unable to place a task because no container instance met all of its requirements. "
         f"Reason: No Container Instances were found in your cluster. {MORE}"
+    )
+
+
+# What the closest container instance lacks, by the reason for which placement refused it (ecs-services §4).
+_LACKS = {
+    "RESOURCE:CPU": "has insufficient CPU units available",
+    "RESOURCE:MEMORY": "has insufficient memory available",
+    "RESOURCE:PORTS": "is already using a port required by your task",
+    "ATTRIBUTE": "is missing an attribute required by your task",
+}
+
+
+def closest_matching(service: str, instance_id: str, reason: str) -> str:
+    lacks = _LACKS.get(reason) or f'encountered error "{reason}"'
+    return (
+        f"(service {service}) was unable to place a task because no container instance met all of its requirements. "
+        f"The closest matching (container-instance {instance_id}) {lacks}. {MORE}"
     )
 
 
