@@ -11,7 +11,10 @@ moor=$(command -v moor || true)
 moor=${moor:-$here/../../.venv/bin/moor}
 if [ -z "${AWS_ENDPOINT_URL:-}" ]; then
     "$moor" status >/dev/null || { echo 'Start Moorage first: moor up --detach' >&2; exit 1; }
+    account=${AWS_ACCESS_KEY_ID:-}
     eval "$("$moor" env)"
+    # An access key id of 12 digits names an account: it is the caller's choice and stays.
+    [[ ! $account =~ ^[0-9]{12}$ ]] || export AWS_ACCESS_KEY_ID=$account
 fi
 REGION=${AWS_REGION:-${AWS_DEFAULT_REGION:-us-east-1}}
 
