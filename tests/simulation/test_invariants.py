@@ -88,7 +88,7 @@ async def test_one_address_for_two_tasks_is_noticed(world, monkeypatch):
 
 
 async def test_an_unexpected_error_of_a_loop_is_noticed(world, monkeypatch):
-    monkeypatch.setattr("moorage.control.service.decide_service", lambda snapshot, now: 1 / 0)
+    monkeypatch.setattr("moorage.control.task.decide_task", lambda *given: 1 / 0)
     await world.create_service(desired=1)
     with pytest.raises(Violated, match="ZeroDivisionError"):
         await world.run_for(1)
