@@ -123,3 +123,14 @@ async def test_a_task_keeps_the_warm_sandbox_that_it_took_over_while_the_pool_dr
     await world.run_for(60)
     assert len(world.tasks(all=True)) == len(world.running()) == 12, "none of them was lost"
     await world.settled(within=60)
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.05, 0.1, 0.2, 0.3])
+async def test_a_reset_while_sandboxes_are_being_warmed_leaves_none_behind(world, moment):
+    """Found by seed 30020. The record of an address whose sandbox is just being warmed goes with the reset; the pool goes
+    on counting the sandbox as its own."""
+    await world.create_service(desired=2)
+    await world.until(lambda: world.engine.counts["warm"] > 0)
+    await asyncio.sleep(moment)
+    await world.store.reset()
+    await world.settled(within=60)
