@@ -104,7 +104,13 @@ def test_members_of_the_container(field: str, value: Any, expected: dict[str, An
             {"mounts": (Mount("/in", "named", read_only=True), Mount("/own"))},
             {
                 "Mounts": [
-                    {"Type": "volume", "Source": "named", "Target": "/in", "ReadOnly": True},
+                    {
+                        "Type": "volume",
+                        "Source": "named",
+                        "VolumeOptions": {"Labels": {"io.moorage.installation": "inst"}},
+                        "Target": "/in",
+                        "ReadOnly": True,
+                    },
                     {"Type": "volume", "Target": "/own", "ReadOnly": False},
                 ]
             },

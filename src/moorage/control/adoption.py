@@ -16,10 +16,12 @@ from msgspec.structs import replace
 
 from moorage.control.task_steps import TaskSteps
 from moorage.control.task_writes import container_started, container_stopped, fail, update_task, with_container
+from moorage.decide.task_lifecycle import is_restarted
 from moorage.domain import sentences
 from moorage.domain.clock import Clock
 from moorage.domain.errors import MoorageError
 from moorage.domain.task import ORDER, Container, StopCode, Task
+from moorage.domain.task_definition import ContainerDefinition
 from moorage.engine.driver import (
     LABEL_CONTAINER,
     LABEL_POOL,
@@ -35,6 +37,8 @@ from moorage.store.tables.ecs import TASK_DEFINITIONS, TASKS
 log = logging.getLogger("moorage.adoption")
 
 KILLED = 137
+# An end that is told twice (event and list) carries two times, this many seconds apart at most.
+SAME_END = 0.25
 _RETRY = 2.0
 
 
@@ -121,13 +125,18 @@ class Adoption:
             container = task.container(name)
             if container is None or not _is_it(container, runtime_id):
                 return task
+            ended_at = at if at is not None else self._clock.now()
+            if container.restarts and ended_at <= (container.finished_at or 0.0) + SAME_END:
+                return task  # told once more; it is being started again already
+            if is_restarted(task, self._definition(task, name), container, exit_code, ended_at):
+                return with_container(task, _restarting(container, runtime_id, ended_at))
             task = with_container(task, replace(container, runtime_id=runtime_id))
             return container_stopped(
                 task,
                 name,
                 exit_code=exit_code if exit_code is not None else KILLED,
                 reason=sentences.OUT_OF_MEMORY if oom_killed else None,
-                now=at if at is not None else self._clock.now(),
+                now=ended_at,
                 essential=self._essential(task, name),
             )
 
@@ -167,9 +176,12 @@ class Adoption:
 
         await update_task(self._store, arn, write)
 
-    def _essential(self, task: Task, name: str) -> bool:
+    def _definition(self, task: Task, name: str) -> ContainerDefinition | None:
         definition = self._store.get(TASK_DEFINITIONS, task.task_definition_arn)
-        container = definition.document.container(name) if definition is not None else None
+        return definition.document.container(name) if definition is not None else None
+
+    def _essential(self, task: Task, name: str) -> bool:
+        container = self._definition(task, name)
         return container is None or container.is_essential
 
     # --- the full list -----------------------------------------------------------------------------------------------
@@ -238,6 +250,19 @@ class Adoption:
                     await self._engine.remove(one.id)
             except MoorageError as error:
                 log.warning("container %s of no living task could not be removed yet: %s", one.id, error)
+
+
+def _restarting(container: Container, runtime_id: str, now: float) -> Container:
+    """Ready to be started again; the task goes on running."""
+    return replace(
+        container,
+        known="CREATED",
+        runtime_id=runtime_id,
+        restarts=container.restarts + 1,
+        started_at=None,
+        finished_at=now,
+        health="UNKNOWN",
+    )
 
 
 def _is_it(container: Container, runtime_id: str) -> bool:

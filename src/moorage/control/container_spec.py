@@ -14,7 +14,7 @@ from moorage.decide.ipam import private_dns_name
 from moorage.domain.network import Subnet
 from moorage.domain.scope import Scope
 from moorage.domain.task import NetworkBinding, Task
-from moorage.domain.task_definition import ContainerDefinition, Document
+from moorage.domain.task_definition import ContainerDefinition, Document, Volume
 from moorage.engine.driver import (
     EVERYWHERE,
     LABEL_CLUSTER,
@@ -74,6 +74,7 @@ def sandbox_spec(task: Task, document: Document, subnet: Subnet | None) -> Sandb
             ipv4=task.interface.ipv4,
             mac=task.interface.mac,
             hostname=private_dns_name(task.interface.ipv4, task.region),
+            sysctls=_network_controls(document),
         )
     published_on = task.instance.address if task.instance is not None else EVERYWHERE
     ports = tuple(
@@ -87,6 +88,7 @@ def sandbox_spec(task: Task, document: Document, subnet: Subnet | None) -> Sandb
         mode="host" if mode == "host" else "none" if mode == "none" else "bridge",
         labels=labels(task),
         ports=ports if mode == "bridge" else (),
+        sysctls=_network_controls(document) if mode == "bridge" else {},
     )
 
 
@@ -240,6 +242,31 @@ def _health_check(definition: ContainerDefinition) -> HealthCheckSpec | None:
     )
 
 
+def _volume_name(task: Task, volume: Volume) -> str:
+    """A volume without a path on the host is shared by the containers of one task and lives as long as it."""
+    return f"moorage-{task.id}-{volume.name}"
+
+
+def task_volumes(task: Task, document: Document) -> tuple[str, ...]:
+    """The engine's names of the volumes that end with the task."""
+    mounted = {point.source_volume for c in document.container_definitions for point in c.mount_points or ()}
+    return tuple(
+        _volume_name(task, volume)
+        for volume in document.volumes
+        if volume.name in mounted and not (volume.host or {}).get("sourcePath")
+    )
+
+
+def _network_controls(document: Document) -> dict[str, str]:
+    """net.* settings belong to the namespace that all containers share: the last container to name one wins."""
+    return {
+        str(control["namespace"]): str(control["value"])
+        for container in document.container_definitions
+        for control in container.system_controls or ()
+        if str(control.get("namespace") or "").startswith("net.") and control.get("value") is not None
+    }
+
+
 def _mounts(document: Document, definition: ContainerDefinition, task: Task) -> tuple[Mount, ...]:
     volumes = {v.name: v for v in document.volumes}
     mounts = []
@@ -247,6 +274,6 @@ def _mounts(document: Document, definition: ContainerDefinition, task: Task) -> 
         volume = volumes.get(point.source_volume)
         if volume is None or not point.container_path:
             continue
-        source = (volume.host or {}).get("sourcePath") or f"moorage-{task.id}-{volume.name}"
+        source = (volume.host or {}).get("sourcePath") or _volume_name(task, volume)
         mounts.append(Mount(point.container_path, source, bool(point.read_only)))
     return tuple(mounts)

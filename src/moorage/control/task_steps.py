@@ -10,10 +10,18 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+import msgspec
 from msgspec.structs import replace
 
 from moorage.control.addresses import Addresses
-from moorage.control.container_spec import container_log, container_spec, network_of, sandbox_spec, with_bindings
+from moorage.control.container_spec import (
+    container_log,
+    container_spec,
+    network_of,
+    sandbox_spec,
+    task_volumes,
+    with_bindings,
+)
 from moorage.control.ports import ContainerLogs, ImageSource, SecretSource
 from moorage.control.starts_first import StartsFirst
 from moorage.control.task_writes import (
@@ -33,7 +41,7 @@ from moorage.domain.network import NetworkInterface, Subnet
 from moorage.domain.scope import Scope
 from moorage.domain.task import StopCode, Task
 from moorage.domain.task_definition import ContainerDefinition, Document
-from moorage.engine.driver import LABEL_TASK, Engine, EngineError, Sandbox
+from moorage.engine.driver import LABEL_TASK, Engine, EngineError, RegistryAuth, Sandbox
 from moorage.store.api import StoreApi, Transaction
 from moorage.store.tables.ecs import TASK_DEFINITIONS, TASKS
 from moorage.store.tables.network import NETWORK_INTERFACES, SUBNETS
@@ -191,7 +199,8 @@ class TaskSteps:
             await update_task(self._store, task.arn, lambda tx, t: replace(t, pull_started_at=t.pull_started_at or now))
         try:
             reference = self._images.resolve(Scope(task.account, task.region), container.image)
-            pulled = await self._engine.pull(reference.image, reference.auth, always=reference.digest is None)
+            auth = await self._credentials(task, definition) or reference.auth
+            pulled = await self._engine.pull(reference.image, auth, always=reference.digest is None)
         except EngineError as error:
             await self._never_started(task, definition, error.reason())
             return
@@ -248,19 +257,28 @@ class TaskSteps:
             await self._logs.follow(log)
 
     async def _secret_values(self, task: Task, definition: ContainerDefinition) -> dict[str, str]:
-        values: dict[str, str] = {}
-        for secret in definition.secrets or ():
-            if self._secrets is None:
-                raise StepFailed(
-                    "TaskFailedToStart", sentences.secret_failed(secret.value_from, "no source of secrets")
-                )
-            try:
-                scope = Scope(task.account, task.region)
-                values[secret.name] = await self._secrets.value(scope, secret.value_from)
-            except AwsError as error:
-                text = sentences.secret_failed(secret.value_from, f"{error.code}: {error.message}")
-                raise StepFailed("TaskFailedToStart", text) from error
-        return values
+        return {secret.name: await self._secret(task, secret.value_from) for secret in definition.secrets or ()}
+
+    async def _secret(self, task: Task, value_from: str) -> str:
+        if self._secrets is None:
+            raise StepFailed("TaskFailedToStart", sentences.secret_failed(value_from, "no source of secrets"))
+        try:
+            return await self._secrets.value(Scope(task.account, task.region), value_from)
+        except AwsError as error:
+            text = sentences.secret_failed(value_from, f"{error.code}: {error.message}")
+            raise StepFailed("TaskFailedToStart", text) from error
+
+    async def _credentials(self, task: Task, definition: ContainerDefinition) -> RegistryAuth | None:
+        """repositoryCredentials: a secret {"username", "password"} (ecs-tasks §18)."""
+        source = (definition.repository_credentials or {}).get("credentialsParameter")
+        if not source:
+            return None
+        secret = await self._secret(task, str(source))
+        try:
+            return msgspec.json.decode(secret, type=RegistryAuth)
+        except msgspec.DecodeError as error:
+            text = sentences.secret_failed(str(source), f"it does not hold a username and a password: {error}")
+            raise StepFailed("TaskFailedToStart", text) from error
 
     async def _never_started(
         self, task: Task, definition: ContainerDefinition, reason: str, runtime_id: str | None = None
@@ -312,11 +330,15 @@ class TaskSteps:
         await self._starts.passed(rest=RELEASE_REST, longest=RELEASE_LONGEST_REST)
         for container in task.containers:
             if container.runtime_id is not None:
-                if self._logs is not None and container.started_at is not None:
+                if self._logs is not None and (container.started_at is not None or container.restarts):
                     await self._logs.drain(container.runtime_id)
                 await self._engine.remove(container.runtime_id)
         if task.sandbox_id is None or any(c.pulled is not None and c.runtime_id is None for c in task.containers):
             await self._remove_unheard_of(task)
+        definition = self._store.get(TASK_DEFINITIONS, task.task_definition_arn)
+        volumes = task_volumes(task, definition.document) if definition is not None else ()
+        if volumes:
+            await self._engine.remove_volumes(volumes)
         if task.sandbox_id is not None:
             await self._engine.remove_sandbox(task.sandbox_id)
         if task.interface is not None and task.interface.ipv4 is not None:

@@ -22,6 +22,8 @@ from moorage.domain.task_definition import ContainerDefinition, Dependency, Docu
 
 # Seconds between the stop signal and SIGKILL when the definition does not say (ecs-tasks §5).
 STOP_TIMEOUT = 30.0
+# Seconds that a container must have run before its restart policy applies, when the policy does not say (ecs-tasks §6).
+RESTART_ATTEMPT_PERIOD = 300.0
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -72,7 +74,8 @@ def _start_up(task: Task, document: Document, now: float) -> TaskPlan:
             return TaskPlan("waits for an address in its subnet", steps=(Step("allocate"),))
         return TaskPlan("has its network", enter="PENDING")
     if task.last_status == "RUNNING":
-        return TaskPlan("no action: runs as it should", steps=_launchable(task, document)[0])
+        starts = _launchable(task, document)[0]
+        return TaskPlan(f"starts {_names(starts)} again" if starts else "no action: runs as it should", steps=starts)
 
     steps = [] if task.sandbox_id else [Step("sandbox")]
     steps += [Step("pull", c.name) for c in task.containers if c.known == "NONE"]
@@ -107,7 +110,8 @@ def _launchable(
             continue
         definition = document.container(container.name)
         unmet = next((d for d in _dependencies(definition) if not _met(task, d)), None)
-        if unmet is None:
+        # Dependencies order the start of the task; a container that is started again does not wait for them.
+        if unmet is None or container.restarts:
             launches.append(Step("launch", container.name))
             continue
         waits = waits or f"container {container.name} waits for {unmet.container_name} to be {unmet.condition}"
@@ -171,7 +175,7 @@ def _failure(task: Task, document: Document, now: float) -> Failure | None:
         if container.known == "STOPPED" and container.exit_code is None and not started and container.reason:
             return Failure("TaskFailedToStart", sentences.clipped(container.reason))
     for container in task.containers:
-        if container.known not in ("NONE", "PULLED", "CREATED"):
+        if container.known not in ("NONE", "PULLED", "CREATED") or container.restarts:
             continue
         for dependency in _dependencies(document.container(container.name)):
             why = _never(task, document, dependency, now)
@@ -192,6 +196,23 @@ def _never(task: Task, document: Document, dependency: Dependency, now: float) -
     if deadline is not None and now >= deadline and not _met(task, dependency):
         return "its startTimeout elapsed"
     return None
+
+
+# --- again -----------------------------------------------------------------------------------------------------------
+def is_restarted(
+    task: Task, definition: ContainerDefinition | None, container: Container, exit_code: int | None, now: float
+) -> bool:
+    """Does the container's restart policy start it again after this exit? (ecs-tasks §6; essential or not)
+
+    Never when the task should stop, when nobody knows how it ended, when the exit code is to be ignored, or when it ran
+    (since its start or its last restart) for less than restartAttemptPeriod."""
+    policy = (definition.restart_policy if definition is not None else None) or {}
+    if not policy.get("enabled") or task.desired_status == "STOPPED" or exit_code is None:
+        return False
+    if exit_code in (policy.get("ignoredExitCodes") or ()) or container.started_at is None:
+        return False
+    period = policy.get("restartAttemptPeriod")
+    return now - container.started_at >= (RESTART_ATTEMPT_PERIOD if period is None else period)
 
 
 # --- down ------------------------------------------------------------------------------------------------------------

@@ -79,7 +79,8 @@ class TargetPlace(msgspec.Struct, frozen=True):
 
 class Container(msgspec.Struct, frozen=True):
     """`known`: how far the engine got (finer than the API's PENDING/RUNNING/STOPPED); `runtime_id`: the engine's id.
-    `image` is the reference of the task definition, `pulled` what containers are created from."""
+    `image` is the reference of the task definition, `pulled` what containers are created from. `restarts`: how often
+    its restart policy had it started again; `finished_at` is then when it last ended."""
 
     name: str
     id: str
@@ -94,6 +95,7 @@ class Container(msgspec.Struct, frozen=True):
     started_at: float | None = None
     finished_at: float | None = None
     bindings: tuple[NetworkBinding, ...] = ()
+    restarts: int = 0
 
     @property
     def last_status(self) -> str:

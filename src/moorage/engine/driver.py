@@ -280,6 +280,10 @@ class Engine(Protocol):
         """With its anonymous volumes; gone is fine."""
         ...
 
+    async def remove_volumes(self, names: Sequence[str]) -> None:
+        """Named volumes that containers of ours mounted; the containers are gone before. Gone is fine."""
+        ...
+
     async def remove_sandbox(self, sandbox_id: str) -> None: ...
 
     async def remove_networks(self, keep: Sequence[str] = ()) -> None:

@@ -108,6 +108,9 @@ class SimulatedEngine(SimulatedHost):
                 raise CannotCreateContainerError(f"No such container: {sandbox.id[:12]}")
             id = f"{self._random.getrandbits(256):064x}"
             labels = {LABEL_INSTALLATION: "simulated", **spec.labels}
+            for mount in spec.mounts:
+                if mount.source is not None and not mount.source.startswith("/"):
+                    self._volumes[mount.source] = spec.task_arn
             self._containers[id] = SimulatedContainer(
                 id, spec, labels, sandbox.id, self.images[spec.image], self._clock.now, self._report
             )
@@ -123,7 +126,7 @@ class SimulatedEngine(SimulatedHost):
             found = self._containers.get(container_id)
             if found is None:
                 raise CannotStartContainerError(f"No such container: {container_id[:12]}")
-            if found.state != "created":
+            if found.state == "running":
                 return
             sandbox = self._sandboxes.get(found.sandbox_id)
             if sandbox is None or not sandbox.running:
@@ -165,6 +168,16 @@ class SimulatedEngine(SimulatedHost):
 
         name = name_of(container.spec) if container is not None else container_id
         await self._call("remove", name, self.latencies.remove, effect)
+
+    async def remove_volumes(self, names: Sequence[str]) -> None:
+        def effect() -> None:
+            for name in names:
+                users = [c for c in self._containers.values() if any(m.source == name for m in c.spec.mounts)]
+                if users:
+                    self.violations.append(f"volume {name} was removed under {name_of(users[0].spec)}")
+                self._volumes.pop(name, None)
+
+        await self._call("remove_volumes", " ".join(names), self.latencies.remove, effect)
 
     async def remove_sandbox(self, sandbox_id: str) -> None:
         def effect() -> None:

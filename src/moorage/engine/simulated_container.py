@@ -93,8 +93,11 @@ class SimulatedContainer:
 
     # --- its life ----------------------------------------------------------------------------------------------------
     def start(self) -> None:
+        """Starts it, or starts it again after its end."""
         self.state = "running"
-        self.started_at = self._now()
+        self.started_at, self.finished_at, self.signalled_at = self._now(), None, None
+        self.exit_code, self.oom_killed, self.frozen, self.health = None, False, False, "UNKNOWN"
+        self.exited.clear()
         image = self.image
         self._report(self, "started")
         self._after(image.exits_after, self.exit, image.exit_code)

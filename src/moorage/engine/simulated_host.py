@@ -86,6 +86,8 @@ class SimulatedHost:
         self._sandboxes: dict[str, SimulatedSandbox] = {}
         self._at: dict[str, str] = {}
         """The newest sandbox of an address."""
+        self._volumes: dict[str, str] = {}
+        """Named volumes, each with the task that made it."""
         self._images_by_reference: dict[str, str] = {}
         self._streams: list[asyncio.Queue[EngineEvent | None]] = []
         self._reachable: asyncio.Event = asyncio.Event()
@@ -153,6 +155,7 @@ class SimulatedHost:
             container.vanish()
         self._containers.clear()
         self._sandboxes.clear()
+        self._volumes.clear()
         self._interrupt()
 
     # === questions of tests and of the simulated network =============================================================
@@ -174,6 +177,7 @@ class SimulatedHost:
         """What is on the host for tasks that are not among `living` (task ARNs)."""
         pauses = [s.spec.task_arn for s in self._sandboxes.values() if s.spec.task_arn]
         found = [f"sandbox of {task_arn}" for task_arn in pauses if task_arn not in living]
+        found += [f"volume {name}" for name, task_arn in self._volumes.items() if task_arn not in living]
         return found + [name_of(c.spec) for c in self._containers.values() if c.spec.task_arn not in living]
 
     def listener(self, address: str, port: int) -> SimulatedContainer | None:

@@ -43,7 +43,7 @@ def create_body(spec: ContainerSpec, sandbox_id: str, installation: str) -> dict
         "Healthcheck": _health_check(spec.health_check) if spec.health_check else {"Test": ["NONE"]},
         "Tty": spec.pseudo_terminal,
         "OpenStdin": spec.interactive,
-        "HostConfig": _host_config(spec, sandbox_id),
+        "HostConfig": _host_config(spec, sandbox_id, installation),
     }
     optional = {
         "Cmd": None if spec.command is None else list(spec.command),
@@ -56,7 +56,7 @@ def create_body(spec: ContainerSpec, sandbox_id: str, installation: str) -> dict
     return body
 
 
-def _host_config(spec: ContainerSpec, sandbox_id: str) -> dict[str, Any]:
+def _host_config(spec: ContainerSpec, sandbox_id: str, installation: str) -> dict[str, Any]:
     config: dict[str, Any] = {
         "NetworkMode": f"container:{sandbox_id}",
         "RestartPolicy": {"Name": "no"},
@@ -71,7 +71,7 @@ def _host_config(spec: ContainerSpec, sandbox_id: str) -> dict[str, Any]:
     config.update(_memory(spec))
     if spec.shared_memory_mib is not None:
         config["ShmSize"] = spec.shared_memory_mib * _MIB
-    mounts, binds = _mounts(spec.mounts)
+    mounts, binds = _mounts(spec.mounts, installation)
     optional: dict[str, Any] = {
         "Mounts": mounts,
         "Binds": binds,
@@ -108,7 +108,7 @@ def _memory(spec: ContainerSpec) -> dict[str, int]:
     return config
 
 
-def _mounts(mounts: tuple[Mount, ...]) -> tuple[list[dict[str, Any]], list[str]]:
+def _mounts(mounts: tuple[Mount, ...], installation: str) -> tuple[list[dict[str, Any]], list[str]]:
     """Host paths become binds, which make a missing directory as ECS's agent does; the rest become mounts. A path with
     a colon cannot be written as a bind: it must exist."""
     as_mounts: list[dict[str, Any]] = []
@@ -120,7 +120,9 @@ def _mounts(mounts: tuple[Mount, ...]) -> tuple[list[dict[str, Any]], list[str]]
                 continue
             entry: dict[str, Any] = {"Type": "bind", "Source": mount.source}
         else:
-            entry = {"Type": "volume", **({"Source": mount.source} if mount.source else {})}
+            entry = {"Type": "volume"}
+            if mount.source:
+                entry |= {"Source": mount.source, "VolumeOptions": {"Labels": {LABEL_INSTALLATION: installation}}}
         as_mounts.append({**entry, "Target": mount.target, "ReadOnly": mount.read_only})
     return as_mounts, as_binds
 
@@ -180,6 +182,21 @@ class Containers:
 
     async def remove(self, container_id: str) -> None:
         await remove_container(self._client, container_id)
+
+    async def remove_volume(self, name: str) -> None:
+        try:
+            await self._client.call("DELETE", f"/volumes/{name}")
+        except ApiError as error:
+            # 409: a container that somebody else started uses it too; it is theirs now.
+            if error.status not in (404, 409):
+                raise
+
+    async def remove_volumes(self) -> None:
+        """Every named volume of this installation."""
+        query = {"filters": f'{{"label": ["{LABEL_INSTALLATION}={self._installation}"]}}'}
+        found = await self._client.call("GET", "/volumes", query=query)
+        for volume in found.get("Volumes") or ():
+            await self.remove_volume(str(volume["Name"]))
 
     async def _ours(self, spec: ContainerSpec, refusal: ApiError) -> str | None:
         """The id of the container that has the name already, if it is this one; None when it is gone meanwhile."""

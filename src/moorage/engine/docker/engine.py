@@ -128,6 +128,10 @@ class DockerEngine:
     async def remove(self, container_id: str) -> None:
         await self._containers.remove(container_id)
 
+    async def remove_volumes(self, names: Sequence[str]) -> None:
+        for name in names:
+            await self._containers.remove_volume(name)
+
     async def remove_sandbox(self, sandbox_id: str) -> None:
         await self._sandboxes.remove(sandbox_id)
 
@@ -147,8 +151,8 @@ class DockerEngine:
         return await self._stats.read(container_ids)
 
     async def cleanup(self) -> None:
-        """Removes everything of this installation: containers with their anonymous volumes, networks, and the pause
-        image unless another installation uses it. Images that were pulled and named volumes stay."""
+        """Removes everything of this installation: containers with their volumes, networks, and the pause image
+        unless another installation uses it. Images that were pulled stay."""
         gate = asyncio.Semaphore(_REMOVING_AT_ONCE)
 
         async def remove(container_id: str) -> None:
@@ -157,6 +161,7 @@ class DockerEngine:
 
         while ids := await list_ids(self._client, self.installation):
             await asyncio.gather(*(remove(container_id) for container_id in ids))
+        await self._containers.remove_volumes()
         await self._networks.remove()
         await self._images.remove_pause()
 
