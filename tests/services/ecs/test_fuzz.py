@@ -277,7 +277,7 @@ def test_the_seed_itself_is_answered(operation: str) -> None:
 
 
 @pytest.mark.parametrize("operation", ["RegisterTaskDefinition", "RunTask", "CreateService", "UpdateService"])
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(mutations=changes)
 def test_mutations_of_what_makes_things_run(operation: str, mutations: list[tuple[float, str, Any]]) -> None:
     asyncio.run(play(operation, mutated(SEEDS[operation], mutations)))

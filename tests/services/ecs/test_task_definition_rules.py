@@ -100,6 +100,10 @@ RULES: list[tuple[Params, str]] = [
         "The maximum number of environment files was exceeded. Specify ten or less and try again",
     ),
     (one(environmentFiles=[{"type": "s3", "value": "b/x.env"}]), "Invalid arn syntax"),
+    (
+        fargate(containerDefinitions=[container(repositoryCredentials={"credentialsParameter": "arn:x"})]),
+        "When you are specifying repositoryCredentials, you must also specify a value for 'executionRoleArn'.",
+    ),
     # §4.2 ports
     (
         bridge(memory(portMappings=[{"containerPort": 80}]), networkMode="none"),

@@ -66,6 +66,13 @@ def _of_container(container: ContainerDefinition) -> Iterator[str]:
         (driver is not None and driver not in _DRIVERS, f"the log driver {driver}"),
         (container.resource_requirements, "resource requirements (GPU, inference accelerators)"),
         (container.credential_specs, "credential specs (gMSA)"),
+        (container.links, "links"),
+        (container.hostname, "host names of containers"),
+        (container.dns_servers, "DNS servers of containers"),
+        (container.dns_search_domains, "DNS search domains of containers"),
+        (container.extra_hosts, "extra hosts"),
+        (container.disable_networking, "disableNetworking"),
+        (container.docker_security_options, "Docker security options"),
     ):
         if given:
             yield f"{what} (container '{container.name}')"

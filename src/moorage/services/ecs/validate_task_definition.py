@@ -253,6 +253,10 @@ def _secrets(d: Document) -> str | None:
     for c in d.container_definitions:
         if c.secrets and not d.execution_role_arn:
             return "When you are specifying container secrets, you must also specify a value for 'executionRoleArn'."
+        if (c.repository_credentials or {}).get("credentialsParameter") and not d.execution_role_arn:
+            return (
+                "When you are specifying repositoryCredentials, you must also specify a value for 'executionRoleArn'."
+            )
         taken = {pair.name for pair in c.environment or ()}
         for secret in c.secrets or ():
             if secret.name in taken:
