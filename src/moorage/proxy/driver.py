@@ -34,12 +34,25 @@ class Endpoint(msgspec.Struct, frozen=True):
     healthy: bool = True
 
 
+class Certificate(msgspec.Struct, frozen=True):
+    """A server certificate in PEM: `chain` begins with the server's own. The key is never shown."""
+
+    arn: str
+    chain: bytes
+    key: bytes
+
+    def __repr__(self) -> str:
+        return f"Certificate({self.arn!r})"
+
+
 class LoadBalancerConfig(msgspec.Struct, frozen=True):
-    """A load balancer with all its listeners; `rules` by listener ARN, in any order (priority decides)."""
+    """A load balancer with all its listeners; `rules` by listener ARN, in any order (priority decides). `certificates`
+    by ARN, those that its HTTPS listeners name; a listener whose default certificate is not there is not opened."""
 
     load_balancer: LoadBalancer
     listeners: tuple[Listener, ...]
     rules: Mapping[str, tuple[Rule, ...]]
+    certificates: Mapping[str, Certificate] = {}
 
 
 class TargetGroupConfig(msgspec.Struct, frozen=True):

@@ -22,7 +22,9 @@ from envoy.extensions.http.early_header_mutation.header_mutation.v3 import heade
 from envoy.extensions.http.stateful_session.cookie.v3 import cookie_pb2 as _cookie
 from envoy.extensions.load_balancing_policies.least_request.v3 import least_request_pb2 as _least
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2 as _previous
+from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2 as _inspector
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2 as _tls
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2 as _http
 from google.protobuf.json_format import ParseDict
 
@@ -31,6 +33,7 @@ ENDPOINTS = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
 ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 SCOPE = "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration"
+SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 
 _MESSAGES = {
     CLUSTER: Cluster,
@@ -38,10 +41,11 @@ _MESSAGES = {
     LISTENER: Listener,
     ROUTES: RouteConfiguration,
     SCOPE: ScopedRouteConfiguration,
+    SECRET: Secret,
 }
 # importing them makes their messages known to the JSON parser ("@type")
 KNOWN_EXTENSIONS = (
-    _cel, _cookie, _early, _file, _hcm, _http, _least, _lua, _previous, _router, _session, _state, _tls,
+    _cel, _cookie, _early, _file, _hcm, _http, _inspector, _least, _lua, _previous, _router, _session, _state, _tls,
 )  # fmt: skip
 
 

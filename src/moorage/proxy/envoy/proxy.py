@@ -18,7 +18,7 @@ from typing import Any
 from moorage.domain.request_record import RequestRecord
 from moorage.proxy.driver import LoadBalancerConfig, ProxyRefused, ProxyUnavailable, TargetGroupConfig
 from moorage.proxy.envoy import translate
-from moorage.proxy.envoy.encode import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, encode
+from moorage.proxy.envoy.encode import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, SECRET, encode
 from moorage.proxy.envoy.ports import default_port_of, loopback_families
 from moorage.proxy.envoy.process import EnvoyProcess
 from moorage.proxy.envoy.request_log import parse
@@ -139,6 +139,7 @@ class EnvoyProxy:
             if before is not None:
                 await self._withdraw(before.scopes, before.listeners, before.routes)
                 del self._made[arn]
+                self._drop_secrets(before.secrets)
                 await self._drop_unused_edges(before.ports)
         self._locks.pop(arn, None)
 
@@ -164,8 +165,9 @@ class EnvoyProxy:
             await self._withdraw(gone, before.listeners.keys() - made.listeners.keys(), ())
         edges: translate.Resources = {}
         for port in sorted(made.ports):
-            edges |= translate.edge_resources(port, self._port_of, self._families)
+            edges |= self._edges(port)
         listeners = {**made.listeners, **edges}
+        self._set_all(SECRET, made.secrets)
         self._set_all(ROUTES, made.routes)
         self._set_all(LISTENER, listeners)
         refusals = await self._listen(listeners)
@@ -174,11 +176,14 @@ class EnvoyProxy:
         scopes, routes = self._asked_for(made, refused)
         refusals += await self._settle([(SCOPE, name) for name in scopes], refuse=False)
         refusals += await self._settle([(ROUTES, name) for name in routes], refuse=False)
+        if any(chain for chain in made.edge_chains.values()) and not refused:
+            refusals += await self._settle([(SECRET, name) for name in made.secrets], refuse=False)
         await self._until_listening({name: r for name, r in listeners.items() if name not in refused})
         self._made[arn] = made
         if before is not None:
             for name in before.routes.keys() - made.routes.keys():
                 self._ads.unset((ROUTES, name))
+            self._drop_secrets(before.secrets.keys() - made.secrets.keys())
             await self._drop_unused_edges(before.ports)
         if refusals:
             raise self._refused(refusals, listeners)
@@ -211,9 +216,23 @@ class EnvoyProxy:
             if type_url != ROUTES:
                 await self._settle([(type_url, name) for name in names])
 
+    def _edges(self, port: int) -> translate.Resources:
+        return translate.edge_resources(port, self._port_of, self._families, self._made.values())
+
+    def _drop_secrets(self, arns: Iterable[str]) -> None:
+        """A certificate may serve several load balancers."""
+        used = {arn for made in self._made.values() for arn in made.secrets}
+        for arn in set(arns) - used:
+            self._ads.unset((SECRET, arn))
+
     async def _drop_unused_edges(self, ports: Iterable[int]) -> None:
-        unused = set(ports) - self._ports_in_use()
+        in_use = self._ports_in_use()
+        unused = set(ports) - in_use
         await self._withdraw((), [translate.edge_name(p, f) for p in unused for f in ("v4", "v6")], ())
+        for port in set(ports) & in_use:  # without the HTTPS of what went
+            edges = self._edges(port)
+            self._set_all(LISTENER, edges)
+            await self._settle([(LISTENER, name) for name in edges], refuse=False)
 
     async def _stickiness_of(self, config: TargetGroupConfig) -> None:
         """Target stickiness is an attribute of the target group and a property of the routes that lead to it."""

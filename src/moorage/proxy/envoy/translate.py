@@ -9,15 +9,17 @@ Names are stable: the same input gives the same resources after a restart, so th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
+from moorage.domain.load_balancer import Listener
 from moorage.domain.target_group import TargetGroup
 from moorage.proxy.driver import LoadBalancerConfig
-from moorage.proxy.envoy.translate_listeners import edge_listener, own_listener, scopes
+from moorage.proxy.envoy.translate_listeners import edge_listener, named_chain, own_listener, scopes
 from moorage.proxy.envoy.translate_routes import RouteContext, route_configuration
+from moorage.proxy.envoy.translate_tls import secret
 
 EDGE_ADDRESSES = {"v4": "127.0.0.1", "v6": "::1"}
 
@@ -26,12 +28,16 @@ Resources = dict[str, dict[str, Any]]
 
 
 class LoadBalancerResources(msgspec.Struct, frozen=True):
-    """`ports`: the API's ports, for which edge listeners must exist."""
+    """`ports`: the API's ports, for which edge listeners must exist; `plain_ports` those that answer HTTP, `edge_chains`
+    by port what answers HTTPS there. `secrets`: the certificates."""
 
     listeners: Resources
     routes: Resources
     scopes: Resources
     ports: frozenset[int]
+    plain_ports: frozenset[int] = frozenset()
+    edge_chains: Mapping[int, dict[str, Any]] = {}
+    secrets: Resources = {}
 
     def together(self, other: LoadBalancerResources) -> LoadBalancerResources:
         """Everything of both; `other` where both have a name."""
@@ -40,32 +46,57 @@ class LoadBalancerResources(msgspec.Struct, frozen=True):
             self.routes | other.routes,
             self.scopes | other.scopes,
             self.ports | other.ports,
+            other.plain_ports,
+            other.edge_chains,
+            self.secrets | other.secrets,
         )
 
 
 def load_balancer_resources(
     config: LoadBalancerConfig, port_of: Callable[[int], int], sticky: Mapping[str, int]
 ) -> LoadBalancerResources:
-    """Everything of one load balancer. Only HTTP listeners are served (TLS needs certificates, which
-    this seam does not carry yet)."""
-    made = LoadBalancerResources({}, {}, {}, frozenset(_served(config)))
-    for listener in config.listeners:
-        if listener.port not in made.ports:
-            continue
-        name = listener_name(config.load_balancer.arn, listener.port)
-        context = RouteContext(config.load_balancer, listener, port_of, sticky)
-        made.listeners[name] = own_listener(name, config.load_balancer, listener.port, port_of(listener.port))
+    """Everything of one load balancer. An HTTPS listener without its default certificate is not served."""
+    served = [listener for listener in config.listeners if _is_served(listener, config)]
+    chains: dict[int, dict[str, Any]] = {}
+    made = LoadBalancerResources(
+        {},
+        {},
+        {},
+        frozenset(listener.port for listener in served),
+        frozenset(listener.port for listener in served if listener.protocol == "HTTP"),
+        chains,
+        {
+            arn: secret(config.certificates[arn])
+            for listener in served
+            for arn in listener.certificates
+            if arn in config.certificates
+        },
+    )
+    for listener in served:
+        balancer, port = config.load_balancer, listener.port
+        name = listener_name(balancer.arn, port)
+        context = RouteContext(balancer, listener, port_of, sticky)
+        arns = [arn for arn in listener.certificates if arn in config.certificates]
+        made.listeners[name] = own_listener(name, balancer, listener, port_of(port), arns)
         made.routes[name] = route_configuration(name, context, config.rules.get(listener.arn, ()))
-        made.scopes.update(scopes(name, config.load_balancer, listener.port))
+        if listener.protocol == "HTTP":
+            made.scopes.update(scopes(name, balancer, port))
+        else:
+            chains[port] = named_chain(name, balancer, listener, arns)
     return made
 
 
-def edge_resources(port: int, port_of: Callable[[int], int], families: tuple[str, ...]) -> Resources:
-    """The shared listeners of one port."""
+def edge_resources(
+    port: int, port_of: Callable[[int], int], families: tuple[str, ...], users: Iterable[LoadBalancerResources] = ()
+) -> Resources:
+    """The shared listeners of one port. `users`: the load balancers that have it, for what HTTPS needs."""
+    of_port = [one for one in users if port in one.ports]
+    tls = [one.edge_chains[port] for one in of_port if port in one.edge_chains]
+    plain = not tls or any(port in one.plain_ports for one in of_port)
     made = {}
     for family in families:
         name = edge_name(port, family)
-        made[name] = edge_listener(name, EDGE_ADDRESSES[family], port, port_of(port))
+        made[name] = edge_listener(name, EDGE_ADDRESSES[family], port, port_of(port), plain=plain, tls=tls)
     return made
 
 
@@ -88,5 +119,7 @@ def edge_name(port: int, family: str) -> str:
     return f"edge/{port}/{family}"
 
 
-def _served(config: LoadBalancerConfig) -> set[int]:
-    return {listener.port for listener in config.listeners if listener.protocol == "HTTP"}
+def _is_served(listener: Listener, config: LoadBalancerConfig) -> bool:
+    if listener.protocol == "HTTPS":
+        return bool(listener.certificates) and listener.certificates[0] in config.certificates
+    return listener.protocol == "HTTP"

@@ -8,17 +8,22 @@ change costs the same with one load balancer and with fifty, and no connection i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from moorage.domain.load_balancer import LoadBalancer
+from moorage.domain.load_balancer import Listener, LoadBalancer
 from moorage.proxy.envoy.pages import local_replies
 from moorage.proxy.envoy.request_log import access_log
 from moorage.proxy.envoy.script import script
 from moorage.proxy.envoy.translate_conditions import PEER
 from moorage.proxy.envoy.translate_routes import LUA, STICKY
+from moorage.proxy.envoy.translate_tls import inspector, transport_socket
 
 EDGE_HEADER = "x-moorage-port"
 """Added by the edge listener so that the scope key holds the port as well as the Host; never reaches a target."""
+
+CONCURRENT_STREAMS = 128
+"""Of one HTTP/2 connection (semantics elbv2 §7)."""
 
 _EXT = "type.googleapis.com/envoy.extensions."
 _HCM = _EXT + "filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -27,24 +32,31 @@ _EARLY = _EXT + "http.early_header_mutation.header_mutation.v3.HeaderMutation"
 _ADS = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
 
 
-def own_listener(name: str, load_balancer: LoadBalancer, port: int, bind_port: int) -> dict[str, Any]:
+def own_listener(
+    name: str, load_balancer: LoadBalancer, listener: Listener, bind_port: int, certificates: Sequence[str] = ()
+) -> dict[str, Any]:
     """The envoy.config.listener.v3.Listener on the load balancer's own address. `name` is also the name of its route
-    configuration. `port`: of the API; `bind_port`: of this machine."""
-    attributes = load_balancer.attributes
-    manager = _connection_manager(
-        port,
-        default_host=load_balancer.dns_name,
-        idle=attributes.get("idle_timeout.timeout_seconds", "60"),
-        keep_alive=attributes.get("client_keep_alive.seconds", "3600"),
-        edge=False,
-    )
-    manager["rds"] = {"config_source": _ADS, "route_config_name": name}
-    return _listener(name, load_balancer.loopback, bind_port, manager)
+    configuration. `bind_port`: of this machine. `certificates`: ARNs, for an HTTPS listener."""
+    chain = _own_chain(name, load_balancer, listener, certificates)
+    return _listener(name, load_balancer.loopback, bind_port, [chain])
 
 
-def edge_listener(name: str, address: str, port: int, bind_port: int) -> dict[str, Any]:
-    """The shared listener of a port. Its idle timeout between requests is AWS's default for all; the idle timeout of a
-    request is its load balancer's own (set on the route)."""
+def named_chain(
+    name: str, load_balancer: LoadBalancer, listener: Listener, certificates: Sequence[str]
+) -> dict[str, Any]:
+    """What an HTTPS listener is on the shared door of its port: chosen by the name that the client asks TLS for."""
+    match = {"transport_protocol": "tls", "server_names": [load_balancer.dns_name.lower()]}
+    return {"name": name, "filter_chain_match": match, **_own_chain(name, load_balancer, listener, certificates)}
+
+
+def edge_listener(
+    name: str, address: str, port: int, bind_port: int, *, plain: bool = True, tls: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """The shared listener of a port. `plain`: some load balancer has an HTTP listener there; `tls`: the chains of those
+    with HTTPS. The plain one's idle timeout between requests is AWS's default for all; the idle timeout of a request is
+    its load balancer's own (set on the route)."""
+    if not plain:
+        return _listener(name, address, bind_port, list(tls))
     manager = _connection_manager(port, default_host="localhost", idle="60", keep_alive="3600", edge=True)
     mark = {"header": {"key": EDGE_HEADER, "value": str(port)}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
     manager["early_header_mutation_extensions"] = [
@@ -64,7 +76,29 @@ def edge_listener(name: str, address: str, port: int, bind_port: int) -> dict[st
         },
         "scoped_rds": {"scoped_rds_config_source": _ADS},
     }
-    return _listener(name, address, bind_port, manager)
+    chain = _chain(manager)
+    if tls:
+        chain = {"name": "plain", "filter_chain_match": {"transport_protocol": "raw_buffer"}, **chain}
+    return _listener(name, address, bind_port, [*tls, chain])
+
+
+def _own_chain(
+    name: str, load_balancer: LoadBalancer, listener: Listener, certificates: Sequence[str]
+) -> dict[str, Any]:
+    attributes = load_balancer.attributes
+    manager = _connection_manager(
+        listener.port,
+        default_host=load_balancer.dns_name,
+        idle=attributes.get("idle_timeout.timeout_seconds", "60"),
+        keep_alive=attributes.get("client_keep_alive.seconds", "3600"),
+        edge=False,
+    )
+    manager["rds"] = {"config_source": _ADS, "route_config_name": name}
+    if listener.protocol != "HTTPS":
+        return _chain(manager)
+    manager["codec_type"] = "AUTO"
+    manager["http2_protocol_options"] = {"max_concurrent_streams": CONCURRENT_STREAMS}
+    return {**_chain(manager), "transport_socket": transport_socket(load_balancer, listener, certificates)}
 
 
 def scopes(name: str, load_balancer: LoadBalancer, port: int) -> dict[str, dict[str, Any]]:
@@ -81,29 +115,34 @@ def scopes(name: str, load_balancer: LoadBalancer, port: int) -> dict[str, dict[
     }
 
 
-def _listener(name: str, address: str, port: int, manager: dict[str, Any]) -> dict[str, Any]:
-    remember = {
-        "object_key": PEER,
-        "format_string": {"text_format_source": {"inline_string": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}},
-    }
-    return {
+def _listener(name: str, address: str, port: int, chains: list[dict[str, Any]]) -> dict[str, Any]:
+    made: dict[str, Any] = {
         "name": name,
         "stat_prefix": "listener",
         "address": {"socket_address": {"address": address, "port_value": port}},
         # without reuse_port a port that another program holds is refused instead of silently shared
         "enable_reuse_port": False,
         "connection_balance_config": {"exact_balance": {}},
-        "filter_chains": [
+        "filter_chains": chains,
+    }
+    if any("transport_socket" in chain for chain in chains):
+        made["listener_filters"] = [inspector()]
+    return made
+
+
+def _chain(manager: dict[str, Any]) -> dict[str, Any]:
+    remember = {
+        "object_key": PEER,
+        "format_string": {"text_format_source": {"inline_string": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}},
+    }
+    return {
+        "filters": [
             {
-                "filters": [
-                    {
-                        "name": "envoy.filters.network.set_filter_state",
-                        "typed_config": {"@type": _SET_STATE, "on_new_connection": [remember]},
-                    },
-                    {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager},
-                ]
-            }
-        ],
+                "name": "envoy.filters.network.set_filter_state",
+                "typed_config": {"@type": _SET_STATE, "on_new_connection": [remember]},
+            },
+            {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager},
+        ]
     }
 
 

@@ -74,6 +74,9 @@ def _forwarded_headers(context: RouteContext) -> dict[str, Any]:
         # the script has put another value there for methods that must not be repeated
         _header("x-envoy-retry-on", "reset", action="ADD_IF_ABSENT"),
     ]
+    if attributes.get("routing.http.x_amzn_tls_version_and_cipher_suite.enabled") == "true":
+        add.append(_header("x-amzn-tls-version", "%DOWNSTREAM_TLS_VERSION%"))
+        add.append(_header("x-amzn-tls-cipher-suite", "%DOWNSTREAM_TLS_CIPHER%"))
     remove = ["x-moorage-port", "x-envoy-external-address"]
     mode = attributes.get("routing.http.xff_header_processing.mode", "append")
     if mode == "append":

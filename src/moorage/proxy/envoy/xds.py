@@ -24,7 +24,7 @@ import msgspec
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
 from moorage.proxy.driver import ProxyUnavailable
-from moorage.proxy.envoy.encode import CLUSTER, ENDPOINTS, ROUTES, Encoded
+from moorage.proxy.envoy.encode import CLUSTER, ENDPOINTS, ROUTES, SECRET, Encoded
 
 log = logging.getLogger("moorage.proxy")
 
@@ -32,7 +32,7 @@ Key = tuple[str, str]
 """(type URL, name)"""
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
-NAMED = frozenset({ENDPOINTS, ROUTES})
+NAMED = frozenset({ENDPOINTS, ROUTES, SECRET})
 """Types that Envoy asks for by name; all others it takes whole."""
 
 LARGEST_MESSAGE = 64 * 1024 * 1024

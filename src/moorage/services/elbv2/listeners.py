@@ -9,10 +9,11 @@ import msgspec
 
 from moorage.domain.errors import AwsError
 from moorage.domain.load_balancer import Listener, LoadBalancer
+from moorage.domain.ssl_policies import DEFAULT_POLICY, SSL_POLICIES
 from moorage.services.base import RequestContext, operation
 from moorage.services.elbv2 import actions, attributes, present, validate
 from moorage.services.elbv2.common import ElbV2Base, check_forwarding, the_listener, the_load_balancer
-from moorage.services.elbv2.quotas import MAX_LISTENERS, SSL_POLICIES
+from moorage.services.elbv2.quotas import MAX_CERTIFICATES, MAX_LISTENERS
 from moorage.services.elbv2.validate import invalid, unsupported
 from moorage.store.api import Transaction, View
 from moorage.store.elbv2_queries import delete_listener, put_listener

@@ -9,10 +9,11 @@ import msgspec
 
 from moorage.domain.errors import AwsError
 from moorage.domain.load_balancer import listener_of
+from moorage.domain.ssl_policies import SSL_POLICIES
 from moorage.services.base import RequestContext, operation
 from moorage.services.elbv2 import present, validate
 from moorage.services.elbv2.common import ElbV2Base, the_listener, the_load_balancer, the_rule, the_target_group
-from moorage.services.elbv2.quotas import LIMITS, SSL_POLICIES
+from moorage.services.elbv2.quotas import LIMITS
 from moorage.store.api import Transaction, View
 from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, RULES, TARGET_GROUPS
 

@@ -1,0 +1,70 @@
+"""HTTPS: certificates → Envoy secrets, security policies → TLS parameters. Pure. Source: semantics elbv2 §3.2.
+
+Certificates travel as secrets of their own, so that a certificate that is imported again under its ARN is swapped
+without touching a listener or a connection. Envoy picks among the certificates of a listener by the name the client
+asks for; a client that asks for none, or for one that no certificate has, gets the first, the default.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from typing import Any
+
+from moorage.domain.load_balancer import Listener, LoadBalancer
+from moorage.domain.ssl_policies import DEFAULT_POLICY, SSL_POLICIES
+from moorage.proxy.driver import Certificate
+
+_TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+_INSPECTOR = "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
+_ADS = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
+_VERSIONS = {"TLSv1": "TLSv1_0", "TLSv1.1": "TLSv1_1", "TLSv1.2": "TLSv1_2", "TLSv1.3": "TLSv1_3"}
+_ORDER = tuple(_VERSIONS)
+_KNOWN_CIPHERS = frozenset(
+    f"{exchange}{cipher}"
+    for exchange in ("ECDHE-ECDSA-", "ECDHE-RSA-", "")
+    for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "AES128-SHA", "AES256-SHA")
+)
+"""What Envoy's TLS library still has; the CBC ciphers with SHA-2 of AWS's lists it has dropped."""
+
+
+def secret(certificate: Certificate) -> dict[str, Any]:
+    """The envoy.extensions.transport_sockets.tls.v3.Secret, named by the certificate's ARN."""
+    return {
+        "name": certificate.arn,
+        "tls_certificate": {
+            "certificate_chain": {"inline_bytes": base64.b64encode(certificate.chain).decode()},
+            "private_key": {"inline_bytes": base64.b64encode(certificate.key).decode()},
+        },
+    }
+
+
+def transport_socket(load_balancer: LoadBalancer, listener: Listener, arns: Iterable[str]) -> dict[str, Any]:
+    """`arns`: the certificates that there are, the default one first."""
+    protocols, ciphers = SSL_POLICIES[listener.ssl_policy or DEFAULT_POLICY]
+    versions = sorted(protocols, key=_ORDER.index)
+    parameters: dict[str, Any] = {
+        "tls_minimum_protocol_version": _VERSIONS[versions[0]],
+        "tls_maximum_protocol_version": _VERSIONS[versions[-1]],
+    }
+    if old := [cipher for cipher in ciphers if cipher in _KNOWN_CIPHERS]:
+        parameters["cipher_suites"] = old
+    http2 = load_balancer.attributes.get("routing.http2.enabled", "true") == "true"
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": _TLS,
+            "common_tls_context": {
+                "tls_params": parameters,
+                "alpn_protocols": ["h2", "http/1.1"] if http2 else ["http/1.1"],
+                "tls_certificate_sds_secret_configs": [
+                    {"name": arn, "sds_config": _ADS} for arn in dict.fromkeys(arns)
+                ],
+            },
+        },
+    }
+
+
+def inspector() -> dict[str, Any]:
+    """Reads the name that a client asks for before a filter chain is chosen."""
+    return {"name": "envoy.filters.listener.tls_inspector", "typed_config": {"@type": _INSPECTOR}}
