@@ -49,9 +49,9 @@ if [ -n "$uri" ]; then
 fi
 fact 'log group and image repository deleted'
 
-chapter 'What is left in the account'
+chapter 'What is left of it in the account'
 left=$(
-    aws ecs list-clusters --query 'clusterArns[]' --output text
+    aws ecs list-clusters --query "clusterArns[?ends_with(@, ':cluster/$APP')]" --output text
     aws ecs list-task-definitions --family-prefix "$APP" --query 'taskDefinitionArns[]' --output text
     aws elbv2 describe-load-balancers --query "LoadBalancers[?LoadBalancerName=='$APP'].LoadBalancerArn" --output text
     aws elbv2 describe-target-groups --query "TargetGroups[?TargetGroupName=='$APP'].TargetGroupArn" --output text
