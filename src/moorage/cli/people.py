@@ -26,5 +26,5 @@ def ask_people(instance: Instance, path: str, *, timeout: float = 10, **query: s
     what = str(answer.get("message") or f"HTTP {status}")
     if candidates := answer.get("candidates"):
         listed = "\n  ".join(str(one) for one in candidates)
-        raise Permanent(f"{what}; say which", f"for example with one of these\n  {listed}")
+        raise Permanent(f"{what}; say which:\n  {listed}")
     raise Permanent(what, str(answer.get("why") or ""), str(answer.get("next") or "Its log: moor logs"))

@@ -174,7 +174,7 @@ def _outcome(records: DeploymentRecords, now: float) -> Iterator[str]:
     if record.breaker_status != "DISABLED":
         yield f"circuit breaker {record.breaker_status}: {count(record.failure_count, 'failure')} of {record.threshold}"
     if record.rollback_revision is not None:
-        yield f"rolled back to revision {name_of(record.rollback_revision)} {ago(record.rollback_started_at, now)}"
+        yield f"rolled back {ago(record.rollback_started_at, now)}, to revision {name_of(record.rollback_revision)}"
 
 
 def deployment_lines(deployment: Deployment, records: ServiceRecords, now: float) -> Iterator[str]:

@@ -1,0 +1,224 @@
+"""Explanations of a living control plane, in the simulated world: names are found, times run down, doors answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import make_mocked_request
+
+from moorage.control.explain_names import find, nearest
+from moorage.control.explainer import Ambiguous, Explainer, Unknown
+from moorage.domain.scope import Scope
+from moorage.engine.simulated_container import SimulatedImage
+from moorage.people import People
+from moorage.settings import Settings
+from moorage.simulation.loop import VirtualTimePolicy
+from moorage.simulation.world import SCOPE, World
+from moorage.store.tables.ecs import TASKS
+
+pytestmark = pytest.mark.filterwarnings("ignore:Overriding the .event_loop_policy. fixture")
+
+
+@pytest.fixture
+def event_loop_policy():
+    return VirtualTimePolicy()
+
+
+@pytest.fixture
+async def world(monkeypatch):
+    monkeypatch.setattr(logging.getLogger("moorage"), "propagate", False)
+    async with World(seed=1, images={"web": SimulatedImage()}) as world:
+        await world.create_cluster()
+        await world.register("web")
+        yield world
+
+
+def explainer(world: World) -> Explainer:
+    assert world.process is not None
+    return Explainer(world.store, world.clock, world.process.plane)
+
+
+@pytest.fixture
+async def people(world):
+    settings = Settings(data_dir=Path("/nowhere"), account=SCOPE.account, region=SCOPE.region)
+    people = People(settings, world.store, world.clock, world.process.plane, proxy=dict, host=None)
+    yield people
+    await people.close()
+
+
+async def get(people: People, path: str) -> tuple[int, Any]:
+    door = next(door for prefix, door in people.doors() if path.partition("?")[0] == f"/_moorage/{prefix[10:]}")
+    response: Any = await door(make_mocked_request("GET", path))
+    return response.status, json.loads(response.body)
+
+
+async def test_the_time_that_is_left_runs_down(world):
+    await world.create_service(desired=1)
+    await world.until(lambda: bool(world.running()))
+    await world.run_for(10)
+    (before,) = (await explainer(world).explain("web", None, SCOPE)).section("Tasks")
+    await world.run_for(20)
+    (after,) = (await explainer(world).explain("web", None, SCOPE)).section("Tasks")
+    assert before.endswith("is waiting: counts as healthy in 30 s")
+    assert after.endswith("is waiting: counts as healthy in 10 s")
+
+
+async def test_a_scale_in_drains_and_says_how_long(world):
+    front = await world.create_load_balancer(deregistration_delay=60)
+    await world.create_service(desired=2, front=front)
+    await world.stable()
+    await world.update_service("web", desiredCount=1)
+    await world.until(lambda: any(t.last_status == "DEACTIVATING" for t in world.tasks(all=True)))
+    task = next(t for t in world.tasks(all=True) if t.last_status == "DEACTIVATING")
+    await world.run_for(20)
+    told = await explainer(world).explain(task.id[:10], "task", SCOPE)
+    assert "40 s drain left of target group web" in told.section("Now")
+    address = task.interface.ipv4
+    target = await explainer(world).explain(f"{address}:80", None, SCOPE)
+    assert target.title == f"Target {address}:80 of target group web is draining."
+
+
+async def test_failures_of_a_deployment_that_was_rolled_back_stay_known(world):
+    await world.create_service(desired=1, breaker=True, rollback=True)
+    await world.stable()
+    world.engine.images["bad"] = SimulatedImage(exits_after=0.3, exit_code=7)
+    await world.update_service("web", taskDefinition=await world.register("web", image="bad"))
+    await world.until(lambda: any("rolling back" in event for event in world.events()))
+    failed = next(e for e in world.events() if "deployment failed" in e).split("(deployment ")[1].split(")")[0]
+    await world.stable()
+    told = await explainer(world).explain(failed, None, SCOPE)
+    assert told.title.startswith(f"Deployment {failed} of service web is over: ROLLBACK_SUCCESSFUL")
+    counted = told.section("Failed tasks")
+    assert len(counted) == 3
+    assert all("counted (it exited before it ever counted as healthy)" in line for line in counted)
+    assert all("app: exit code 7" in line for line in counted)
+
+
+async def test_a_task_that_left_memory_is_told_from_history(world):
+    world.engine.images["web"] = SimulatedImage(exits_after=1, exit_code=4)
+    await world.ecs("RunTask", cluster="main", taskDefinition="web", launchType="FARGATE", **network(world))
+    task = world.standalone()[0]
+    await world.run_for(3 * 3600)
+    assert world.store.get(TASKS, task.arn) is None
+    for words in (task.id, task.arn):
+        told = await explainer(world).explain(words, None, SCOPE)
+        assert told.section("Why it stopped") == ("EssentialContainerExited: Essential container in task exited",)
+        assert told.facts["exit_codes"] == {"app": 4}
+
+
+def network(world: World) -> dict[str, Any]:
+    return {"networkConfiguration": {"awsvpcConfiguration": {"subnets": [next(iter(world.networks.by_id))]}}}
+
+
+async def test_a_name_of_several_things_asks_which(world):
+    front = await world.create_load_balancer()
+    await world.create_service(desired=0, front=front)
+    with pytest.raises(Ambiguous) as refused:
+        await explainer(world).explain("web", None, SCOPE)
+    assert refused.value.candidates == (
+        "moor explain service main/web",
+        "moor explain load-balancer web",
+        "moor explain target-group web",
+    )
+    for kind in ("service", "load-balancer", "target-group"):
+        assert (await explainer(world).explain("web", kind, SCOPE)).kind == kind
+
+
+async def test_a_name_that_does_not_exist_tells_what_does(world):
+    with pytest.raises(Unknown, match="there are none yet"):
+        await explainer(world).explain("nothing", None, SCOPE)
+    await world.create_service(desired=0)
+    with pytest.raises(Unknown) as refused:
+        await explainer(world).explain("nothing", "service", SCOPE)
+    assert refused.value.what == f"There is no service 'nothing' in account {SCOPE.account}, {SCOPE.region}"
+    assert refused.value.why == "there are services main/web"
+
+
+async def test_every_way_to_name_things(world):
+    front = await world.create_load_balancer()
+    await world.create_service(desired=1, front=front)
+    await world.stable()
+    service, task = world.service(), world.running()[0]
+    deployment = service.deployments[0]
+    address = task.interface.ipv4
+    names = {
+        "service": ["main/web", service.arn],
+        "task": [task.arn, task.id, task.id[:6]],
+        "deployment": [
+            deployment.id,
+            deployment.id.removeprefix("ecs-svc/"),
+            deployment.service_deployment_arn,
+            deployment.revision_arn,
+        ],
+        "load-balancer": [front.load_balancer],
+        "target-group": [front.target_group],
+        "target": [address, f"{address}:80", f"web/{address}:80"],
+    }
+    for kind, ways in names.items():
+        for words in ways:
+            assert [one.kind for one in find(world.store, words)] == [kind], words
+
+
+async def test_what_is_at_home_comes_first(world):
+    await world.create_service(desired=0)
+    found = find(world.store, "web")
+    assert nearest(found, SCOPE) == found
+    assert nearest(found, Scope("999999999999", "eu-west-1")) == found
+
+
+async def test_the_doors(world, people):
+    await world.create_service(desired=1)
+    await world.stable()
+    status, listed = await get(people, "/_moorage/people/services")
+    assert status == 200
+    (service,) = listed["services"]
+    assert (service["running"], service["desired"], service["task_definition"]) == (1, 1, "web:1")
+    assert (await get(people, "/_moorage/people/services?account=999999999999"))[1] == {"services": []}
+    (task,) = (await get(people, "/_moorage/people/tasks?service=web"))[1]["tasks"]
+    assert task["said"] == "is healthy: has been running for 40 s"
+    assert (await get(people, "/_moorage/people/tasks?stopped=1"))[1]["tasks"] == []
+    assert (await get(people, "/_moorage/people/tasks?service=x"))[0] == 404
+    status, told = await get(people, "/_moorage/explain?of=web&kind=service")
+    assert (status, told["kind"], told["sections"][0]["heading"]) == (200, "service", "Now")
+    assert (await get(people, "/_moorage/explain?of=web&kind=boat"))[0] == 400
+    assert (await get(people, "/_moorage/explain"))[0] == 400
+    assert people.status()["services"][0]["name"] == "web"
+
+
+async def test_events_are_followed_without_missing_or_repeating_one(world, people):
+    _, first = await get(people, "/_moorage/people/events")
+    assert first["events"] == []
+    await world.create_service(desired=1)
+    seen, cursor = [], first["cursor"]
+    while len(seen) < len(world.events()) or not world.is_stable():
+        _, more = await get(people, f"/_moorage/people/events?after={cursor}&wait=20")
+        seen += [event["message"] for event in more["events"]]
+        cursor = more["cursor"]
+    assert seen == world.events()
+    _, latest = await get(people, "/_moorage/people/events?service=web&limit=1")
+    assert [event["message"] for event in latest["events"]] == world.events()[-1:]
+    assert (await get(people, "/_moorage/people/events?after=nonsense"))[0] == 400
+
+
+async def test_a_cursor_of_an_earlier_run_reads_on_by_time(world, people):
+    _, before = await get(people, "/_moorage/people/events")
+    await world.create_service(desired=1)
+    await world.stable()
+    _, number, at = before["cursor"].split("_")
+    _, more = await get(people, f"/_moorage/people/events?after=0.000_{number}_{at}")
+    assert [event["message"] for event in more["events"]] == world.events()
+
+
+async def test_whoever_waits_for_events_is_sent_away_when_the_server_leaves(world, people):
+    _, first = await get(people, "/_moorage/people/events")
+    waiting = asyncio.create_task(get(people, f"/_moorage/people/events?after={first['cursor']}&wait=20"))
+    await asyncio.sleep(1)
+    began = world.clock.now()
+    await people.close()
+    assert (await waiting)[1]["events"] == []
+    assert world.clock.now() - began < 1
