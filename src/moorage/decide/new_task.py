@@ -7,7 +7,7 @@ from typing import Any
 
 from moorage.domain.scope import Scope
 from moorage.domain.service import AwsvpcConfiguration
-from moorage.domain.task import Container, Interface, LoadBalancerRef, Task
+from moorage.domain.task import Container, Interface, LoadBalancerRef, OnInstance, Task
 from moorage.domain.task_definition import TaskDefinition
 
 PLATFORM_VERSION = "1.4.0"
@@ -35,8 +35,10 @@ def new_task(
     overrides: dict[str, Any] | None = None,
     tags: Mapping[str, str] | None = None,
     enable_execute_command: bool = False,
+    instance: OnInstance | None = None,
 ) -> Task:
-    """`subnet`: (subnet id, VPC id, availability zone) chosen for an awsvpc task."""
+    """`subnet`: (subnet id, VPC id, availability zone) chosen for an awsvpc task. `instance`: where a task of
+    the EC2 launch type was placed."""
     account, region = arn.split(":")[4], arn.split(":")[3]
     document = definition.document
     fargate = launch_type == "FARGATE"
@@ -86,4 +88,5 @@ def new_task(
         enable_execute_command=enable_execute_command,
         ephemeral_storage_gib=ephemeral or (EPHEMERAL_GIB if fargate else None),
         tags=dict(tags or {}),
+        instance=instance,
     )

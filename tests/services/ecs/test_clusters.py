@@ -8,7 +8,7 @@ import pytest
 
 from moorage.store.tables.ecs import CLUSTERS
 
-from .rig import ACCOUNT, BASE, Rig, run_params
+from .rig import ACCOUNT, BASE, Rig, network_configuration, run_params
 
 
 def item(provider: str = "FARGATE", **members: int) -> dict[str, Any]:
@@ -231,7 +231,13 @@ async def test_there_are_no_container_instances(main: Rig) -> None:
     assert (await main.call("ListContainerInstances", cluster="main"))["containerInstanceArns"] == []
     shown = await main.call("DescribeContainerInstances", cluster="main", containerInstances=["0" * 32])
     assert shown["failures"][0]["reason"] == "MISSING"
-    started = await main.call("StartTask", cluster="main", taskDefinition="web", containerInstances=["0" * 32])
+    started = await main.call(
+        "StartTask",
+        cluster="main",
+        taskDefinition="web",
+        containerInstances=["0" * 32],
+        networkConfiguration=network_configuration(),
+    )
     assert started == {
         "tasks": [],
         "failures": [{"arn": BASE + "container-instance/main/" + "0" * 32, "reason": "MISSING"}],

@@ -151,7 +151,7 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
         "Network Configuration must be provided when networkMode 'awsvpc' is specified.",
     ),
     (
-        {"taskDefinition": "bridge", "launchType": "EC2"},
+        {"taskDefinition": "bridge", "launchType": "EC2", "networkConfiguration": None},
         INVALID,
         "No Container Instances were found in your cluster.",
     ),

@@ -6,12 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
+from moorage.decide.placement.constraints import Constraint, read
 from moorage.decide.placement.filters import Refusal, Wish, refusal
 from moorage.decide.placement.hosts import Host
+from moorage.decide.placement.resources import demand_of
 from moorage.decide.placement.strategies import Strategy, choose
+from moorage.domain.task_definition import TaskDefinition
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -40,3 +44,22 @@ def place(
         chosen.append(host)
         now[host.instance.arn] = host.with_task(wish.group, wish.demand)
     return Placed(tuple(chosen), refused, tuple(now.values()))
+
+
+def wish_of(
+    definition: TaskDefinition,
+    group: str,
+    own: tuple[Constraint, ...],
+    *,
+    overrides: dict[str, Any] | None = None,
+    zones: frozenset[str] | None = None,
+) -> Wish:
+    """What a task of `definition` wants: the constraints of the caller or the service, and those of the definition.
+    `zones` matter only to a task with a network interface of its own."""
+    return Wish(
+        group=group,
+        demand=demand_of(definition.document, overrides),
+        attributes=definition.requires_attributes,
+        constraints=own + read(definition.document.placement_constraints),
+        zones=zones if definition.document.network_mode == "awsvpc" else None,
+    )

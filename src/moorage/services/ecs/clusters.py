@@ -17,7 +17,7 @@ from moorage.services.ecs.paging import page
 from moorage.services.ecs.shapes import convert
 from moorage.services.ecs.tags import to_mapping
 from moorage.store.api import StoreApi, Transaction
-from moorage.store.tables.ecs import CLUSTERS, SERVICES, TASKS
+from moorage.store.tables.ecs import CLUSTERS, CONTAINER_INSTANCES, SERVICES, TASKS
 
 FARGATE_PROVIDERS = ("FARGATE", "FARGATE_SPOT")
 _NAME = re.compile(r"[a-zA-Z0-9\-_]{1,255}")
@@ -146,6 +146,11 @@ class ClusterOperations(Provider):
                 )
             if tx.find(TASKS, "cluster", (arn, "RUNNING")):
                 raise AwsError("ClusterContainsTasksException", "The Cluster cannot be deleted while Tasks are active.")
+            if any(tx.find(CONTAINER_INSTANCES, "cluster", (arn, status)) for status in ("ACTIVE", "DRAINING")):
+                raise AwsError(
+                    "ClusterContainsContainerInstancesException",
+                    "The Cluster cannot be deleted while Container Instances are active or draining.",
+                )
             return tx.put(CLUSTERS, replace(cluster, status="INACTIVE"))
 
         cluster = await self._store.update(write)
@@ -163,20 +168,6 @@ class ClusterOperations(Provider):
             else:
                 failures.append({"arn": arn, "reason": "MISSING"})
         return {"capacityProviders": found, "failures": failures}
-
-    @operation("ListContainerInstances")
-    async def list_container_instances(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
-        resolve.cluster(self._store, ctx.scope, request.get("cluster"))
-        return {"containerInstanceArns": []}
-
-    @operation("DescribeContainerInstances")
-    async def describe_container_instances(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
-        cluster = resolve.cluster(self._store, ctx.scope, request.get("cluster"))
-        arns = [
-            i if i.startswith("arn:") else ctx.scope.arn("ecs", f"container-instance/{cluster.name}/{i}")
-            for i in request["containerInstances"]
-        ]
-        return {"containerInstances": [], "failures": [{"arn": arn, "reason": "MISSING"} for arn in arns]}
 
     async def _change(
         self, ctx: RequestContext, identifier: str, change: Callable[[Cluster], Cluster]

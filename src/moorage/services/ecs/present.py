@@ -13,11 +13,12 @@ from moorage.decide.health import roll_up
 from moorage.decide.ipam import private_dns_name
 from moorage.domain.cluster import Cluster, StrategyItem
 from moorage.domain.service import Deployment, Revision, Service, ServiceDeployment, ServiceEvent
-from moorage.domain.task import Container, Interface, Task
+from moorage.domain.task import Container, Interface, NetworkBinding, Task
 from moorage.domain.task_definition import Document, TaskDefinition
 from moorage.services.ecs.tags import to_list
 from moorage.store.api import View
 from moorage.store.tables.ecs import (
+    CONTAINER_INSTANCES,
     REVISIONS,
     SERVICE_EVENTS,
     SERVICES,
@@ -42,13 +43,19 @@ def cluster(
     def count(status: str) -> int:
         return len(view.find(TASKS, "cluster_status", (record.arn, status)))
 
+    def count_ec2(*wanted: str) -> int:
+        found = (t for status in wanted for t in view.find(TASKS, "cluster_status", (record.arn, status)))
+        return sum(1 for t in found if t.instance is not None)
+
     pending = sum(count(status) for status in PENDING)
     running = count("RUNNING")
     shape: Shape = {
         "clusterArn": record.arn,
         "clusterName": record.name,
         "status": record.status,
-        "registeredContainerInstancesCount": 0,
+        "registeredContainerInstancesCount": sum(
+            len(view.find(CONTAINER_INSTANCES, "cluster", (record.arn, status))) for status in ("ACTIVE", "DRAINING")
+        ),
         "runningTasksCount": running,
         "pendingTasksCount": pending,
         "activeServicesCount": len(view.find(SERVICES, "cluster", (record.arn, "ACTIVE"))),
@@ -61,11 +68,12 @@ def cluster(
     if settings or tags:
         shape["settings"] = [{"name": name, "value": value} for name, value in record.settings]
     if statistics:
+        running_ec2, pending_ec2 = count_ec2("RUNNING"), count_ec2(*PENDING)
         shape["statistics"] = [
-            {"name": "runningEC2TasksCount", "value": "0"},
-            {"name": "runningFargateTasksCount", "value": str(running)},
-            {"name": "pendingEC2TasksCount", "value": "0"},
-            {"name": "pendingFargateTasksCount", "value": str(pending)},
+            {"name": "runningEC2TasksCount", "value": str(running_ec2)},
+            {"name": "runningFargateTasksCount", "value": str(running - running_ec2)},
+            {"name": "pendingEC2TasksCount", "value": str(pending_ec2)},
+            {"name": "pendingFargateTasksCount", "value": str(pending - pending_ec2)},
         ]
     if configurations and record.configuration is not None:
         shape["configuration"] = record.configuration
@@ -131,6 +139,7 @@ def task(view: View, record: Task, *, tags: bool = False) -> Shape:
         shape["ephemeralStorage"] = {"sizeInGiB": record.ephemeral_storage_gib}
     optional = {
         "capacityProviderName": record.capacity_provider,
+        "containerInstanceArn": record.instance.arn if record.instance is not None else None,
         "cpu": record.cpu,
         "memory": record.memory,
         "platformVersion": record.platform_version,
@@ -203,6 +212,8 @@ def _container(record: Task, container: Container, definition: Any) -> Shape:
     }
     if interface is not None and interface.ipv4 is not None:
         shape["networkInterfaces"] = [{"attachmentId": interface.attachment_id, "privateIpv4Address": interface.ipv4}]
+    if record.instance is not None and interface is None:
+        shape["networkBindings"] = [_binding(b) for b in container.bindings]
     for name, defined in (
         ("memory", definition.memory if definition is not None else None),
         ("memoryReservation", definition.memory_reservation if definition is not None else None),
@@ -222,6 +233,15 @@ def _container(record: Task, container: Container, definition: Any) -> Shape:
         "reason": container.reason,
     }
     return shape | {name: value for name, value in optional.items() if value is not None}
+
+
+def _binding(binding: NetworkBinding) -> Shape:
+    return {
+        "bindIP": binding.bind_ip,
+        "containerPort": binding.container_port,
+        "hostPort": binding.host_port,
+        "protocol": binding.protocol,
+    }
 
 
 def _overrides(record: Task) -> Shape:

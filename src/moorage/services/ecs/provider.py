@@ -8,7 +8,9 @@ from typing import Any
 from moorage.domain.clock import Clock, Ids
 from moorage.services.base import Handler, RequestContext
 from moorage.services.ecs.account_settings import AccountSettingOperations
+from moorage.services.ecs.attributes import AttributeOperations
 from moorage.services.ecs.clusters import ClusterOperations
+from moorage.services.ecs.container_instances import ContainerInstanceOperations
 from moorage.services.ecs.deployments import DeploymentOperations
 from moorage.services.ecs.idempotency import Idempotency
 from moorage.services.ecs.services import ServiceOperations
@@ -22,6 +24,8 @@ from moorage.store.api import StoreApi
 
 class EcsProvider(
     ClusterOperations,
+    ContainerInstanceOperations,
+    AttributeOperations,
     TaskDefinitionOperations,
     TaskOperations,
     ServiceOperations,

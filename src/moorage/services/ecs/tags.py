@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from moorage.domain.errors import AwsError
 from moorage.services.base import Provider, RequestContext, operation
 from moorage.store.api import StoreApi, Table, Transaction
-from moorage.store.tables.ecs import CLUSTERS, SERVICES, TASK_DEFINITIONS, TASKS
+from moorage.store.tables.ecs import CLUSTERS, CONTAINER_INSTANCES, SERVICES, TASK_DEFINITIONS, TASKS
 
 MOST = 50
 # Letters, digits, spaces (no control characters) and _ . : / = + - @
@@ -45,6 +45,7 @@ def _table_of(arn: str) -> Table[Any]:
     kind = arn.split(":", 5)[-1].split("/", 1)[0]
     tables: dict[str, Table[Any]] = {
         "cluster": CLUSTERS,
+        "container-instance": CONTAINER_INSTANCES,
         "service": SERVICES,
         "task": TASKS,
         "task-definition": TASK_DEFINITIONS,

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec.structs import replace
 
 from moorage.decide.new_task import new_task
+from moorage.decide.placement.constraints import Constraint
 from moorage.decide.placement.fargate import choose_provider, choose_subnet
+from moorage.decide.placement.filters import Wish, refusal
+from moorage.decide.placement.hosts import Host
+from moorage.decide.placement.place import place, wish_of
+from moorage.decide.placement.strategies import RANDOM
 from moorage.domain import sentences
 from moorage.domain.clock import Clock, Ids
 from moorage.domain.cluster import Cluster
@@ -18,14 +24,15 @@ from moorage.domain.errors import AwsError
 from moorage.domain.task import Task
 from moorage.domain.task_definition import Document, TaskDefinition
 from moorage.services.base import Provider, RequestContext, operation
-from moorage.services.ecs import compute, fargate, networking, present, resolve
+from moorage.services.ecs import compute, fargate, networking, placement, present, resolve
+from moorage.services.ecs.container_instances import arn_of
 from moorage.services.ecs.idempotency import Idempotency
 from moorage.services.ecs.paging import page
 from moorage.services.ecs.tags import to_mapping
 from moorage.services.ecs.unsupported import refuse_unsupported
 from moorage.services.lookups import NetworkLookup
 from moorage.store.api import StoreApi, Transaction
-from moorage.store.tables.ecs import TASKS
+from moorage.store.tables.ecs import CONTAINER_INSTANCES, TASKS
 
 MOST_AT_ONCE = 10
 MOST_DESCRIBED = 100
@@ -62,44 +69,69 @@ class TaskOperations(Provider):
         if request.get("propagateTags") == "SERVICE":
             raise _refuse("propagateTags SERVICE is not supported when running a task that is not part of a service.")
         tags = to_mapping(request.get("tags"))
-        if chosen.launches_on == "EC2":
-            raise _refuse("No Container Instances were found in your cluster.")
+        rules = placement.read(request)
         refuse_unsupported(definition.document, overrides)
         network = await networking.check(
             self._networks, ctx.scope, definition.document, chosen.launches_on, request.get("networkConfiguration")
         )
 
-        def write(tx: Transaction) -> list[str]:
+        seed = self._ids.hex(8) if chosen.launches_on == "EC2" else ""
+
+        def write(tx: Transaction) -> tuple[list[str], list[dict[str, str]]]:
             again = self._idempotency.replayed(tx, ctx, "RunTask", request)
             if again is not None:
-                return again
+                return again, []
             resolve.cluster(tx, ctx.scope, request.get("cluster"))
+            where: Sequence[Host | None] = [None] * count
+            failures: list[dict[str, str]] = []
+            if chosen.launches_on == "EC2":
+                instances = placement.instances(tx, cluster.arn)
+                if not any(one.status == "ACTIVE" for one in instances):
+                    raise _refuse(placement.NO_INSTANCES)
+                wish = self._wish(definition, request, network, rules.constraints)
+                hosts = placement.hosts(tx, instances)
+                placed = place(hosts, wish, rules.strategies or RANDOM, count=count, seed=seed)
+                where, failures = placed.hosts, placement.failures(placed.refused)
             if network is not None:
                 network.remember(tx)
             arns = [
                 tx.put(TASKS, task).arn
-                for task in self._new_tasks(tx, ctx, cluster, definition, request, count, chosen, network, tags)
+                for task in self._new_tasks(ctx, cluster, definition, request, where, chosen, network, tags)
             ]
             self._idempotency.remember(tx, ctx, "RunTask", request, arns)
-            return arns
+            return arns, failures
 
-        arns = await self._store.update(write)
+        arns, failures = await self._store.update(write)
         found = [task for arn in arns if (task := self._store.get(TASKS, arn)) is not None]
-        return {"tasks": [present.task(self._store, task, tags=True) for task in found], "failures": []}
+        return {"tasks": [present.task(self._store, task, tags=True) for task in found], "failures": failures}
+
+    @staticmethod
+    def _wish(
+        definition: TaskDefinition,
+        request: dict[str, Any],
+        network: networking.CheckedNetwork | None,
+        constraints: tuple[Constraint, ...] = (),
+    ) -> Wish:
+        return wish_of(
+            definition,
+            _group(definition, request),
+            constraints,
+            overrides=request.get("overrides"),
+            zones=frozenset(s.availability_zone for s in network.subnets) if network is not None else None,
+        )
 
     def _new_tasks(
         self,
-        tx: Transaction,
         ctx: RequestContext,
         cluster: Cluster,
         definition: TaskDefinition,
         request: dict[str, Any],
-        count: int,
+        where: Sequence[Host | None],
         chosen: compute.Compute,
         network: networking.CheckedNetwork | None,
         tags: dict[str, str],
     ) -> list[Task]:
-        group = request.get("group") or f"family:{definition.family}"
+        """One task per item of `where`: the host that placement chose, or None on Fargate."""
         carried = dict(definition.tags) if request.get("propagateTags") == "TASK_DEFINITION" else {}
         if request.get("enableECSManagedTags"):
             carried["aws:ecs:clusterName"] = cluster.name
@@ -107,14 +139,18 @@ class TaskOperations(Provider):
         subnets: Counter[str] = Counter()
         providers: Counter[str] = Counter()
         made: list[Task] = []
-        for _ in range(count):
+        for host in where:
             subnet = None
             if network is not None:
-                options = [(s.subnet_id, s.availability_zone) for s in network.subnets]
+                options = [
+                    (s.subnet_id, s.availability_zone)
+                    for s in network.subnets
+                    if host is None or s.availability_zone == host.instance.availability_zone
+                ]
                 subnet_id = choose_subnet(options, zones, subnets)
-                where = next(s for s in network.subnets if s.subnet_id == subnet_id)
-                subnet = (where.subnet_id, where.vpc_id, where.availability_zone)
-                zones[where.availability_zone] += 1
+                chosen_subnet = next(s for s in network.subnets if s.subnet_id == subnet_id)
+                subnet = (subnet_id, chosen_subnet.vpc_id, chosen_subnet.availability_zone)
+                zones[chosen_subnet.availability_zone] += 1
                 subnets[subnet_id] += 1
             provider = choose_provider(chosen.strategy, providers) if chosen.strategy else None
             if provider is not None:
@@ -124,19 +160,20 @@ class TaskOperations(Provider):
                     arn=ctx.scope.arn("ecs", f"task/{cluster.name}/{self._ids.hex(32)}"),
                     cluster_arn=cluster.arn,
                     definition=definition,
-                    group=group,
+                    group=_group(definition, request),
                     launch_type=chosen.launches_on,
                     now=self._clock.now(),
                     new_uuid=self._ids.uuid,
                     network=network.configuration if network is not None else None,
                     subnet=subnet,
                     security_groups=(network.configuration.security_groups or ()) if network is not None else (),
-                    availability_zone=f"{ctx.region}a",
+                    availability_zone=f"{ctx.region}a" if host is None else host.instance.availability_zone,
                     capacity_provider=provider,
                     started_by=request.get("startedBy"),
                     overrides=request.get("overrides"),
                     tags=carried | tags,
                     enable_execute_command=bool(request.get("enableExecuteCommand")),
+                    instance=placement.on(host.instance) if host is not None else None,
                 )
             )
         return made
@@ -151,13 +188,51 @@ class TaskOperations(Provider):
 
     @operation("StartTask")
     async def start_task(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
+        """One task on each of the instances named: no strategies, no placement constraints (ecs-tasks §9)."""
         cluster = resolve.cluster(self._store, ctx.scope, request.get("cluster"))
-        self._definition(ctx, request["taskDefinition"])
-        arns = [
-            i if i.startswith("arn:") else ctx.scope.arn("ecs", f"container-instance/{cluster.name}/{i}")
-            for i in request["containerInstances"]
-        ]
-        return {"tasks": [], "failures": [{"arn": arn, "reason": "MISSING"} for arn in arns]}
+        definition = self._definition(ctx, request["taskDefinition"])
+        wanted = request["containerInstances"]
+        if not wanted:
+            raise _refuse("Container instances cannot be empty.")
+        if len(wanted) > MOST_AT_ONCE:
+            raise _refuse(f"containerInstances can have at most {MOST_AT_ONCE} items.")
+        chosen = compute.resolve(cluster, definition, {"launchType": "EC2"})
+        overrides = request.get("overrides") or None
+        check_overrides(definition.document, overrides, "EC2")
+        if request.get("volumeConfigurations"):
+            raise _refuse("Moorage does not support volumes configured at launch yet.")
+        if request.get("startedBy") and not _STARTED_BY.fullmatch(request["startedBy"]):
+            raise _refuse("startedBy must match ^[a-zA-Z0-9\\-_/]{1,128}$.")
+        tags = to_mapping(request.get("tags"))
+        refuse_unsupported(definition.document, overrides)
+        network = await networking.check(
+            self._networks, ctx.scope, definition.document, "EC2", request.get("networkConfiguration")
+        )
+
+        def write(tx: Transaction) -> tuple[list[str], list[dict[str, str]]]:
+            resolve.cluster(tx, ctx.scope, request.get("cluster"))
+            wish = replace(self._wish(definition, request, network), constraints=())
+            where: list[Host] = []
+            failures: list[dict[str, str]] = []
+            for identifier in dict.fromkeys(arn_of(ctx.scope, cluster, one) for one in wanted):
+                record = tx.get(CONTAINER_INSTANCES, identifier)
+                if record is None or record.cluster_arn != cluster.arn:
+                    failures.append({"arn": identifier, "reason": "MISSING"})
+                    continue
+                (host,) = placement.hosts(tx, (record,))
+                refused = refusal(host, wish)
+                if refused is None:
+                    where.append(host)
+                else:
+                    failures.append({"arn": identifier, "reason": refused.reason, "detail": refused.detail})
+            if network is not None:
+                network.remember(tx)
+            made = self._new_tasks(ctx, cluster, definition, request, where, chosen, network, tags)
+            return [tx.put(TASKS, task).arn for task in made], failures
+
+        arns, failures = await self._store.update(write)
+        found = [task for arn in arns if (task := self._store.get(TASKS, arn)) is not None]
+        return {"tasks": [present.task(self._store, task, tags=True) for task in found], "failures": failures}
 
     @operation("StopTask")
     async def stop_task(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
@@ -224,13 +299,14 @@ class TaskOperations(Provider):
         else:
             candidates = self._store.find(TASKS, "cluster", (cluster.arn, desired))
         launch_type = request.get("launchType")
+        instance = request.get("containerInstance") and arn_of(ctx.scope, cluster, request["containerInstance"])
         arns = sorted(
             t.arn
             for t in candidates
             if t.desired_status == desired
             and (not family or resolve_family(t) == family)
             and (not launch_type or t.launch_type == launch_type)
-            and not request.get("containerInstance")
+            and (not instance or (t.instance is not None and t.instance.arn == instance))
             and not request.get("daemonName")
         )
         chosen, token = page(arns, request)
@@ -302,6 +378,10 @@ class TaskOperations(Provider):
             "command agent isn’t running. Wait and try again or run a new task with execute command enabled and try "
             "again."
         )
+
+
+def _group(definition: TaskDefinition, request: dict[str, Any]) -> str:
+    return str(request.get("group") or f"family:{definition.family}")
 
 
 def resolve_family(task: Task) -> str:

@@ -11,13 +11,12 @@ from moorage.domain.scope import Scope
 from moorage.domain.service import CircuitBreaker, DeploymentConfiguration
 from moorage.domain.task import LoadBalancerRef
 from moorage.domain.task_definition import Document
+from moorage.services.ecs import placement
 from moorage.store.api import View
 from moorage.store.elbv2_queries import load_balancers_of
 from moorage.store.tables.elbv2 import TARGET_GROUPS
 
 MOST_TARGET_GROUPS = 5
-MOST_STRATEGIES = 5
-MOST_CONSTRAINTS = 10
 _LONGEST_GRACE = 2_147_483_647
 
 
@@ -92,19 +91,7 @@ def check_members(request: dict[str, Any]) -> None:
     grace = request.get("healthCheckGracePeriodSeconds")
     if grace is not None and not 0 <= grace <= _LONGEST_GRACE:
         raise refuse(f"healthCheckGracePeriodSeconds must be between 0 and {_LONGEST_GRACE}.")
-    strategies = request.get("placementStrategy") or ()
-    if len(strategies) > MOST_STRATEGIES:
-        raise refuse(f"Maximum number of strategies is {MOST_STRATEGIES}")
-    for strategy in strategies:
-        field = strategy.get("field")
-        if strategy.get("type") == "binpack" and str(field).lower() not in ("cpu", "memory"):
-            raise refuse(f"binpack field '{field}' is invalid")
-    constraints = request.get("placementConstraints") or ()
-    if len(constraints) > MOST_CONSTRAINTS:
-        raise refuse(f"Maximum number of constraints is {MOST_CONSTRAINTS}")
-    for constraint in constraints:
-        if constraint.get("type") == "distinctInstance" and constraint.get("expression"):
-            raise refuse("distinctInstance expression should not be specified.")
+    placement.read(request)
 
 
 def check_role(request: dict[str, Any], document: Document) -> None:
