@@ -366,7 +366,9 @@ class SchedulerPass:
             self.service = replace(self.service, last_good_revision=primary.revision_arn)
             self.events.append(sentences.deployment_completed(self.service.name, primary.id))
             self.outcome(primary, "ROLLBACK_SUCCESSFUL" if primary.rollback_of else "SUCCESSFUL", None)
-        self.note_steady(steady=complete and self.primary.rollout_state == "COMPLETED")
+        # Tasks that are still draining or stopping are not yet at rest.
+        at_rest = len(self.living) == len(self.snapshot.tasks)
+        self.note_steady(steady=complete and at_rest and self.primary.rollout_state == "COMPLETED")
 
     def note_steady(self, *, steady: bool) -> None:
         if not steady:
@@ -396,8 +398,10 @@ class SchedulerPass:
         status: str,
         reason: str | None,
     ) -> None:
+        # A rollback's record goes on telling how often the failed deployment failed.
+        failures = deployment.failures if deployment.rollback_of is None else None
         self.outcomes.append(
-            DeploymentOutcome(deployment.service_deployment_arn, status, reason, failure_count=deployment.failures)
+            DeploymentOutcome(deployment.service_deployment_arn, status, reason, failure_count=failures)
         )
 
     def sentence(self, step: Step, verdicts: Mapping[str, Verdict]) -> str:
