@@ -95,7 +95,7 @@ class People:
 
     # --- explain -----------------------------------------------------------------------------------------------------
     async def _explain(self, request: web.BaseRequest) -> Any:
-        words, kind = request.query.get("of", ""), request.query.get("kind")
+        words, kind = request.query.get("of") or request.query.get("arn", ""), request.query.get("kind")
         if not words:
             raise ValueError("Say what to explain: /_moorage/explain?of=<name or ARN>")
         if kind is not None and kind not in KINDS:

@@ -210,7 +210,8 @@ def _what_happened(task: Task, now: float) -> Iterator[str]:
 
 
 def _what_it_is(task: Task) -> Iterator[str]:
-    address = f", address {task.interface.ipv4}" if task.interface is not None and task.interface.ipv4 else ""
+    had = "had the address" if task.last_status == "STOPPED" else "address"
+    address = f", {had} {task.interface.ipv4}" if task.interface is not None and task.interface.ipv4 else ""
     yield f"{name_of(task.task_definition_arn)} on {task.launch_type} in {task.availability_zone}{address}"
     if task.deployment_id is not None:
         yield f"of deployment {task.deployment_id}"
