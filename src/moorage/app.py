@@ -35,6 +35,7 @@ from moorage.proxy.envoy.proxy import EnvoyProxy
 from moorage.registry.registry import Registry
 from moorage.registry.resolver import ImageResolver
 from moorage.requests_door import RequestsDoor
+from moorage.services.aws_backed.acm import AcmProvider, Certificates
 from moorage.services.aws_backed.ec2 import Ec2Provider
 from moorage.services.aws_backed.forward import AwsBacked
 from moorage.services.aws_backed.lookups import MotoNetworks
@@ -47,6 +48,7 @@ from moorage.store.log_events import SqliteLogEvents
 from moorage.store.log_sqlite import SqliteLog
 from moorage.store.memory import Store
 from moorage.store.tables import ecr, ecs, elbv2, logs, network
+from moorage.store.tables.elbv2 import LISTENERS
 
 log = logging.getLogger("moorage.app")
 
@@ -96,6 +98,7 @@ class App:
         await self.proxy.start()
         self.backed = AwsBacked(settings, clock, ids)
         then(self.backed.close)
+        self.certificates = Certificates(self.backed, settings.data_dir, clock, in_use=self._serving)
         self.registry = Registry(settings.data_dir, self.store, clock, ids, port=settings.port)
         then(self.registry.close)
         await self.registry.start()
@@ -111,6 +114,8 @@ class App:
             secrets=_Secrets(self.backed),
         )
         self.people = People(settings, self.store, clock, self.plane, proxy=self.proxy.status, host=self.host)
+        self.plane.load_balancers.certificates = self.certificates
+        self.certificates.on_change = self.plane.load_balancers.certificate_changed
         self.gateway = self._front_door()
         then(self.gateway.close)
         then(self.people.close)
@@ -130,11 +135,12 @@ class App:
         networks = MotoNetworks(self.backed, store)
         gateway = Gateway(self.settings, clock, ids)
         gateway.add_provider(EcsProvider(store, clock, ids, networks))
-        gateway.add_provider(ElbV2Provider(store, clock, ids, networks))
+        gateway.add_provider(ElbV2Provider(store, clock, ids, networks, certificates=self.certificates))
+        gateway.add_provider(AcmProvider(self.certificates))
         gateway.add_provider(EcrProvider(store, clock, ids, self.registry))
         gateway.add_provider(LogsProvider(store, clock, ids, self.log_events))
         gateway.add_provider(Ec2Provider(self.backed, store, networks))
-        gateway.add_fallback(self.backed.forward, services=self.backed.services, mixed=frozenset({"ec2"}))
+        gateway.add_fallback(self.backed.forward, services=self.backed.services, mixed=frozenset({"acm", "ec2"}))
         gateway.set_session_lookup(self.backed.sessions)
         gateway.add_route("/v2/", self.registry.handle)
         gateway.add_route("/_moorage/shutdown", self._shutdown)
@@ -173,10 +179,15 @@ class App:
         self.stopping.set()
         return web.json_response({"status": "stopping"})
 
+    def _serving(self, certificate: str) -> list[str]:
+        """The load balancers that serve this certificate."""
+        return [one.load_balancer_arn for one in self.store.all(LISTENERS) if certificate in one.certificates]
+
     async def _reset(self) -> None:
         await self.store.reset()
         await self.log_events.clear()
         await self.backed.reset()
+        self.certificates.clear()
 
 
 class _Images:

@@ -66,7 +66,7 @@ async def test_the_name_chooses_the_certificate(envoy: Balanced, web: Backend, r
     door = await serve(envoy, root.issue("a.example.com"), root.issue("b.example.com"), root.issue("*.c.example.com"))
     for name in ("a.example.com", "b.example.com", "x.c.example.com"):
         assert (await get(door, name, root.trust())).status == 200
-    with pytest.raises(ssl.SSLCertVerificationError, match="a.example.com|not valid for|mismatch"):
+    with pytest.raises(ssl.SSLCertVerificationError, match=r"not valid for|mismatch"):
         await get(door, "unknown.example.com", root.trust())
 
 

@@ -15,7 +15,7 @@ import msgspec
 from moorage.control.loop import Loop, Pass
 from moorage.domain.clock import Clock
 from moorage.domain.load_balancer import LoadBalancer, load_balancer_of
-from moorage.proxy.driver import LoadBalancerConfig, Proxy, ProxyRefused
+from moorage.proxy.driver import Certificate, LoadBalancerConfig, Proxy, ProxyRefused
 from moorage.store.api import Change, StoreApi, Transaction
 from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, RULES, TARGET_GROUPS
 
@@ -24,6 +24,8 @@ LOOK_AGAIN = 15.0
 """Seconds until a refused configuration is offered again: a port that was taken may have become free."""
 
 
+RENEW_AFTER = 12 * 3600.0
+"""Seconds between two looks at the certificates of a load balancer: the local authority renews its own."""
 WAIT_FOR_OFFERS = 0.5
 """Seconds between two looks whether the proxy has taken everything, after a start."""
 
@@ -32,6 +34,20 @@ class Offering(Protocol):
     def offered(self) -> bool:
         """Has the proxy taken (or refused) every target group that there is?"""
         ...
+
+
+class CertificateSource(Protocol):
+    async def certificate(self, arn: str) -> CertificatePem | None:
+        """What serves TLS for a certificate; None when there is none of this ARN."""
+        ...
+
+
+class CertificatePem(Protocol):
+    @property
+    def chain(self) -> bytes: ...
+
+    @property
+    def key(self) -> bytes: ...
 
 
 class LoadBalancersController:
@@ -48,6 +64,8 @@ class LoadBalancersController:
         self.loop = Loop("load-balancers", self._reconcile, workers=PUSHES_AT_ONCE)
         self._retained = Loop("proxy-retain", self._retain, workers=1)
         self._unwatch: Callable[[], None] = lambda: None
+        self.certificates: CertificateSource | None = None
+        """Where the certificates of HTTPS listeners come from; set before `start()`."""
 
     async def start(self) -> None:
         """Follows the store from now on and offers every load balancer to the proxy. Does not wait for the proxy. When
@@ -62,6 +80,12 @@ class LoadBalancersController:
         self._unwatch()
         await self._retained.close()
         await self.loop.close()
+
+    def certificate_changed(self, arn: str) -> None:
+        """It was imported again: whoever serves it gets the new one."""
+        for listener in self._store.all(LISTENERS):
+            if arn in listener.certificates:
+                self.loop.wake(listener.load_balancer_arn)
 
     def said(self, arn: str) -> str | None:
         """The last sentence about a load balancer."""
@@ -86,7 +110,7 @@ class LoadBalancersController:
             await self._proxy.remove_load_balancer(arn)
             asyncio.get_running_loop().call_soon(self.loop.forget, arn)
             return Pass("removed from the proxy")
-        config = self._config(record)
+        config = await self._with_certificates(self._config(record))
         if self._pushed.get(arn) != config:
             # Unknown until the proxy answers: a push that fails half-way must be repeated even if all changes back.
             self._pushed.pop(arn, None)
@@ -100,7 +124,23 @@ class LoadBalancersController:
             self._refused.discard(arn)
         await self._mark(arn, "active", "")
         rules = sum(len(of_listener) for of_listener in config.rules.values())
-        return Pass(f"active with {len(config.listeners)} listeners and {rules} rules")
+        said = f"active with {len(config.listeners)} listeners and {rules} rules"
+        missing = sorted({arn for one in config.listeners for arn in one.certificates} - set(config.certificates))
+        if missing:
+            said += f"; ACM has no certificate {', '.join(missing)}"
+        secure = any(one.certificates for one in config.listeners)
+        return Pass(said, again_after=(LOOK_AGAIN if missing else RENEW_AFTER) if secure else None)
+
+    async def _with_certificates(self, config: LoadBalancerConfig) -> LoadBalancerConfig:
+        arns = {arn for listener in config.listeners for arn in listener.certificates}
+        if not arns or self.certificates is None:
+            return config
+        held: dict[str, Certificate] = {}
+        for arn in sorted(arns):
+            found = await self.certificates.certificate(arn)
+            if found is not None:
+                held[arn] = Certificate(arn, found.chain, found.key)
+        return msgspec.structs.replace(config, certificates=held)
 
     def _config(self, record: LoadBalancer) -> LoadBalancerConfig:
         """Without the state: what we observe of the proxy is not part of what we tell it."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import msgspec
+
 from moorage.domain.network import SecurityGroup, Subnet
 from moorage.domain.scope import Scope
 
@@ -35,3 +37,24 @@ class ImageLookup(Protocol):
     """Reads of the image registry: `None` when this is not an image of ours."""
 
     def digest(self, scope: Scope, image: str) -> str | None: ...
+
+
+class CertificatePem(msgspec.Struct, frozen=True):
+    """PEM: `chain` begins with the server's own certificate. The key is never shown."""
+
+    arn: str
+    chain: bytes
+    key: bytes
+
+    def __repr__(self) -> str:
+        return f"CertificatePem({self.arn!r})"
+
+
+class CertificateLookup(Protocol):
+    """Reads of ACM."""
+
+    async def exists(self, scope: Scope, arn: str) -> bool: ...
+
+    async def certificate(self, arn: str) -> CertificatePem | None:
+        """What serves TLS for a certificate; None when there is none of this ARN."""
+        ...

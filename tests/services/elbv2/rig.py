@@ -16,6 +16,7 @@ from moorage.domain.network import SecurityGroup, Subnet
 from moorage.domain.scope import Scope
 from moorage.services.base import RequestContext
 from moorage.services.elbv2.provider import ElbV2Provider
+from moorage.services.lookups import CertificatePem
 from moorage.store.log_memory import MemoryLog
 from moorage.store.memory import Store
 from moorage.store.tables.elbv2 import TABLES
@@ -66,13 +67,27 @@ class Networks:
         return vpc_id in ("vpc-1", "vpc-2")
 
 
+def certificate(name: str) -> str:
+    return f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/{name}"
+
+
+class KnownCertificates:
+    """All but those named "unknown"."""
+
+    async def exists(self, scope: Scope, arn: str) -> bool:
+        return arn.startswith("arn:aws:acm:") and not arn.endswith("/unknown")
+
+    async def certificate(self, arn: str) -> CertificatePem | None:
+        return None
+
+
 class Rig:
     """`call` answers the result; `refused` the error."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self.clock = TestClock()
-        self.provider = ElbV2Provider(store, self.clock, Ids(seed=7), Networks())
+        self.provider = ElbV2Provider(store, self.clock, Ids(seed=7), Networks(), certificates=KnownCertificates())
         self._handlers = self.provider.handlers()
 
     @classmethod

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import socket
+import ssl
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,19 @@ from moorage.control.targets import TargetsController
 from moorage.domain.clock import Ids, SystemClock
 from moorage.gateway.server import Gateway
 from moorage.proxy.envoy.proxy import EnvoyProxy
+from moorage.services.aws_backed.acm import AcmProvider, Certificates
+from moorage.services.aws_backed.forward import AwsBacked
 from moorage.services.elbv2.provider import ElbV2Provider
 from moorage.settings import Settings
 from moorage.store.log_memory import MemoryLog
 from moorage.store.memory import Store
 from moorage.store.tables.elbv2 import TABLES
+from proxy.certificates import Root
+from proxy.servers import free_port
 
 from .rig import REGION, Networks
 
+KEYS: dict[str, Any] = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
 SOON: dict[str, Any] = {"WaiterConfig": {"Delay": 0.05, "MaxAttempts": 400}}
 
 
@@ -71,12 +76,17 @@ async def serving(name: str) -> AsyncIterator[Backend]:
 class House:
     """`elb` is a boto3 client; `ask` a request to the load balancer by its own address and DNS name."""
 
-    def __init__(self, elb: Any, ports: dict[int, int]) -> None:
+    def __init__(self, elb: Any, acm: Any, ports: dict[int, int], certificates: Certificates) -> None:
         self.elb = elb
+        self.acm = acm
+        self.certificates = certificates
         self.ports = ports
 
     async def call(self, operation: str, **params: Any) -> Any:
         return await asyncio.to_thread(lambda: getattr(self.elb, operation)(**params))
+
+    async def ask_acm(self, operation: str, **params: Any) -> Any:
+        return await asyncio.to_thread(lambda: getattr(self.acm, operation)(**params))
 
     async def wait(self, waiter: str, **params: Any) -> None:
         await asyncio.to_thread(lambda: self.elb.get_waiter(waiter).wait(**params, **SOON))
@@ -89,9 +99,7 @@ class House:
 
 def _free_port(known: dict[int, int], port: int) -> int:
     if port not in known:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            known[port] = probe.getsockname()[1]
+        known[port] = free_port()
     return known[port]
 
 
@@ -104,8 +112,15 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     targets = TargetsController(store, clock, HttpProber(), proxy)
     load_balancers = LoadBalancersController(store, clock, proxy, targets)
     gateway = Gateway(settings, clock, ids)
-    gateway.add_provider(ElbV2Provider(store, clock, ids, Networks()))
+    backed = AwsBacked(settings, clock, ids)
+    certificates = Certificates(backed, tmp_path, clock)
+    certificates.on_change = load_balancers.certificate_changed
+    load_balancers.certificates = certificates
+    gateway.add_provider(ElbV2Provider(store, clock, ids, Networks(), certificates=certificates))
+    gateway.add_provider(AcmProvider(certificates))
+    gateway.add_fallback(backed.forward, services=backed.services, mixed=frozenset({"acm"}))
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(backed.close)
         await proxy.start()
         stack.push_async_callback(proxy.stop)
         await targets.start()
@@ -118,11 +133,11 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
             "elbv2",
             endpoint_url=f"http://127.0.0.1:{port}",
             region_name=REGION,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
+            **KEYS,
             config=Config(retries={"max_attempts": 0}),
         )
-        yield House(elb, ports)
+        acm = boto3.client("acm", endpoint_url=f"http://127.0.0.1:{port}", region_name=REGION, **KEYS)
+        yield House(elb, acm, ports, certificates)
 
 
 async def _made(house: House, *backends: Backend) -> tuple[str, str, str, str]:
@@ -215,6 +230,65 @@ async def test_traffic_goes_to_healthy_targets_only(house: House) -> None:
         await house.wait("load_balancers_deleted", LoadBalancerArns=[owner])
         await house.call("delete_target_group", TargetGroupArn=group)
         assert (await house.call("describe_target_groups"))["TargetGroups"] == []
+
+
+async def _https(house: House, arn: str) -> tuple[str, str]:
+    """(DNS name, load balancer) with an HTTPS listener that answers 200 to everything."""
+    owner = (await house.call("create_load_balancer", Name="tls", Subnets=["subnet-a", "subnet-b"]))["LoadBalancers"][0]
+    await house.call(
+        "create_listener",
+        LoadBalancerArn=owner["LoadBalancerArn"],
+        Protocol="HTTPS",
+        Port=443,
+        Certificates=[{"CertificateArn": arn}],
+        DefaultActions=[{"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "200", "MessageBody": "hi"}}],
+    )
+    return owner["DNSName"], owner["LoadBalancerArn"]
+
+
+async def _ask_tls(house: House, name: str, context: ssl.SSLContext) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.ports[443], ssl=context, server_hostname=name)
+    writer.write(f"GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+async def _until_verified(house: House, name: str, context: ssl.SSLContext) -> bytes:
+    for _ in range(400):
+        with suppress(OSError, KeyError):  # not open yet; a certificate that is not believed is an OSError too
+            return await _ask_tls(house, name, context)
+        await asyncio.sleep(0.02)
+    raise AssertionError("never answered with a certificate that is believed")
+
+
+async def test_a_requested_certificate_is_signed_by_the_local_authority(house: House) -> None:
+    name = "tls.us-east-1.elb.localhost"
+    wanted = await house.ask_acm(
+        "request_certificate", DomainName=name, SubjectAlternativeNames=["*.us-east-1.elb.localhost"]
+    )
+    arn = wanted["CertificateArn"]
+    assert (await house.ask_acm("describe_certificate", CertificateArn=arn))["Certificate"]["Status"] == "ISSUED"
+    dns_name, _ = await _https(house, arn)
+    shown = await house.ask_acm("get_certificate", CertificateArn=arn)
+    context = ssl.create_default_context(cafile=str(house.certificates.authority.root_file))
+    assert b"hi" in await _until_verified(house, dns_name, context)
+    assert shown["CertificateChain"] == house.certificates.authority.root_file.read_text()
+    directory = house.certificates.authority.directory
+    for file in [*directory.iterdir(), *(directory.parent / "certificates").iterdir()]:
+        assert file.stat().st_mode & 0o077 == 0
+
+
+async def test_an_imported_certificate_is_swapped_in_place(house: House) -> None:
+    first, second = Root(), Root()
+    one = first.issue("*.us-east-1.elb.localhost")
+    made = await house.ask_acm("import_certificate", Certificate=one.chain, PrivateKey=one.key)
+    arn = made["CertificateArn"]
+    dns_name, _ = await _https(house, arn)
+    assert b"hi" in await _until_verified(house, dns_name, first.trust())
+    two = second.issue("*.us-east-1.elb.localhost")
+    await house.ask_acm("import_certificate", CertificateArn=arn, Certificate=two.chain, PrivateKey=two.key)
+    assert b"hi" in await _until_verified(house, dns_name, second.trust())
 
 
 async def test_paginators_and_missing_operations(house: House) -> None:

@@ -101,8 +101,27 @@ UNKNOWN = "arn:aws:elasticloadbalancing:us-east-1:000000000000:targetgroup/x/012
         ),
         (
             {"Protocol": "HTTPS", "Certificates": [{"CertificateArn": "arn:c"}]},
+            "CertificateNotFound",
+            "Certificate 'arn:c' not found",
+        ),
+        (
+            {"Protocol": "HTTPS", "Certificates": [{"CertificateArn": "arn:a"}, {"CertificateArn": "arn:b"}]},
+            "ValidationError",
+            "Up to '1' certificate ARNs can be specified, but '2' were specified",
+        ),
+        (
+            {"Protocol": "HTTPS", "Certificates": [{"CertificateArn": "arn:c"}], "SslPolicy": "x"},
+            "SSLPolicyNotFound",
+            "SSL policy 'x' not found",
+        ),
+        (
+            {
+                "Protocol": "HTTPS",
+                "Certificates": [{"CertificateArn": "arn:c"}],
+                "MutualAuthentication": {"Mode": "verify", "TrustStoreArn": "arn:t"},
+            },
             "UnsupportedOperation",
-            "Moorage does not terminate TLS yet: HTTPS listeners are not supported; use an HTTP listener",
+            "Moorage does not verify client certificates yet: mutual authentication mode 'verify'",
         ),
         ({"DefaultActions": [forward(UNKNOWN)]}, "TargetGroupNotFound", f"Target groups '{UNKNOWN}' not found"),
         ({"DefaultActions": [forward("x")]}, "ValidationError", "'x' is not a valid target group ARN"),

@@ -16,13 +16,13 @@ from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2 as _cel
 from envoy.extensions.filters.http.lua.v3 import lua_pb2 as _lua
 from envoy.extensions.filters.http.router.v3 import router_pb2 as _router
 from envoy.extensions.filters.http.stateful_session.v3 import stateful_session_pb2 as _session
+from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2 as _inspector
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as _hcm
 from envoy.extensions.filters.network.set_filter_state.v3 import set_filter_state_pb2 as _state
 from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2 as _early
 from envoy.extensions.http.stateful_session.cookie.v3 import cookie_pb2 as _cookie
 from envoy.extensions.load_balancing_policies.least_request.v3 import least_request_pb2 as _least
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2 as _previous
-from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2 as _inspector
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2 as _tls
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2 as _http

@@ -181,7 +181,13 @@ def _sns() -> None:
 
 
 # moto's module → what mends it, once
+def _acm() -> None:
+    """moto lets a certificate wait a minute for a validation that nobody does here."""
+    moto_module("settings").ACM_VALIDATION_WAIT = -1
+
+
 _MENDS: dict[str, Callable[[], None]] = {
+    "acm.models": _acm,
     "applicationautoscaling.models": _application_autoscaling,
     "cloudwatch.models": _cloudwatch,
     "ec2.models": mend_ec2.mend,

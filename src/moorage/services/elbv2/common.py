@@ -11,7 +11,7 @@ from moorage.domain.load_balancer import Action, Forward, Listener, LoadBalancer
 from moorage.domain.target_group import TargetGroup
 from moorage.services.base import Provider, RequestContext
 from moorage.services.elbv2 import validate
-from moorage.services.lookups import NetworkLookup
+from moorage.services.lookups import CertificateLookup, NetworkLookup
 from moorage.store.api import StoreApi, View
 from moorage.store.elbv2_queries import load_balancers_of
 from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, RULES, TARGET_GROUPS
@@ -20,11 +20,19 @@ from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, RULES, TARGET_
 class ElbV2Base(Provider):
     service: ClassVar[str] = "elbv2"
 
-    def __init__(self, store: StoreApi, clock: Clock, ids: Ids, networks: NetworkLookup) -> None:
+    def __init__(
+        self,
+        store: StoreApi,
+        clock: Clock,
+        ids: Ids,
+        networks: NetworkLookup,
+        certificates: CertificateLookup | None = None,
+    ) -> None:
         self.store = store
         self.clock = clock
         self.ids = ids
         self.networks = networks
+        self.certificates = certificates
 
 
 def the_load_balancer(view: View, ctx: RequestContext, arn: str) -> LoadBalancer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -31,6 +31,7 @@ class Listeners(ElbV2Base):
         port = validate.between("Listener port", params["Port"], 1, 65535)
         _check_protocol(load_balancer, params["Protocol"], params, creating=True)
         tags = validate.tags(params.get("Tags"))
+        secured = await self._secured(ctx, params, params["Protocol"])
         listener_id, rule_id = self.ids.hex(16), self.ids.hex(16)
         wanted = Listener(
             arn=ctx.scope.arn("elasticloadbalancing", f"listener/{load_balancer.full_name}/{listener_id}"),
@@ -42,6 +43,7 @@ class Listeners(ElbV2Base):
                 "elasticloadbalancing", f"listener-rule/{load_balancer.full_name}/{listener_id}/{rule_id}"
             ),
             tags=tags,
+            **secured,
         )
 
         def change(tx: Transaction) -> Listener:
@@ -79,6 +81,15 @@ class Listeners(ElbV2Base):
 
     @operation("ModifyListener")
     async def modify_listener(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
+        known = the_listener(self.store, ctx, params["ListenerArn"])
+        _check_protocol(
+            the_load_balancer(self.store, ctx, known.load_balancer_arn),
+            params.get("Protocol") or known.protocol,
+            params,
+            creating=False,
+        )
+        secured = await self._secured(ctx, params, params.get("Protocol") or known.protocol)
+
         def change(tx: Transaction) -> Listener:
             record = the_listener(tx, ctx, params["ListenerArn"])
             owner = the_load_balancer(tx, ctx, record.load_balancer_arn)
@@ -88,7 +99,7 @@ class Listeners(ElbV2Base):
             other = _on_port(tx, owner, port)
             if other is not None and other.arn != record.arn:
                 raise _duplicate(owner)
-            after = msgspec.structs.replace(record, port=port, protocol=protocol)
+            after = _resecured(msgspec.structs.replace(record, port=port, protocol=protocol), secured)
             if params.get("DefaultActions"):
                 wanted = actions.parse(params["DefaultActions"], protocol=protocol, port=port)
                 check_forwarding(tx, ctx, owner, protocol, wanted)
@@ -124,15 +135,91 @@ class Listeners(ElbV2Base):
     @operation("DescribeListenerCertificates")
     async def describe_listener_certificates(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
         record = the_listener(self.store, ctx, params["ListenerArn"])
-        return {
-            "Certificates": [
-                {"CertificateArn": arn, "IsDefault": index == 0} for index, arn in enumerate(record.certificates)
-            ]
-        }
+        shown, more = validate.page(params, list(enumerate(record.certificates)), lambda pair: f"{pair[0]:05d}")
+        return {"Certificates": [{"CertificateArn": arn, "IsDefault": index == 0} for index, arn in shown], **more}
+
+    @operation("AddListenerCertificates")
+    async def add_listener_certificates(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
+        arn = await self._certificate(ctx, params["Certificates"])
+
+        def change(tx: Transaction) -> None:
+            record = _secure(the_listener(tx, ctx, params["ListenerArn"]))
+            if arn in record.certificates[1:]:
+                return
+            siblings = tx.find(LISTENERS, "load_balancer", record.load_balancer_arn)
+            if sum(len(one.certificates[1:]) for one in siblings) >= MAX_CERTIFICATES:
+                raise AwsError(
+                    "TooManyCertificates",
+                    f"The maximum number of certificates on load balancer '{record.load_balancer_arn}' has been reached",
+                )
+            put_listener(tx, msgspec.structs.replace(record, certificates=(*record.certificates, arn)))
+
+        await self.store.update(change)
+        return {"Certificates": [{"CertificateArn": arn, "IsDefault": False}]}
+
+    @operation("RemoveListenerCertificates")
+    async def remove_listener_certificates(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
+        """Removes from the list of further certificates; the default one stays."""
+        gone = {one.get("CertificateArn") for one in params["Certificates"]}
+
+        def change(tx: Transaction) -> None:
+            record = _secure(the_listener(tx, ctx, params["ListenerArn"]))
+            default, *others = record.certificates
+            if default in gone and default not in others:
+                raise AwsError("OperationNotPermitted", "Default certificate cannot be removed from the listener")
+            kept = (default, *(arn for arn in others if arn not in gone))
+            put_listener(tx, msgspec.structs.replace(record, certificates=kept))
+
+        await self.store.update(change)
+        return {}
+
+    async def _secured(self, ctx: RequestContext, params: Mapping[str, Any], protocol: str) -> dict[str, Any]:
+        """The fields of a record that only HTTPS has, as far as the parameters give them."""
+        if protocol != "HTTPS":
+            return {}
+        fields: dict[str, Any] = {}
+        if params.get("Certificates"):
+            fields["certificates"] = (await self._certificate(ctx, params["Certificates"]),)
+        if params.get("SslPolicy"):
+            fields["ssl_policy"] = params["SslPolicy"]
+        elif "ListenerArn" not in params:
+            fields["ssl_policy"] = DEFAULT_POLICY
+        return fields
+
+    async def _certificate(self, ctx: RequestContext, given: Sequence[Mapping[str, Any]]) -> str:
+        """The one certificate that is given, known to ACM."""
+        if len(given) > 1:
+            raise invalid(f"Up to '1' certificate ARNs can be specified, but '{len(given)}' were specified")
+        arn = (given[0].get("CertificateArn") if given else None) or ""
+        if not arn:
+            raise invalid("A certificate ARN must be specified")
+        if self.certificates is None:
+            raise unsupported("There are no certificates here: HTTPS listeners are not supported")
+        if not await self.certificates.exists(ctx.scope, arn):
+            raise AwsError("CertificateNotFound", f"Certificate '{arn}' not found")
+        return arn
+
+
+def _secure(record: Listener) -> Listener:
+    if record.protocol != "HTTPS":
+        raise invalid(f"Certificates are not supported for listeners with protocol '{record.protocol}'")
+    return record
+
+
+def _resecured(record: Listener, fields: Mapping[str, Any]) -> Listener:
+    """`record` with its certificate and policy as given; plain HTTP has neither. A new default certificate leaves the
+    further ones as they are."""
+    if record.protocol != "HTTPS":
+        return msgspec.structs.replace(record, ssl_policy=None, certificates=())
+    default = fields.get("certificates", record.certificates[:1])
+    if not default:
+        raise invalid("A certificate must be specified for HTTPS listeners")
+    policy = fields.get("ssl_policy") or record.ssl_policy or DEFAULT_POLICY
+    return msgspec.structs.replace(record, ssl_policy=policy, certificates=(*default, *record.certificates[1:]))
 
 
 def _check_protocol(owner: LoadBalancer, protocol: str, params: Mapping[str, Any], *, creating: bool) -> None:
-    """AWS's refusals first, then our own: nothing here terminates TLS yet."""
+    """AWS's refusals first, then our own."""
     if protocol not in ("HTTP", "HTTPS"):
         raise invalid(f"Listener protocol '{protocol}' must be one of 'HTTP, HTTPS'")
     if params.get("AlpnPolicy"):
@@ -148,7 +235,9 @@ def _check_protocol(owner: LoadBalancer, protocol: str, params: Mapping[str, Any
         raise invalid("A certificate must be specified for HTTPS listeners")
     if policy and policy not in SSL_POLICIES:
         raise AwsError("SSLPolicyNotFound", f"SSL policy '{policy}' not found")
-    raise unsupported("Moorage does not terminate TLS yet: HTTPS listeners are not supported; use an HTTP listener")
+    mutual = (params.get("MutualAuthentication") or {}).get("Mode", "off")
+    if mutual != "off":
+        raise unsupported(f"Moorage does not verify client certificates yet: mutual authentication mode '{mutual}'")
 
 
 def _on_port(view: View, owner: LoadBalancer, port: int) -> Listener | None:

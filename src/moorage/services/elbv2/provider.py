@@ -9,12 +9,13 @@ from moorage.services.elbv2.rules import Rules
 from moorage.services.elbv2.tags import Tags
 from moorage.services.elbv2.target_groups import TargetGroups
 from moorage.services.elbv2.targets import InstanceLookup, Targets
-from moorage.services.lookups import NetworkLookup
+from moorage.services.lookups import CertificateLookup, NetworkLookup
 from moorage.store.api import StoreApi
 
 
 class ElbV2Provider(LoadBalancers, TargetGroups, Listeners, Rules, Targets, Tags):
-    """`instances` finds the addresses of `instance` targets; without it, those cannot be registered by the API."""
+    """`instances` finds the addresses of `instance` targets; without it, those cannot be registered by the API.
+    `certificates` finds those of HTTPS listeners; without it, there can be none."""
 
     def __init__(
         self,
@@ -23,6 +24,7 @@ class ElbV2Provider(LoadBalancers, TargetGroups, Listeners, Rules, Targets, Tags
         ids: Ids,
         networks: NetworkLookup,
         instances: InstanceLookup | None = None,
+        certificates: CertificateLookup | None = None,
     ) -> None:
-        super().__init__(store, clock, ids, networks)
+        super().__init__(store, clock, ids, networks, certificates)
         self.instances = instances
