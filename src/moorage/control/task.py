@@ -60,14 +60,13 @@ class TaskController:
         self._trouble: dict[str, str] = {}
         self._task_by_target: dict[str, str] = {}
         self._end_watch: Callable[[], None] = lambda: None
-        self._clearing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         self._end_watch = self._store.watch(self._changed)
         leftover = [i for i in self._store.all(NETWORK_INTERFACES) if i.owner_arn == OWNER]
         living = self._store.find(TASKS, "live", True)
         unclaimed = [t.interface.ipv4 for t in living if t.interface and t.interface.ipv4 and t.sandbox_id is None]
-        self._clearing = asyncio.get_running_loop().create_task(self._pool.clear(leftover, unclaimed), name="warm pool")
+        self._pool.clear(leftover, unclaimed)
         # In order, not as a set: the same records must make the same world.
         subnets: dict[str, None] = {}
         for task in living:
@@ -84,9 +83,6 @@ class TaskController:
         self._end_watch()
         await self.loop.close()
         await self._pool.close()
-        if self._clearing is not None:
-            self._clearing.cancel()
-            await asyncio.gather(self._clearing, return_exceptions=True)
         running = [job for jobs in self._under_way.values() for job in jobs.values()]
         for job in running:
             job.cancel()

@@ -55,11 +55,11 @@ class WarmPool:
         self._idle: dict[SubnetKey, asyncio.TimerHandle] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._taken: set[str] = set()
-        self._warming: set[str] = set()
+        self._warming: dict[str, str] = {}
+        self._leaving: dict[str, NetworkInterface] = {}
         self._untidy = False
         self._tidying: asyncio.Task[None] | None = None
         self._closed = False
-        self._cleared = asyncio.Event()
         self._starts = starts
 
     def take(self, subnet: Subnet) -> NetworkInterface | None:
@@ -98,21 +98,19 @@ class WarmPool:
 
     def forget(self, interface: NetworkInterface) -> None:
         """The record is gone (state reset): so goes the sandbox, unless a task took it before."""
+        if self._warming.get(interface.ipv4) == interface.interface_id:
+            del self._warming[interface.ipv4]
+        self._leaving.pop(interface.interface_id, None)
         ready = self._ready.get((interface.account, interface.region, interface.subnet_id), [])
         if any(one.interface_id == interface.interface_id for one in ready):
             ready[:] = [one for one in ready if one.interface_id != interface.interface_id]
             self.tidy()
 
-    async def clear(self, leftover: list[NetworkInterface], taken: Iterable[str]) -> None:
+    def clear(self, leftover: list[NetworkInterface], taken: Iterable[str]) -> None:
         """At the start: what an earlier process kept warm is given back; it is warmed again when it is needed. `taken`:
         addresses of tasks that have no sandbox yet."""
         self._taken.update(taken)
-        try:
-            for interface in leftover:
-                await self._reserving.give_back(interface)
-        finally:
-            self._cleared.set()
-            self.tidy()
+        self._leave(leftover)
 
     async def close(self) -> None:
         self._closed = True
@@ -125,7 +123,6 @@ class WarmPool:
 
     # --- in the background -------------------------------------------------------------------------------------------
     async def _fill(self, subnet: Subnet, key: SubnetKey) -> None:
-        await self._cleared.wait()
         ready = self._ready.setdefault(key, [])
         await self._rest()
         while (missing := self._share() - len(ready)) > 0:
@@ -147,32 +144,39 @@ class WarmPool:
             interface = await self._reserving.reserve(subnet)
             if interface is None:
                 return False
-            self._warming.add(interface.ipv4)
+            self._warming[interface.ipv4] = interface.interface_id
             try:
                 await self._engine.warm(
                     network_of(subnet), interface.ipv4, interface.mac, private_dns_name(interface.ipv4, subnet.region)
                 )
             except MoorageError:
                 # It may have been made without our hearing of it.
-                self._warming.discard(interface.ipv4)
-                self.tidy()
-                await self._reserving.give_back(interface)
+                if self._warming.pop(interface.ipv4, None) == interface.interface_id:
+                    self._leave([interface])
                 raise
         except MoorageError as error:
             log.info("the pool of %s is not filled now: %s", subnet.subnet_id, error)
             return False
+        if self._warming.get(interface.ipv4) != interface.interface_id:
+            # Its record went meanwhile (state reset): nobody holds the sandbox.
+            self.tidy()
+            return False
+        del self._warming[interface.ipv4]
         ready.append(interface)
-        self._warming.discard(interface.ipv4)
         return True
 
     def _drain_later(self, key: SubnetKey) -> None:
         self._idle.pop(key, None)
-        self._spawn(self._drain(key))
+        self._drain(key)
 
-    async def _drain(self, key: SubnetKey) -> None:
+    def _drain(self, key: SubnetKey) -> None:
         ready = self._ready.pop(key, [])
-        for interface in ready:
-            await self._reserving.give_back(interface)
+        self._leave(ready)
+
+    def _leave(self, interfaces: Iterable[NetworkInterface]) -> None:
+        """Gives the addresses back, but not before their sandboxes are gone: a task that got such an address meanwhile
+        would take the sandbox over and lose it."""
+        self._leaving |= {interface.interface_id: interface for interface in interfaces}
         self.tidy()
 
     def tidy(self) -> None:
@@ -185,11 +189,15 @@ class WarmPool:
         try:
             while self._untidy:
                 self._untidy = False
+                leaving = list(self._leaving.values())
                 try:
                     for one in await self._engine.list():
                         pooled = one.labels.get(LABEL_POOL)
                         if pooled is not None and LABEL_TASK not in one.labels and not self._is_held(pooled):
                             await self._engine.remove_sandbox(one.id)
+                    for interface in leaving:
+                        await self._reserving.give_back(interface)
+                        self._leaving.pop(interface.interface_id, None)
                 except MoorageError as error:
                     log.info("pooled sandboxes stay for now: %s", error)
                     self._untidy = True
