@@ -222,3 +222,25 @@ async def test_whoever_waits_for_events_is_sent_away_when_the_server_leaves(worl
     await people.close()
     assert (await waiting)[1]["events"] == []
     assert world.clock.now() - began < 1
+
+
+async def test_a_service_on_instances_that_are_not_there(world):
+    await world.ecs(
+        "RegisterTaskDefinition",
+        family="bridge",
+        networkMode="bridge",
+        containerDefinitions=[{"name": "app", "image": "web", "memory": 64, "essential": True}],
+    )
+    await world.ecs(
+        "CreateService",
+        cluster="main",
+        serviceName="web",
+        taskDefinition="bridge",
+        desiredCount=1,
+        launchType="EC2",
+    )
+    await world.run_for(5)
+    told = await explainer(world).explain("web", None, SCOPE)
+    first, *events = told.section("Not placed")
+    assert first == "the cluster has no container instances"
+    assert events[0].endswith(world.events()[-1])

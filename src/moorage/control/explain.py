@@ -11,8 +11,10 @@ from typing import Any
 
 import msgspec
 
+from moorage.control.explain_placement import refusal_lines
 from moorage.control.explain_task import TaskRecords, counts, story_of, waits
 from moorage.control.explain_words import Explanation, ago, count, id_of, left, name_of, sections, span
+from moorage.decide.placement.filters import Refusal
 from moorage.decide.rollout import circuit_breaker
 from moorage.decide.rollout.percent import maximum_running, minimum_healthy
 from moorage.decide.service import ServicePlan
@@ -25,7 +27,8 @@ MOST_EVENTS = 5
 
 class ServiceRecords(msgspec.Struct, frozen=True):
     """`plan`: what a pass would decide at this moment. `tasks`: not yet STOPPED. `ended`: those that stopped or are
-    stopping, newest first. `events` newest first. `trouble`: why the controller could not do its last pass."""
+    stopping, newest first. `events` newest first. `trouble`: why the controller could not do its last pass. `refused`: why
+    the next task has no place (None: that is not what it waits for)."""
 
     service: Service
     plan: ServicePlan
@@ -34,6 +37,7 @@ class ServiceRecords(msgspec.Struct, frozen=True):
     revisions: Mapping[str, Revision] = {}
     events: tuple[ServiceEvent, ...] = ()
     trouble: str = ""
+    refused: tuple[Refusal, ...] | None = None
 
 
 class DeploymentRecords(msgspec.Struct, frozen=True):
@@ -63,7 +67,7 @@ def explain_service(records: ServiceRecords, now: float) -> Explanation:
             ("Tasks", task_lines(records.tasks, now)),
             ("Deployments", (line for d in service.deployments for line in deployment_lines(d, records, now))),
             ("Failed tasks", failing),
-            ("Not placed", not_placed(records.events, now)),
+            ("Not placed", (*refusal_lines(records.refused), *not_placed(records.events, now))),
             ("Last events", (event_line(event, now) for event in records.events[:MOST_EVENTS])),
         ),
         facts={

@@ -12,6 +12,7 @@ from typing import Any
 
 from moorage.control.explain import DeploymentRecords, ServiceRecords, explain_deployment, explain_service
 from moorage.control.explain_names import Kind, Subject, find, nearest
+from moorage.control.explain_placement import refusals_of
 from moorage.control.explain_task import Place, TaskRecords, explain_task
 from moorage.control.explain_traffic import (
     BalancerRecords,
@@ -144,6 +145,7 @@ class Explainer:
             revisions={one.arn: one for one in self._store.find(REVISIONS, "service", service.arn)},
             events=tuple(sorted(self._store.find(SERVICE_EVENTS, "service", service.arn), key=lambda e: -e.sequence)),
             trouble=said if "(attempt " in said else "",
+            refused=refusals_of(self._store, service),
         )
 
     async def ended(self, service_arn: str) -> tuple[Task, ...]:
