@@ -12,12 +12,14 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from moorage.control.instance_placement import Unplaced, event_of, is_ec2, on_leaving_instances, place_tasks
 from moorage.control.loop import Loop, Pass
 from moorage.control.ports import HookCaller, NoFunctions
 from moorage.control.service_events import add_event
 from moorage.control.task_factory import new_service_task
 from moorage.control.traffic_shift import HookCalls, note_shift, revisions_of, rules_of, write_weights
 from moorage.decide.health import TargetFact, Verdict
+from moorage.decide.placement.hosts import Host
 from moorage.decide.scheduler import decide
 from moorage.decide.service import (
     DeploymentOutcome,
@@ -27,6 +29,7 @@ from moorage.decide.service import (
 )
 from moorage.domain import sentences
 from moorage.domain.clock import Clock, Ids
+from moorage.domain.container_instance import ContainerInstance
 from moorage.domain.scope import Scope
 from moorage.domain.service import Service
 from moorage.domain.target_group import Target, TargetHealth
@@ -52,6 +55,7 @@ class ServiceController:
         self._ids = ids
         self.loop = Loop("service", self._reconcile, workers=32)
         self._verdicts: dict[str, Mapping[str, Verdict]] = {}
+        self._unplaced = Unplaced()
         self._service_by_target: dict[tuple[str, int], str] = {}
         self._end_watch: Callable[[], None] = lambda: None
 
@@ -86,12 +90,16 @@ class ServiceController:
                 if change.after is None or record.status == "INACTIVE":
                     self.loop.forget(record.arn)
                     self._verdicts.pop(record.arn, None)
+                    self._unplaced.settle(record.arn)
                 else:
                     self.loop.wake(record.arn)
             elif isinstance(record, Target | TargetHealth):
                 owner = self._service_by_target.get((record.id, record.port))
                 if owner is not None:
                     self.loop.wake(owner)
+            if isinstance(record, ContainerInstance) or (isinstance(record, Task) and _left_its_instance(change)):
+                for service_arn in self._unplaced.concerned(self._store, record):
+                    self.loop.wake(service_arn)
 
     def _task_changed(self, change: Change[Any], task: Task) -> None:
         assert task.service_arn is not None
@@ -123,7 +131,8 @@ class ServiceController:
         plan = await self._store.update(lambda tx: self._write(tx, arn, fresh, now))
         self._verdicts[arn] = plan.verdicts
         self._hooks.make(plan.service)
-        return Pass(plan.said, plan.again_after)
+        why = self._unplaced.why(arn)
+        return Pass(plan.said if why is None else f"{plan.said}. Not placed: {why}", plan.again_after)
 
     def _write(self, tx: Transaction, arn: str, fresh: FreshIds, now: float) -> ServicePlan:
         """Decides on the newest records and writes the plan: one transaction, so nothing can slip in between."""
@@ -159,6 +168,7 @@ class ServiceController:
                         version=task.version + 1,
                     ),
                 )
+        self._unplaced.settle(arn)
         for deployment_id, count in plan.start:
             self._start(tx, plan.service, deployment_id, count, now)
         for outcome in plan.outcomes:
@@ -175,13 +185,15 @@ class ServiceController:
         zones = Counter(t.availability_zone for t in living)
         subnets = Counter(t.interface.subnet_id for t in living if t.interface is not None)
         providers = Counter(t.capacity_provider for t in living if t.capacity_provider is not None)
-        if revision.launch_type == "EC2" and not revision.strategy:
-            add_event(tx, service.arn, sentences.no_instances(service.name), now)
-            return
+        where: Sequence[Host | None] = [None] * count
+        placed = None
+        if is_ec2(revision):
+            placed = place_tasks(tx, service, revision, definition, count, f"{deployment_id}/{now}")
+            where = placed.hosts
         started: list[str] = []
-        for _ in range(count):
+        for host in where:
             task = new_service_task(
-                tx, self._ids, service, deployment_id, revision, definition, now, zones, subnets, providers
+                tx, self._ids, service, deployment_id, revision, definition, now, zones, subnets, providers, host
             )
             tx.put(TASKS, task)
             started.append(task.id)
@@ -190,7 +202,18 @@ class ServiceController:
                 subnets[task.interface.subnet_id] += 1
             if task.capacity_provider is not None:
                 providers[task.capacity_provider] += 1
-        add_event(tx, service.arn, sentences.started(service.name, started), now)
+        if started:
+            add_event(tx, service.arn, sentences.started(service.name, started), now)
+        if placed is not None and len(started) < count:
+            self._unplaced.note(service, placed)
+            add_event(tx, service.arn, event_of(service, placed), now)
+
+
+def _left_its_instance(change: Change[Any]) -> bool:
+    """A task stopped for good: what it reserved on its instance is free."""
+    after, before = change.after, change.before
+    gone = after is None or after.last_status == "STOPPED"
+    return gone and before is not None and before.instance is not None and before.last_status != "STOPPED"
 
 
 def snapshot_of(view: View, service: Service, fresh: FreshIds) -> ServiceSnapshot:
@@ -212,6 +235,7 @@ def snapshot_of(view: View, service: Service, fresh: FreshIds) -> ServiceSnapsho
         ended=tuple(view.find(TASKS, "service_unaccounted", service.arn)),
         targets={task.arn: facts for task in tasks if (facts := _targets_of(view, task))},
         fresh=fresh,
+        leaving=on_leaving_instances(view, tasks),
     )
 
 

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 
 from moorage.decide.new_task import new_task
 from moorage.decide.placement.fargate import choose_provider, choose_subnet
+from moorage.decide.placement.hosts import Host
 from moorage.domain.clock import Ids
+from moorage.domain.container_instance import ContainerInstance
 from moorage.domain.scope import Scope
 from moorage.domain.service import Revision, Service
-from moorage.domain.task import Task
+from moorage.domain.task import OnInstance, Task
 from moorage.domain.task_definition import TaskDefinition
 from moorage.store.api import View
 from moorage.store.tables.network import SUBNETS
@@ -26,8 +28,10 @@ def new_service_task(
     by_zone: Mapping[str, int],
     by_subnet: Mapping[str, int],
     by_provider: Mapping[str, int],
+    host: Host | None = None,
 ) -> Task:
-    """`by_…`: how many living tasks of the service each zone, subnet and capacity provider has."""
+    """`by_…`: how many living tasks of the service each zone, subnet and capacity provider has. `host`: the container
+    instance that placement chose; None on Fargate."""
     scope = Scope(service.account, service.region)
     cluster = service.cluster_arn.rsplit("/", 1)[-1]
     provider = choose_provider(revision.strategy, by_provider) if revision.strategy else None
@@ -35,6 +39,8 @@ def new_service_task(
     if revision.network is not None:
         known = {id: view.get(SUBNETS, f"{scope.account}/{scope.region}/{id}") for id in revision.network.subnets}
         zones = [(id, found.availability_zone if found else "") for id, found in known.items()]
+        if host is not None:
+            zones = [one for one in zones if one[1] == host.instance.availability_zone] or zones
         chosen = choose_subnet(zones, by_zone, by_subnet)
         found = known[chosen]
         subnet = (chosen, found.vpc_id if found else "", found.availability_zone if found else "")
@@ -49,7 +55,7 @@ def new_service_task(
         network=revision.network,
         subnet=subnet,
         security_groups=(revision.network.security_groups or ()) if revision.network is not None else (),
-        availability_zone=f"{service.region}a",
+        availability_zone=f"{service.region}a" if host is None else host.instance.availability_zone,
         capacity_provider=provider,
         started_by=deployment_id,
         service_arn=service.arn,
@@ -57,7 +63,12 @@ def new_service_task(
         load_balancers=revision.registers_in,
         tags=_tags(service, definition, cluster),
         enable_execute_command=service.enable_execute_command,
+        instance=None if host is None else _on(host.instance),
     )
+
+
+def _on(instance: ContainerInstance) -> OnInstance:
+    return OnInstance(instance.arn, instance.ec2_instance_id, instance.address)
 
 
 def _tags(service: Service, definition: TaskDefinition, cluster: str) -> dict[str, str]:

@@ -43,7 +43,8 @@ class FreshIds(msgspec.Struct, frozen=True):
 class ServiceSnapshot(msgspec.Struct, frozen=True):
     """`tasks`: not yet STOPPED. `ended`: desired STOPPED and not accounted for (some may still be among `tasks`).
     `documents` by task definition ARN; `targets` by task ARN, then target group ARN. `revisions` and `rules` (actions by
-    rule ARN) are only there while a deployment shifts traffic."""
+    rule ARN) are only there while a deployment shifts traffic. `leaving`: tasks on container instances that are draining;
+    they are replaced like those of an old revision."""
 
     service: Service
     revisions: Mapping[str, Revision]
@@ -53,6 +54,7 @@ class ServiceSnapshot(msgspec.Struct, frozen=True):
     targets: Mapping[str, Mapping[str, TargetFact]]
     fresh: FreshIds
     rules: Mapping[str, tuple[Action, ...]] = {}
+    leaving: frozenset[str] = frozenset()
 
 
 class StopOrder(msgspec.Struct, frozen=True):
@@ -287,7 +289,7 @@ class SchedulerPass:
             Candidate(
                 task,
                 verdicts[task.arn],
-                new=task.deployment_id == primary.id,
+                new=task.deployment_id == primary.id and task.arn not in self.snapshot.leaving,
                 protected=(task.protected_until or 0.0) > self.now,
             )
             for task in self.living

@@ -171,7 +171,10 @@ class ShiftingPass(SchedulerPass):
         return blocked_for <= 0 and record.rollout_state != "FAILED"
 
     def _candidate(self, task: Task, verdicts: Mapping[str, Verdict], *, new: bool) -> Candidate:
-        return Candidate(task, verdicts[task.arn], new=new, protected=(task.protected_until or 0.0) > self.now)
+        stays = task.arn not in self.snapshot.leaving
+        return Candidate(
+            task, verdicts[task.arn], new=new and stays, protected=(task.protected_until or 0.0) > self.now
+        )
 
     def _of(self, deployment: str | None) -> list[Task]:
         return [t for t in self.living if t.deployment_id == deployment]
