@@ -96,6 +96,15 @@ class House:
         async with aiohttp.ClientSession() as session, session.get(url, headers={"Host": dns_name}) as response:
             return response.status, await response.text()
 
+    async def until_open(self, dns_name: str) -> None:
+        """The load balancer was active before it had a listener."""
+        for _ in range(400):
+            with suppress(aiohttp.ClientConnectorError):
+                await self.ask(dns_name)
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError("never open")
+
 
 def _free_port(known: dict[int, int], port: int) -> int:
     if port not in known:
@@ -167,6 +176,7 @@ async def _made(house: House, *backends: Backend) -> tuple[str, str, str, str]:
     await house.call("register_targets", TargetGroupArn=group_arn, Targets=targets)
     await house.wait("load_balancer_available", LoadBalancerArns=[owner["LoadBalancerArn"]])
     await house.wait("target_in_service", TargetGroupArn=group_arn)
+    await house.until_open(owner["DNSName"])
     return owner["DNSName"], owner["LoadBalancerArn"], group_arn, listener["Listeners"][0]["ListenerArn"]
 
 
