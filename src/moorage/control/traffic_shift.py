@@ -56,9 +56,9 @@ def rules_of(view: View, revisions: Mapping[str, Revision]) -> dict[str, tuple[A
         for ref in revision.load_balancers:
             advanced = ref.advanced_configuration or {}
             for arn in (advanced.get("productionListenerRule"), advanced.get("testListenerRule")):
-                actions = actions_of(view, arn) if arn else None
+                actions = actions_of(view, str(arn)) if arn else None
                 if actions is not None:
-                    found[arn] = actions
+                    found[str(arn)] = actions
     return found
 
 

@@ -284,8 +284,7 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"tags": [{"key": "aws:x"}]}, INVALID, "aws: prefixed tag key names are not allowed for external use."),
 ]
 NOT_YET = [
-    ({PERCENT: {"strategy": "BLUE_GREEN"}}, "the deployment strategy BLUE_GREEN. Use ROLLING"),
-    ({PERCENT: {"bakeTimeInMinutes": 5}}, "a bake time"),
+    ({PERCENT: {"bakeTimeInMinutes": 5}}, "a bake time with the deployment strategy ROLLING"),
     ({PERCENT: {"alarms": {"alarmNames": ["x"], "enable": True, "rollback": True}}}, "deployment alarms"),
     ({"serviceConnectConfiguration": {"enabled": True}}, "Service Connect"),
     ({"serviceRegistries": [{"registryArn": "a"}]}, "service registries (Cloud Map)"),

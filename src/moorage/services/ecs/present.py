@@ -11,8 +11,9 @@ import msgspec
 
 from moorage.decide.health import roll_up
 from moorage.decide.ipam import private_dns_name
+from moorage.decide.rollout.hooks import timeout_action
 from moorage.domain.cluster import Cluster, StrategyItem
-from moorage.domain.service import Deployment, Revision, Service, ServiceDeployment, ServiceEvent
+from moorage.domain.service import Deployment, HookRun, Revision, Service, ServiceDeployment, ServiceEvent
 from moorage.domain.task import Container, Interface, NetworkBinding, Task
 from moorage.domain.task_definition import Document, TaskDefinition
 from moorage.services.ecs.tags import to_list
@@ -300,7 +301,7 @@ def service(view: View, record: Service, *, tags: bool = False, events: bool = T
         shape["currentServiceRevisions"] = [
             {
                 "arn": d.revision_arn,
-                "requestedTaskCount": record.desired_count if d.status == "PRIMARY" else 0,
+                "requestedTaskCount": _requested(record, d),
                 "runningTaskCount": sum(1 for t in living if t.deployment_id == d.id and t.last_status == "RUNNING"),
                 "pendingTaskCount": sum(1 for t in living if t.deployment_id == d.id and t.last_status in PENDING),
             }
@@ -349,12 +350,31 @@ def _deployment_configuration(record: Service) -> Shape:
         "deploymentCircuitBreaker": breaker,
         "maximumPercent": configuration.maximum_percent,
         "minimumHealthyPercent": configuration.minimum_healthy_percent,
-        "strategy": "ROLLING",
-        "bakeTimeInMinutes": 0,
+        "strategy": configuration.strategy,
+        "bakeTimeInMinutes": configuration.bake_time_minutes or 0,
     }
+    if configuration.linear is not None:
+        shape["linearConfiguration"] = msgspec.to_builtins(configuration.linear)
+    if configuration.canary is not None:
+        shape["canaryConfiguration"] = msgspec.to_builtins(configuration.canary)
+    if configuration.hooks:
+        shape["lifecycleHooks"] = [
+            {"targetType": hook.target_type} | msgspec.to_builtins(hook) for hook in configuration.hooks
+        ]
     if configuration.alarms is not None:
         shape["alarms"] = configuration.alarms
     return shape
+
+
+def _requested(record: Service, deployment: Deployment) -> int:
+    """Tasks that a deployment should have: while traffic shifts, blue keeps all of its own (ecs-services §5.2)."""
+    shift = record.shift
+    if shift is None or shift.stage == "CLEAN_UP":
+        return record.desired_count if deployment.status == "PRIMARY" else 0
+    if deployment.id == shift.blue:
+        return record.desired_count
+    scaled = shift.stage not in ("RECONCILE_SERVICE", "PRE_SCALE_UP")
+    return record.desired_count if deployment.id == shift.green and scaled else 0
 
 
 def _deployment(view: View, record: Service, deployment: Deployment, living: Any) -> Shape:
@@ -365,7 +385,7 @@ def _deployment(view: View, record: Service, deployment: Deployment, living: Any
         "id": deployment.id,
         "status": deployment.status,
         "taskDefinition": revision.task_definition_arn,
-        "desiredCount": record.desired_count if deployment.status == "PRIMARY" else 0,
+        "desiredCount": _requested(record, deployment),
         "pendingCount": sum(1 for t in mine if t.last_status in PENDING),
         "runningCount": sum(1 for t in mine if t.last_status == "RUNNING"),
         "failedTasks": deployment.failed_tasks,
@@ -387,6 +407,7 @@ def service_deployment(view: View, record: ServiceDeployment, *, brief: bool = F
     optional = {
         "startedAt": record.started_at,
         "finishedAt": record.finished_at,
+        "stoppedAt": record.stopped_at,
         "statusReason": record.status_reason,
     }
     shape: Shape = {
@@ -397,6 +418,7 @@ def service_deployment(view: View, record: ServiceDeployment, *, brief: bool = F
         "status": record.status,
     } | {name: value for name, value in optional.items() if value is not None}
     if brief:
+        shape.pop("stoppedAt", None)
         return shape | {"targetServiceRevisionArn": record.target_revision}
     shape["updatedAt"] = record.updated_at or record.created_at
     shape["sourceServiceRevisions"] = [_revision_summary(view, record, arn) for arn in record.source_revisions]
@@ -404,6 +426,10 @@ def service_deployment(view: View, record: ServiceDeployment, *, brief: bool = F
     service = view.get(SERVICES, record.service_arn)
     if service is not None:
         shape["deploymentConfiguration"] = _deployment_configuration(service)
+    if record.lifecycle_stage is not None:
+        shape["lifecycleStage"] = record.lifecycle_stage
+    if record.hooks:
+        shape["lifecycleHookDetails"] = [_hook_detail(run) for run in record.hooks]
     shape["deploymentCircuitBreaker"] = {
         "status": record.breaker_status,
         "failureCount": record.failure_count,
@@ -418,18 +444,34 @@ def service_deployment(view: View, record: ServiceDeployment, *, brief: bool = F
     return shape
 
 
+def _hook_detail(run: HookRun) -> Shape:
+    shape: Shape = {"hookId": run.hook_id, "targetType": run.hook.target_type, "status": run.status}
+    if run.hook.hook_target_arn is not None:
+        shape["targetArn"] = run.hook.hook_target_arn
+    if run.expires_at is not None:
+        shape |= {"expiresAt": run.expires_at, "timeoutAction": timeout_action(run)}
+    return shape
+
+
 def _revision_summary(view: View, record: ServiceDeployment, arn: str) -> Shape:
     service = view.get(SERVICES, record.service_arn)
     deployments = [d for d in service.deployments if d.revision_arn == arn] if service is not None else []
     ids = {d.id for d in deployments}
     mine = [t for t in view.find(TASKS, "service", record.service_arn) if t.deployment_id in ids]
-    primary = any(d.status == "PRIMARY" for d in deployments)
-    return {
+    shape: Shape = {
         "arn": arn,
-        "requestedTaskCount": service.desired_count if primary and service is not None else 0,
+        "requestedTaskCount": max((_requested(service, d) for d in deployments), default=0) if service else 0,
         "runningTaskCount": sum(1 for t in mine if t.last_status == "RUNNING"),
         "pendingTaskCount": sum(1 for t in mine if t.last_status in PENDING),
     }
+    green = arn == record.target_revision
+    for name, percent in (
+        ("requestedTestTrafficWeight", record.test_percent),
+        ("requestedProductionTrafficWeight", record.production_percent),
+    ):
+        if percent is not None:
+            shape[name] = percent if green else 100.0 - percent
+    return shape
 
 
 def service_revision(view: View, record: Revision) -> Shape:
@@ -452,6 +494,16 @@ def service_revision(view: View, record: Revision) -> Shape:
         "serviceConnectConfiguration": {"enabled": False},
         "createdAt": record.created_at,
     }
+    if record.resolved:
+        shape["resolvedConfiguration"] = {
+            "loadBalancers": [
+                {
+                    "targetGroupArn": arn,
+                    "productionListenerRule": (ref.advanced_configuration or {}).get("productionListenerRule", ""),
+                }
+                for ref, arn in zip(record.load_balancers, record.resolved, strict=True)
+            ]
+        }
     if record.network is not None:
         shape["networkConfiguration"] = {"awsvpcConfiguration": awsvpc(record)}
     return shape | _compute(record)

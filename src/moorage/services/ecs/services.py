@@ -10,6 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from moorage.decide.rollout.circuit_breaker import threshold
+from moorage.decide.rollout.stages import first_stage
 from moorage.domain import sentences
 from moorage.domain.clock import Clock, Ids
 from moorage.domain.cluster import Cluster
@@ -20,6 +21,7 @@ from moorage.domain.service import (
     Revision,
     Service,
     ServiceDeployment,
+    Shift,
 )
 from moorage.domain.task import LoadBalancerRef
 from moorage.domain.task_definition import TaskDefinition
@@ -37,6 +39,7 @@ from moorage.services.ecs.validate_service import (
     deployment_configuration,
     refuse,
 )
+from moorage.services.ecs.validate_strategy import check_strategy, resolve_target_groups
 from moorage.services.lookups import NetworkLookup
 from moorage.store.api import StoreApi, Transaction
 from moorage.store.tables.ecs import REVISIONS, SERVICE_DEPLOYMENTS, SERVICE_EVENTS, SERVICES
@@ -71,6 +74,7 @@ class ServiceOperations(Provider):
         refuse_unsupported(definition.document)
         load_balancers = convert(request.get("loadBalancers") or [], tuple[LoadBalancerRef, ...])
         check_load_balancers(self._store, ctx.scope, definition.document, load_balancers)
+        check_strategy(self._store, configuration, load_balancers, attached=True)
         now = self._clock.now()
         arn = ctx.scope.arn("ecs", f"service/{cluster.name}/{name}")
         revision = Revision(
@@ -139,6 +143,11 @@ class ServiceOperations(Provider):
         """A new PRIMARY deployment of `revision`; what was PRIMARY becomes ACTIVE and drains (§3.1, §3.2)."""
         number = self._ids.digits(19)
         cluster = resolve.cluster_name(service.cluster_arn)
+        blue, shown = self._blue(tx, service)
+        revision = replace(
+            revision,
+            resolved=resolve_target_groups(tx, revision.load_balancers, blue, service.deployment_configuration),
+        )
         scope_path = f"{cluster}/{service.name}"
         base = service.arn.split(":service/", 1)[0]
         revision = replace(
@@ -156,6 +165,7 @@ class ServiceOperations(Provider):
             status="IN_PROGRESS",
             started_at=now,
             updated_at=now,
+            strategy=service.deployment_configuration.strategy,
             threshold=threshold(breaker, service.desired_count),
             breaker_status="MONITORING" if breaker.enable else "DISABLED",
         )
@@ -183,10 +193,35 @@ class ServiceOperations(Provider):
             rollout_reason=sentences.in_progress(f"ecs-svc/{number}"),
         )
         older = tuple(replace(d, status="ACTIVE", updated_at=now) for d in service.deployments)
+        shift = None
+        if service.deployment_configuration.strategy != "ROLLING":
+            others = any(d.id != shown for d in service.deployments)
+            shift = Shift(
+                service_deployment_arn=record.arn,
+                green=deployment.id,
+                blue=shown,
+                configuration=service.deployment_configuration,
+                stage=first_stage(blue=shown is not None, others=others),
+                since=now,
+            )
         return tx.put(
             SERVICES,
-            replace(service, revision_arn=revision.arn, deployments=(deployment, *older), steady_since=None),
+            replace(
+                service,
+                revision_arn=revision.arn,
+                deployments=(deployment, *older),
+                steady_since=None,
+                shift=shift,
+                stop_requested=None,
+            ),
         )
+
+    @staticmethod
+    def _blue(tx: Transaction, service: Service) -> tuple[Revision | None, str | None]:
+        """The revision, and the deployment of it, that a new one replaces: the last one that was completed."""
+        good = service.last_good_revision
+        found = next((d.id for d in service.deployments if d.revision_arn == good), None)
+        return (tx.get(REVISIONS, good) if found is not None and good is not None else None), found
 
     @operation("UpdateService")
     async def update_service(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
@@ -232,6 +267,7 @@ class ServiceOperations(Provider):
         if attached or wanted.task_definition_arn != before.task_definition_arn:
             definition = self._service_definition(ctx, wanted.task_definition_arn, quiet=True)
             check_load_balancers(tx, ctx.scope, definition.document, wanted.load_balancers, attached=attached)
+        check_strategy(tx, changed.deployment_configuration, wanted.load_balancers, attached=attached)
         if network is not None:
             network.remember(tx)
         if request.get("forceNewDeployment") or wanted != before:

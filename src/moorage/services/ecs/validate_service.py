@@ -12,21 +12,13 @@ from moorage.domain.service import CircuitBreaker, DeploymentConfiguration
 from moorage.domain.task import LoadBalancerRef
 from moorage.domain.task_definition import Document
 from moorage.services.ecs import placement
+from moorage.services.ecs.validate_strategy import with_strategy
 from moorage.store.api import View
 from moorage.store.elbv2_queries import load_balancers_of
 from moorage.store.tables.elbv2 import TARGET_GROUPS
 
 MOST_TARGET_GROUPS = 5
 _LONGEST_GRACE = 2_147_483_647
-
-
-_CONFIGURATION = (
-    ("lifecycleHooks", "deployment lifecycle hooks"),
-    ("bakeTimeInMinutes", "a bake time"),
-    ("linearConfiguration", "linear deployments"),
-    ("canaryConfiguration", "canary deployments"),
-    ("earlySuccessCriteria", "early success criteria"),
-)
 
 
 def refuse(message: str) -> AwsError:
@@ -37,7 +29,6 @@ def check_unsupported(request: dict[str, Any]) -> None:
     """What Moorage does not do yet is refused by name, never accepted and ignored."""
     controller = (request.get("deploymentController") or {}).get("type") or "ECS"
     configuration = request.get("deploymentConfiguration") or {}
-    strategy = configuration.get("strategy") or "ROLLING"
     scheduling = request.get("schedulingStrategy") or "REPLICA"
     if scheduling == "DAEMON":
         _check_daemon(request, configuration)
@@ -49,8 +40,6 @@ def check_unsupported(request: dict[str, Any]) -> None:
         )
     if controller != "ECS":
         raise refuse(f"Moorage does not support the deployment controller {controller} yet. Use ECS.")
-    if strategy != "ROLLING":
-        raise refuse(f"Moorage does not support the deployment strategy {strategy} yet. Use ROLLING.")
     if len(request.get("serviceRegistries") or ()) > 1:
         raise refuse("service registries can have at most 1 items.")
     for given, what in (
@@ -59,7 +48,7 @@ def check_unsupported(request: dict[str, Any]) -> None:
         (request.get("volumeConfigurations"), "volumes configured at launch"),
         (request.get("vpcLatticeConfigurations"), "VPC Lattice"),
         ((configuration.get("alarms") or {}).get("enable"), "deployment alarms"),
-        *((configuration.get(member), what) for member, what in _CONFIGURATION),
+        (configuration.get("earlySuccessCriteria"), "early success criteria"),
         (request.get("gatewayConnectors"), "gateway connectors"),
         (request.get("monitoring"), "monitoring configurations of services"),
     ):
@@ -124,6 +113,7 @@ def deployment_configuration(current: DeploymentConfiguration, given: dict[str, 
                 reset_on_healthy_task=breaker.get("resetOnHealthyTask"),
             ),
         )
+    changed = with_strategy(changed, given)
     if not 0 <= changed.minimum_healthy_percent <= 100:
         raise refuse("minimumHealthyPercent must be at most 100")
     if changed.maximum_percent < 100:
@@ -147,8 +137,6 @@ def check_load_balancers(
             raise refuse("Classic Load Balancers are not supported with Fargate.")
         if not ref.target_group_arn:
             raise refuse("Target group ARN can not be blank.")
-        if ref.advanced_configuration:
-            raise refuse("advancedConfiguration is only allowed with a deployment strategy other than ROLLING.")
         container = document.container(ref.container_name or "")
         if container is None:
             raise refuse(f"The container {ref.container_name} does not exist in the task definition.")
@@ -161,6 +149,11 @@ def check_load_balancers(
         group = view.get(TARGET_GROUPS, ref.target_group_arn)
         if group is None or (group.account, group.region) != (scope.account, scope.region):
             raise refuse(f"The specified target group does not exist: {ref.target_group_arn}")
+        alternate = (ref.advanced_configuration or {}).get("alternateTargetGroupArn")
+        if alternate and (
+            (other := view.get(TARGET_GROUPS, alternate)) is None or other.target_type != group.target_type
+        ):
+            raise refuse(f"The specified target group does not exist or is of another target type: {alternate}")
         wanted = "ip" if document.network_mode == "awsvpc" else "instance"
         if group.target_type != wanted:
             raise refuse(

@@ -1,0 +1,204 @@
+"""Blue/green, linear and canary deployments told in the simulated world, with users who notice everything."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+
+import pytest
+
+from control.deployments_world import Street
+from moorage.engine.simulated_container import SimulatedImage
+from moorage.simulation.loop import VirtualTimePolicy
+from moorage.simulation.world import World
+
+pytestmark = pytest.mark.filterwarnings("ignore:Overriding the .event_loop_policy. fixture")
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger("moorage"), "propagate", False)
+
+
+@pytest.fixture
+def event_loop_policy() -> VirtualTimePolicy:
+    return VirtualTimePolicy()
+
+
+@pytest.fixture
+async def street() -> AsyncIterator[Street]:
+    async with World(seed=1, images={"web": SimulatedImage()}) as world:
+        yield await Street.make(world)
+
+
+async def test_a_first_deployment_has_nothing_to_shift(street: Street) -> None:
+    await street.create()
+    assert street.target_group_of() == street.blue
+    assert street.share() == (1, 0)
+    assert await street.world.users.get(street.front.load_balancer) == 200
+    await street.world.settled()
+
+
+async def test_blue_green_shifts_everything_at_once_and_keeps_blue_for_the_bake_time(street: Street) -> None:
+    world = street.world
+    await street.create()
+    users = world.users.traffic(street.front.load_balancer, rate=20)
+    blue = {t.arn for t in world.running()}
+    arn = await street.deploy()
+    await street.stage("TEST_TRAFFIC_SHIFT")
+    assert street.share() == (1, 0)
+    await street.stage("BAKE_TIME")
+    assert street.share() == (0, 100)
+    assert len(world.running()) == 4
+    baking = world.clock.now()
+    await street.ends(arn, "SUCCESSFUL")
+    assert world.clock.now() - baking >= 300
+    assert len(world.running(revision=2)) == 2
+    assert not blue & {t.arn for t in world.running()}
+    assert street.target_group_of() == street.green
+    assert await users.stop() == []
+    await world.settled()
+
+
+async def test_the_target_groups_swap_with_every_deployment(street: Street) -> None:
+    await street.create(bakeTimeInMinutes=0)
+    for expected in (street.green, street.blue, street.green):
+        users = street.world.users.traffic(street.front.load_balancer)
+        await street.ends(await street.deploy(), "SUCCESSFUL")
+        assert street.target_group_of() == expected
+        assert await users.stop() == []
+    await street.world.settled()
+
+
+async def test_linear_goes_step_by_step(street: Street) -> None:
+    world = street.world
+    await street.create("LINEAR", linearConfiguration={"stepPercent": 30, "stepBakeTimeInMinutes": 2})
+    users = world.users.traffic(street.front.load_balancer)
+    arn = await street.deploy()
+    seen: list[tuple[int, int]] = []
+
+    def watch() -> bool:
+        if street.share() not in seen:
+            seen.append(street.share())
+        return bool(street.record(arn).status == "SUCCESSFUL")
+
+    took = await world.until(watch, within=2000)
+    assert seen == [(1, 0), (70, 30), (40, 60), (10, 90), (0, 100)]
+    assert took > 3 * 120 + 300
+    assert await users.stop() == []
+    await world.settled()
+
+
+async def test_canary_sends_a_few_first(street: Street) -> None:
+    world = street.world
+    await street.create("CANARY", canaryConfiguration={"canaryPercent": 2.5, "canaryBakeTimeInMinutes": 3})
+    users = world.users.traffic(street.front.load_balancer)
+    arn = await street.deploy()
+    await street.stage("PRODUCTION_TRAFFIC_SHIFT")
+    assert street.share() == (975, 25)
+    described = await street.describe(arn)
+    assert described["lifecycleStage"] == "PRODUCTION_TRAFFIC_SHIFT"
+    assert described["targetServiceRevision"]["requestedProductionTrafficWeight"] == 2.5
+    assert described["sourceServiceRevisions"][0]["requestedProductionTrafficWeight"] == 97.5
+    await world.run_for(170)
+    assert street.share() == (975, 25)
+    await street.stage("BAKE_TIME")
+    await street.ends(arn, "SUCCESSFUL")
+    assert await users.stop() == []
+    await world.settled()
+
+
+@pytest.mark.parametrize("strategy", ["BLUE_GREEN", "LINEAR", "CANARY"])
+@pytest.mark.parametrize(
+    "broken", [SimulatedImage(status=500), SimulatedImage(exits_after=2, exit_code=1)], ids=["sick", "exits"]
+)
+async def test_a_green_that_never_gets_healthy_is_rolled_back(
+    street: Street, strategy: str, broken: SimulatedImage
+) -> None:
+    world = street.world
+    await street.create(strategy, deploymentCircuitBreaker={"enable": True, "rollback": True})
+    users = world.users.traffic(street.front.load_balancer)
+    blue = {t.arn for t in world.running()}
+    arn = await street.deploy(broken)
+    await street.ends(arn, "ROLLBACK_SUCCESSFUL")
+    assert {t.arn for t in world.running()} == blue, "blue was never touched"
+    assert await users.stop() == []
+    described = await street.describe(arn)
+    assert described["statusReason"].endswith("because the circuit breaker threshold was exceeded.")
+    assert any("deployment failed: Service deployment rolled back because" in event for event in world.events())
+    assert street.share() == (1, 0)
+    # The next one finds everything as it was.
+    await street.ends(await street.deploy(), "SUCCESSFUL", within=4000)
+    await world.settled()
+
+
+@pytest.mark.parametrize("stage", ["SCALE_UP", "TEST_TRAFFIC_SHIFT", "PRODUCTION_TRAFFIC_SHIFT", "BAKE_TIME"])
+async def test_a_deployment_stopped_in_the_middle_goes_back(street: Street, stage: str) -> None:
+    world = street.world
+    await street.create("CANARY")
+    users = world.users.traffic(street.front.load_balancer)
+    blue = {t.arn for t in world.running()}
+    arn = await street.deploy()
+    await street.stage(stage, within=1500)
+    await world.ecs("StopServiceDeployment", serviceDeploymentArn=arn)
+    await street.ends(arn, "ROLLBACK_SUCCESSFUL")
+    assert {t.arn for t in world.running()} == blue
+    assert street.share()[1] == 0
+    assert await users.stop() == []
+    await world.settled()
+
+
+@pytest.mark.parametrize("stage", ["PRODUCTION_TRAFFIC_SHIFT", "BAKE_TIME", "CLEAN_UP"])
+async def test_an_update_in_the_middle_starts_over_from_what_was_good(street: Street, stage: str) -> None:
+    world = street.world
+    await street.create("CANARY")
+    users = world.users.traffic(street.front.load_balancer)
+    first = await street.deploy()
+    await street.stage(stage, within=1500)
+    second = await street.deploy(name="third")
+    await street.ends(second, "SUCCESSFUL")
+    assert street.record(first).status == "STOPPED"
+    assert len(world.running(revision=3)) == 2
+    assert await users.stop() == []
+    await world.settled()
+
+
+@pytest.mark.parametrize("stage", ["SCALE_UP", "PRODUCTION_TRAFFIC_SHIFT", "BAKE_TIME", "CLEAN_UP"])
+async def test_a_control_plane_that_comes_back_goes_on_where_it_was(street: Street, stage: str) -> None:
+    world = street.world
+    await street.create("LINEAR", linearConfiguration={"stepPercent": 50, "stepBakeTimeInMinutes": 1})
+    users = world.users.traffic(street.front.load_balancer)
+    arn = await street.deploy()
+    await street.stage(stage, within=1500)
+    await world.restart_control_plane(10)
+    await street.ends(arn, "SUCCESSFUL")
+    assert await users.stop() == []
+    await world.settled()
+
+
+async def test_a_task_that_dies_is_replaced_on_its_own_side(street: Street) -> None:
+    world = street.world
+    await street.create()
+    arn = await street.deploy()
+    await street.stage("BAKE_TIME")
+    for revision in (1, 2):
+        world.engine.kill(world.container(world.running(revision=revision)[0]).id)
+    await world.run_for(60)
+    assert len(world.running(revision=1)) == len(world.running(revision=2)) == 2
+    await street.ends(arn, "SUCCESSFUL")
+    await world.settled()
+
+
+async def test_rules_that_do_not_fit_end_the_deployment_before_it_begins(street: Street) -> None:
+    world = street.world
+    await street.create()
+    other = await world.create_target_group("other")
+    await world.elbv2(
+        "ModifyListener",
+        ListenerArn=street.front.listener,
+        DefaultActions=[{"Type": "forward", "TargetGroupArn": other}],
+    )
+    arn = await street.deploy()
+    await world.until(lambda: street.record(arn).status.startswith("ROLLBACK"))
+    reason = (await street.describe(arn))["statusReason"]
+    assert f"Production listener rule is forwarding traffic to unexpected target group {other}." in reason
