@@ -208,7 +208,7 @@ def mutated(seed: dict[str, Any], mutations: list[tuple[float, str, Any]]) -> di
         for step in path:
             parent = parent[step]
         if how == "set":
-            parent[last] = value
+            parent[last] = copy.deepcopy(value)
         elif how == "remove":
             del parent[last]
         elif isinstance(parent, list):
