@@ -17,12 +17,12 @@ from moorage.domain.clock import Clock
 from moorage.domain.network import NetworkInterface
 from moorage.domain.service import Service
 from moorage.domain.target_group import target_key
-from moorage.domain.task import Task
+from moorage.domain.task import TargetPlace, Task
 from moorage.engine.simulated import SimulatedEngine
 from moorage.engine.simulated_container import SimulatedContainer
 from moorage.store.api import Change, StoreApi, Table
 from moorage.store.log_memory import MemoryLog
-from moorage.store.tables.ecs import SERVICES, TASK_DEFINITIONS, TASKS
+from moorage.store.tables.ecs import CONTAINER_INSTANCES, SERVICES, TASK_DEFINITIONS, TASKS
 from moorage.store.tables.elbv2 import TARGET_HEALTH, TARGETS
 from moorage.store.tables.network import NETWORK_INTERFACES
 
@@ -99,6 +99,8 @@ class Invariants:
         if before is None:
             if after.service_arn is not None:
                 self._not_over_maximum(after.service_arn)
+            if after.instance is not None:
+                self._not_over_capacity(after.instance.arn)
             return
         if after.rank < before.rank:
             self.note(f"{after.id} went back from {before.last_status} to {after.last_status}")
@@ -131,6 +133,30 @@ class Invariants:
         running = sum(1 for task in self._tasks.get(arn, {}).values() if task.desired_status == "RUNNING")
         if running > most:
             self.note(f"{service.name}: {running} tasks, at most {most} ({percent} % of {service.desired_count})")
+
+    def _not_over_capacity(self, arn: str) -> None:
+        """Checked when tasks are placed: what all tasks of a container instance reserve, and their fixed host ports."""
+        store = self._watched()
+        instance = store.get(CONTAINER_INSTANCES, arn)
+        assert instance is not None
+        tasks = [t for mine in self._tasks.values() for t in mine.values() if t.instance and t.instance.arn == arn]
+        documents = [d.document for t in tasks if (d := store.get(TASK_DEFINITIONS, t.task_definition_arn)) is not None]
+        cpu = sum(int(d.cpu or sum(c.cpu or 0 for c in d.container_definitions)) for d in documents)
+        if cpu > instance.registered.cpu:
+            self.note(
+                f"{len(tasks)} tasks reserve {cpu} CPU units on {instance.id}, which has {instance.registered.cpu}"
+            )
+        ports = Counter(
+            (mapping.host_port, mapping.protocol or "tcp")
+            for document in documents
+            if document.network_mode in (None, "bridge", "host")
+            for container in document.container_definitions
+            for mapping in container.port_mappings or ()
+            if mapping.host_port
+        )
+        for port, count in ports.items():
+            if count > 1:
+                self.note(f"{count} tasks have the host port {port} of {instance.id}")
 
     def _not_under_minimum(self, arn: str, stopped: Task) -> None:
         """Checked when the scheduler stops a task that serves: those that are left must be minimumHealthyPercent, rounded
@@ -205,11 +231,11 @@ class Invariants:
             for address in self._engine.pool()
             if address not in pooled
         ]
-        addresses = {task.interface.ipv4 for task in living.values() if task.interface is not None}
+        keys = {_key(place) for task in living.values() for place in task.target_places}
         wrong += [
             f"target {target.id}:{target.port} is registered, but no living task has that address"
             for target in store.all(TARGETS)
-            if target.deregistered_at is None and target.id not in addresses
+            if target.deregistered_at is None and target.key not in keys
         ]
         for container in self._engine.containers(running=True):
             task = living.get(container.spec.task_arn)
@@ -242,10 +268,8 @@ def serves(view: Readable, task: Task) -> bool:
         described = definition.document.container(container.name) if definition is not None else None
         if described is not None and described.health_check is not None and container.health != "HEALTHY":
             return False
-    for ref in task.load_balancers:
-        if ref.target_group_arn is None or task.interface is None or task.interface.ipv4 is None:
-            continue
-        key = target_key(ref.target_group_arn, task.interface.ipv4, ref.container_port or 0)
+    for place in task.target_places:
+        key = _key(place)
         health = view.get(TARGET_HEALTH, key)
         target = view.get(TARGETS, key)
         if target is None or target.deregistered_at is not None or health is None or health.state != "healthy":
@@ -255,14 +279,11 @@ def serves(view: Readable, task: Task) -> bool:
 
 def targets_of(view: Readable, task: Task) -> list[Any]:
     """The task's targets that are registered or draining."""
-    if task.interface is None or task.interface.ipv4 is None:
-        return []
-    keys = [
-        target_key(ref.target_group_arn, task.interface.ipv4, ref.container_port or 0)
-        for ref in task.load_balancers
-        if ref.target_group_arn is not None
-    ]
-    return [target for key in keys if (target := view.get(TARGETS, key)) is not None]
+    return [target for place in task.target_places if (target := view.get(TARGETS, _key(place))) is not None]
+
+
+def _key(place: TargetPlace) -> str:
+    return target_key(place.target_group_arn, place.id, place.port)
 
 
 def _address(interface: NetworkInterface) -> tuple[str, str, str, str]:
