@@ -41,6 +41,7 @@ from moorage.services.aws_backed.forward import AwsBacked
 from moorage.services.aws_backed.lookups import MotoNetworks
 from moorage.services.ecr.provider import EcrProvider
 from moorage.services.ecs import EcsProvider
+from moorage.services.ecs.container_instances import ContainerInstanceAddresses
 from moorage.services.elbv2.provider import ElbV2Provider
 from moorage.services.logs.provider import LogsProvider
 from moorage.settings import Settings
@@ -135,7 +136,11 @@ class App:
         networks = MotoNetworks(self.backed, store)
         gateway = Gateway(self.settings, clock, ids)
         gateway.add_provider(EcsProvider(store, clock, ids, networks))
-        gateway.add_provider(ElbV2Provider(store, clock, ids, networks, certificates=self.certificates))
+        gateway.add_provider(
+            ElbV2Provider(
+                store, clock, ids, networks, ContainerInstanceAddresses(store), certificates=self.certificates
+            )
+        )
         gateway.add_provider(AcmProvider(self.certificates))
         gateway.add_provider(EcrProvider(store, clock, ids, self.registry))
         gateway.add_provider(LogsProvider(store, clock, ids, self.log_events))
