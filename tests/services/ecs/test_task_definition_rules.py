@@ -144,6 +144,10 @@ RULES: list[tuple[Params, str]] = [
         bridge(memory(portMappings=[{"containerPort": 70000}])),
         "Invalid port '70000': it must be between 0 and 65535.",
     ),
+    (
+        bridge(memory(systemControls=[{"namespace": "net.core.somaxconn", "value": "1"}]), networkMode="host"),
+        "System controls of the namespace net.* are not supported when networkMode=host.",
+    ),
     # §4.3 dependencies, timeouts, health, restart
     (
         one(dependsOn=[{"containerName": "nope", "condition": "START"}]),

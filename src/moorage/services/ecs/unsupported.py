@@ -9,8 +9,8 @@ from typing import Any
 from moorage.domain.errors import AwsError
 from moorage.domain.task_definition import ContainerDefinition, Document, Volume
 
-# What becomes of a container's output: CloudWatch Logs, or (without a log configuration) nothing but the engine's own.
-_DRIVERS = ("awslogs",)
+# What becomes of a container's output: CloudWatch Logs, or nothing but the engine's own file.
+_DRIVERS = ("awslogs", "json-file")
 
 
 def refuse_unsupported(document: Document, overrides: dict[str, Any] | None = None) -> None:

@@ -118,6 +118,8 @@ def _network(d: Document) -> str | None:
             ):
                 if given:
                     return message
+        if mode == "host" and any(str(s.get("namespace")).startswith("net.") for s in c.system_controls or ()):
+            return "System controls of the namespace net.* are not supported when networkMode=host."
         if mode == "none" and c.port_mappings:
             return "Port mappings are not supported when networkMode=none"
     return None
