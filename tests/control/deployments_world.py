@@ -36,7 +36,7 @@ class Street:
         self.blue, self.green = front.target_group, alternate
         self.production = self.rule(front.listener)
         self.test = self.rule(test_listener)
-        self._test_listener = test_listener
+        self.test_listener = test_listener
 
     @classmethod
     async def make(cls, world: World) -> Street:
@@ -86,6 +86,11 @@ class Street:
         self.world.engine.images[name] = image or SimulatedImage()
         await self.world.update_service(taskDefinition=await self.world.register("web", image=name))
         return self.world.service().deployments[0].service_deployment_arn
+
+    def run_functions(self, functions: Functions) -> None:
+        """From now on somebody runs the functions of lifecycle hooks."""
+        assert self.world.process is not None
+        self.world.process.plane.services._hooks._caller = functions
 
     def weights(self, listener: str | None = None) -> dict[str, int]:
         [action] = self.world.store.get(LISTENERS, listener or self.front.listener).default_actions

@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from control.deployments_world import Street
+from control.deployments_world import FUNCTION, ROLE, Functions, Street
+from moorage.decide.rollout.hooks import HookAnswer
+from moorage.domain.errors import AwsError
 from moorage.engine.simulated_container import SimulatedImage
 from moorage.simulation.loop import VirtualTimePolicy
 from moorage.simulation.world import World
@@ -202,3 +204,114 @@ async def test_rules_that_do_not_fit_end_the_deployment_before_it_begins(street:
     await world.until(lambda: street.record(arn).status.startswith("ROLLBACK"))
     reason = (await street.describe(arn))["statusReason"]
     assert f"Production listener rule is forwarding traffic to unexpected target group {other}." in reason
+
+
+LAMBDA = {"targetType": "AWS_LAMBDA", "hookTargetArn": FUNCTION, "roleArn": ROLE}
+
+
+async def test_a_function_that_cannot_be_run_fails_its_stage(street: Street) -> None:
+    world = street.world
+    await street.create(lifecycleHooks=[LAMBDA | {"lifecycleStages": ["POST_TEST_TRAFFIC_SHIFT"]}])
+    users = world.users.traffic(street.front.load_balancer)
+    arn = await street.deploy()
+    await street.ends(arn, "ROLLBACK_SUCCESSFUL")
+    assert (await street.describe(arn))["statusReason"] == (
+        "Service deployment rolled back because POST_TEST_TRAFFIC_SHIFT lifecycle hook(s) failed. Lifecycle hook "
+        f"target {FUNCTION} returned FAILED status."
+    )
+    assert street.weights(street.test_listener) == {street.blue: 100, street.green: 0}
+    assert await users.stop() == []
+    await world.settled()
+
+
+async def test_a_function_is_asked_until_it_says_so_and_for_every_step(street: Street) -> None:
+    world = street.world
+    functions = Functions(HookAnswer("IN_PROGRESS", 7, {"n": 1}), HookAnswer("SUCCEEDED"))
+    street.run_functions(functions)
+    await street.create(
+        "CANARY",
+        lifecycleHooks=[LAMBDA | {"lifecycleStages": ["PRODUCTION_TRAFFIC_SHIFT"], "hookDetails": {"who": "me"}}],
+    )
+    arn = await street.deploy()
+    await street.ends(arn, "SUCCESSFUL")
+    green = street.record(arn).target_revision
+    first, again, last = functions.events
+    assert first["executionId"] == again["executionId"] != last["executionId"]
+    assert (first["hookDetails"], again["hookDetails"]) == ({"who": "me"}, {"who": "me", "n": 1})
+    assert first["resourceArn"] == arn
+    details = [event["executionDetails"] for event in (first, last)]
+    assert [one["productionTrafficWeights"][green] for one in details] == [5, 100]
+    assert [one["testTrafficWeights"] for one in details] == [{}, {}]
+    await world.settled()
+
+
+@pytest.mark.parametrize(("action", "status"), [("CONTINUE", "SUCCESSFUL"), ("ROLLBACK", "ROLLBACK_SUCCESSFUL")])
+async def test_a_pause_waits_for_a_person(street: Street, action: str, status: str) -> None:
+    world = street.world
+    stage = "POST_PRODUCTION_TRAFFIC_SHIFT"
+    await street.create(lifecycleHooks=[{"targetType": "PAUSE", "lifecycleStages": [stage]}])
+    arn = await street.deploy()
+    await street.stage(stage)
+    await world.run_for(3600)
+    described = await street.describe(arn)
+    assert described["lifecycleStage"] == stage
+    [detail] = described["lifecycleHookDetails"]
+    assert (detail["status"], detail["timeoutAction"]) == ("AWAITING_ACTION", "ROLLBACK")
+
+    async def refused(**request: str) -> str:
+        with pytest.raises(AwsError) as refusal:
+            await world.ecs("ContinueServiceDeployment", **({"serviceDeploymentArn": arn, "hookId": "x"} | request))
+        return refusal.value.message
+
+    assert await refused() == "Invalid hookId: hookId must follow the format: ecs-{hookType}-{id}"
+    assert (await refused(hookId="ecs-pause-1")).startswith("Provided hookId is either completed, unavailable")
+    assert (
+        await refused(serviceDeploymentArn=arn + "x", hookId="ecs-pause-1") == "The service deployment does not exist."
+    )
+    await world.ecs("ContinueServiceDeployment", serviceDeploymentArn=arn, hookId=detail["hookId"], action=action)
+    await street.ends(arn, status)
+    assert "in terminal states" in await refused(hookId=detail["hookId"])
+    with pytest.raises(AwsError) as refusal:
+        await world.ecs("StopServiceDeployment", serviceDeploymentArn=arn)
+    assert refusal.value.code == "ConflictException"
+    await world.settled()
+
+
+async def test_a_rolling_deployment_can_be_stopped(street: Street) -> None:
+    world = street.world
+    await world.create_service("web", desired=2, front=street.front)
+    await world.stable()
+    old = {t.arn for t in world.running()}
+    arn = await street.deploy(SimulatedImage(listens_after=None))
+    await world.run_for(5)
+    await world.ecs("StopServiceDeployment", serviceDeploymentArn=arn)
+    await street.ends(arn, "ROLLBACK_SUCCESSFUL")
+    assert {t.arn for t in world.running()} == old
+    await world.settled()
+
+
+async def test_an_aborted_deployment_stays_as_it_is_until_the_next_one(street: Street) -> None:
+    world = street.world
+    await street.create("CANARY")
+    users = world.users.traffic(street.front.load_balancer)
+    arn = await street.deploy()
+    await street.stage("PRODUCTION_TRAFFIC_SHIFT")
+    await world.ecs("StopServiceDeployment", serviceDeploymentArn=arn, stopType="ABORT")
+    await world.until(lambda: street.record(arn).status == "STOPPED")
+    await world.run_for(3600)
+    assert street.share() == (95, 5)
+    await street.ends(await street.deploy(name="third"), "SUCCESSFUL")
+    assert await users.stop() == []
+    await world.settled()
+
+
+async def test_back_to_rolling_tasks_stay_where_the_traffic_is(street: Street) -> None:
+    world = street.world
+    await street.create(bakeTimeInMinutes=0)
+    await street.ends(await street.deploy(), "SUCCESSFUL")
+    await world.update_service(deploymentConfiguration={"strategy": "ROLLING"})
+    users = world.users.traffic(street.front.load_balancer)
+    await street.ends(await street.deploy(name="third"), "SUCCESSFUL")
+    assert street.target_group_of() == street.green
+    assert await users.stop() == []
+    await world.settled()
