@@ -43,5 +43,6 @@ def test_which_stopped_tasks_count(changes: dict[str, object], counts: bool) -> 
 
 def test_launches_back_off() -> None:
     assert [backoff(n, reached_running=False) for n in (0, 1, 2, 3, 4, 5)] == [0, 0, 1, 2, 4, 8]
+    assert [backoff(n, reached_running=True) for n in (1, 2, 3, 4, 5)] == [0, 0, 0, 1, 2]
     assert backoff(40, reached_running=False) == 27 * 60
     assert backoff(40, reached_running=True) == 60

@@ -53,8 +53,10 @@ def backoff(failures: int, *, reached_running: bool) -> float:
     """Seconds to wait before the next launch after `failures` failures in a row.
 
     The first failure is replaced at once; then 1, 2, 4 … s. AWS does not publish its schedule; its longest delay is
-    27 minutes, and tasks that reached RUNNING are not throttled by AWS at all: here they are, up to one minute,
-    because a crash loop on one's own machine is noticed by the fan."""
+    27 minutes, and tasks that reached RUNNING are not throttled by AWS at all: here they are, from the fourth on and up
+    to one minute, because a crash loop on one's own machine is noticed by the fan."""
+    if reached_running:
+        failures -= 2
     if failures <= 1:
         return 0.0
     longest = LONGEST_BACKOFF_AFTER_RUNNING if reached_running else LONGEST_BACKOFF
