@@ -133,6 +133,8 @@ class Backend:
             "headers": {k.lower(): v for k, v in request.headers.items()},
         }
         headers = {} if request.path == "/serverless" else {"Server": "my-app/1.0"}
+        if "cookie" in request.query:
+            headers["Set-Cookie"] = request.query["cookie"]
         return web.json_response(seen, headers=headers, status=int(request.query.get("status", "200")))
 
     async def _web_socket(self, request: web.Request) -> web.StreamResponse:

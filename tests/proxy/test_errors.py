@@ -131,3 +131,32 @@ async def test_trace_is_refused(envoy: Balanced, web: Backend) -> None:
     door = await envoy.serve(to("web"))
     is_page(await ask(door, method="TRACE"), 405)
     assert web.requests == 0
+
+
+@pytest.mark.parametrize(("addresses", "status"), [(30, 200), (31, 463)])
+async def test_more_than_30_forwarders_is_463(envoy: Balanced, web: Backend, addresses: int, status: int) -> None:
+    door = await envoy.serve(to("web"))
+    answer = await ask(door, headers={"X-Forwarded-For": ", ".join(["192.0.2.1"] * addresses)})
+    assert answer.status == status
+    if status == 463:
+        assert answer.header("server") == "awselb/2.0"
+
+
+@pytest.mark.parametrize(("length", "status"), [(16_384, 200), (16_385, 414)])
+async def test_a_path_longer_than_16k_is_414(envoy: Balanced, web: Backend, length: int, status: int) -> None:
+    door = await envoy.serve(FixedResponse("200"))
+    answer = await ask(door, "/" + "x" * (length - 1))
+    assert answer.status == status
+    if status == 414:
+        assert "414 Request-URI Too Large" in answer.text
+
+
+@pytest.mark.parametrize(("drop", "seen"), [("true", False), ("false", True)])
+async def test_header_names_that_are_not_valid(envoy: Balanced, web: Backend, drop: str, seen: bool) -> None:
+    balancer = a_load_balancer(routing__http__drop_invalid_header_fields__enabled=drop)
+    door = await envoy.serve(to("web"), balancer=balancer)
+    headers = {"X_Under": "1", "x.dot": "1", "X-Good-1": "1", "b!d": "1"}
+    got = (await ask(door, headers=headers)).seen["headers"]
+    assert got["x-good-1"] == "1"
+    assert [name in got for name in ("x_under", "x.dot", "b!d")] == [seen] * 3
+    assert got["host"] == "any.example.com"

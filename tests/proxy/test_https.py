@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import shutil
 import ssl
+from collections.abc import AsyncIterator
 
+import grpc
+import grpc.aio
 import pytest
 
 from moorage.domain.load_balancer import FixedResponse, Listener, LoadBalancer, Redirect
-from moorage.proxy.driver import Certificate
-from proxy.builders import a_config, a_listener, a_load_balancer, to
+from moorage.proxy.driver import Certificate, Endpoint
+from proxy.builders import a_config, a_listener, a_load_balancer, a_target_group, targets, to
 from proxy.certificates import Root
 from proxy.conftest import Balanced
 from proxy.servers import Address, Answer, Backend, ask, parse
@@ -161,6 +164,50 @@ async def test_http2_to_clients(envoy: Balanced, web: Backend, root: Root, attri
     curl = await asyncio.create_subprocess_exec("curl", *command, *to_there, stdout=asyncio.subprocess.PIPE)
     out, _ = await curl.communicate()
     assert out.decode() == f"{version} 200"
+
+
+@pytest.fixture
+async def grpc_server() -> AsyncIterator[Endpoint]:
+    """Answers every unary call with its request."""
+    server = grpc.aio.server()
+
+    class Everything(grpc.GenericRpcHandler):  # type: ignore[misc]
+        def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+            async def echo(request: bytes, context: object) -> bytes:
+                return request
+
+            return grpc.unary_unary_rpc_method_handler(echo)
+
+    server.add_generic_rpc_handlers((Everything(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield Endpoint("127.0.0.1", port)
+    await server.stop(None)
+
+
+async def _call(door: Address, root: Root, name: str) -> bytes:
+    options = [("grpc.ssl_target_name_override", name), ("grpc.default_authority", name)]
+    credentials = grpc.ssl_channel_credentials(root.pem)
+    async with grpc.aio.secure_channel(f"{door[0]}:{door[1]}", credentials, options) as channel:
+        answer: bytes = await channel.unary_unary("/test.Echo/Echo")(b"hello", timeout=10)
+        return answer
+
+
+@pytest.mark.parametrize("version", ["GRPC", "HTTP2"])
+async def test_grpc_reaches_a_grpc_target(envoy: Balanced, root: Root, grpc_server: Endpoint, version: str) -> None:
+    await envoy.proxy.put_target_group(targets(a_target_group("web", version=version), grpc_server))
+    door = await serve(envoy, root.issue("a.example.com"))
+    assert await _call(door, root, "a.example.com") == b"hello"
+
+
+async def test_protocol_mismatches_are_464(envoy: Balanced, web: Backend, root: Root, grpc_server: Endpoint) -> None:
+    door = await serve(envoy, root.issue("a.example.com"))
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:  # gRPC to a target that speaks HTTP/1.1
+        await _call(door, root, "a.example.com")
+    assert "464" in str(refusal.value.details())
+    await envoy.proxy.put_target_group(targets(a_target_group("web", version="GRPC"), grpc_server))
+    answer = await get(door, "a.example.com", root.trust())  # HTTP/1.1 to a target that speaks gRPC
+    assert answer.status == 464
 
 
 def test_a_key_is_not_shown(root: Root) -> None:

@@ -12,7 +12,7 @@ from moorage.proxy.driver import Endpoint
 from moorage.proxy.envoy import translate
 from moorage.proxy.envoy.encode import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, encode
 from moorage.proxy.envoy.ports import default_port_of
-from moorage.proxy.envoy.script import lua_text
+from moorage.proxy.envoy.script import TargetTraits, lua_text
 from moorage.proxy.envoy.translate_conditions import route_match, wildcards
 from moorage.proxy.envoy.translate_target_group import assignment, cluster
 from proxy.builders import (
@@ -146,13 +146,15 @@ def test_query(pair: tuple[str | None, str], yes: list[str], no: list[str]) -> N
 
 
 def routes_of(*rules: Any, default: Any = None, sticky: dict[str, int] | None = None, port_of: Any = same) -> Any:
+    """Without the first route, which refuses too many forwarders."""
     balancer = a_load_balancer()
     listener = a_listener(balancer, default or FixedResponse("404"))
     config = a_config(balancer, listener, rules={80: rules})
-    made = translate.load_balancer_resources(config, port_of, sticky or {})
+    traits = {arn: TargetTraits(sticky_seconds=seconds) for arn, seconds in (sticky or {}).items()}
+    made = translate.load_balancer_resources(config, port_of, traits)
     (routes,) = made.routes.values()
     encode(ROUTES, routes)
-    return routes["virtual_hosts"][0]["routes"]
+    return routes["virtual_hosts"][0]["routes"][1:]
 
 
 def test_rules_by_priority_and_the_default_last() -> None:
@@ -298,7 +300,7 @@ def test_the_same_input_gives_the_same_version() -> None:
         balancer = a_load_balancer()
         rules = [a_rule(i, path(f"/{i}"), action=to(("a", 1), ("b", 2), stick=9)) for i in range(1, 9)]
         config = a_config(balancer, a_listener(balancer), rules={80: tuple(rules)})
-        made = translate.load_balancer_resources(config, same, {tg_arn("a"): 5, tg_arn("b"): 6})
+        made = translate.load_balancer_resources(config, same, {tg_arn(n): TargetTraits(sticky_seconds=5) for n in "ab"})
         return encode(ROUTES, next(iter(made.routes.values()))).version
 
     assert version() == version()

@@ -85,6 +85,7 @@ _ROWS: tuple[tuple[str, Callable[[RequestRecord, frozenset[str]], bool]], ...] =
     (CLIENT_CLOSED, lambda r, f: r.status == 460 or not f.isdisjoint({"DC", "DR"})),
     (BAD_REQUEST, _flagged("DPE")),
     (TARGET_ERROR, lambda r, f: r.status >= 500 and r.from_target),
+    (BAD_REQUEST, lambda r, f: r.status in (414, 463, 464) and not r.from_target and r.priority is None),
     (NO_WEIGHT, lambda r, f: r.status == 503 and r.details == "direct_response" and bool(r.target_group_arn)),
     (FIXED, lambda r, f: r.status >= 500 and r.details == "direct_response"),
     (BAD_REQUEST, lambda r, f: r.status in (400, 405, 414, 431, 463, 464, 505) and not r.from_target

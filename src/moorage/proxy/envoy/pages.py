@@ -19,6 +19,8 @@ TITLES = {
     405: "405 Method Not Allowed",
     408: "408 Request Time-out",
     414: "414 Request-URI Too Large",
+    463: "463",
+    464: "464",
     500: "500 Internal Server Error",
     501: "501 Not Implemented",
     502: "502 Bad Gateway",

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from moorage.domain.load_balancer import forwarded_to
 from moorage.domain.request_record import RequestRecord
 from moorage.proxy.driver import LoadBalancerConfig, ProxyRefused, ProxyUnavailable, TargetGroupConfig
 from moorage.proxy.envoy import translate
@@ -22,6 +23,7 @@ from moorage.proxy.envoy.encode import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCO
 from moorage.proxy.envoy.ports import default_port_of, loopback_families
 from moorage.proxy.envoy.process import EnvoyProcess
 from moorage.proxy.envoy.request_log import parse
+from moorage.proxy.envoy.script import TargetTraits
 from moorage.proxy.envoy.tail import Tail
 from moorage.proxy.envoy.translate_target_group import assignment, cluster
 from moorage.proxy.envoy.xds import AdsServer, Key, Refusal
@@ -60,7 +62,7 @@ class EnvoyProxy:
         self._ads = AdsServer(self.process.ads_socket)
         self._load_balancers: dict[str, LoadBalancerConfig] = {}
         self._made: dict[str, translate.LoadBalancerResources] = {}
-        self._sticky: dict[str, int] = {}
+        self._traits: dict[str, TargetTraits] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._listening: set[str] = set()
         self._keeper: asyncio.Task[None] | None = None
@@ -116,13 +118,13 @@ class EnvoyProxy:
             self._ads.set((CLUSTER, arn), encode(CLUSTER, cluster(config.target_group)))
             self._ads.set((ENDPOINTS, arn), encode(ENDPOINTS, assignment(config)))
             await self._settle([(CLUSTER, arn), (ENDPOINTS, arn)])
-        await self._stickiness_of(config)
+        await self._traits_of(config)
 
     async def remove_target_group(self, arn: str) -> None:
         async with self._lock(arn):
             self._ads.unset((CLUSTER, arn))
             self._ads.unset((ENDPOINTS, arn))
-            self._sticky.pop(arn, None)
+            self._traits.pop(arn, None)
             await self._settle([(CLUSTER, arn)])
         self._locks.pop(arn, None)
 
@@ -156,7 +158,7 @@ class EnvoyProxy:
     async def _apply(self, arn: str) -> None:
         """Takes the newest configuration of a load balancer into use, as far as this machine lets it."""
         config = self._load_balancers[arn]
-        made = translate.load_balancer_resources(config, self._port_of, self._sticky)
+        made = translate.load_balancer_resources(config, self._port_of, self._traits)
         before = self._made.get(arn)
         # both until all is done: what an attempt that fails leaves behind is found by the next one
         self._made[arn] = made if before is None else before.together(made)
@@ -234,16 +236,18 @@ class EnvoyProxy:
             self._set_all(LISTENER, edges)
             await self._settle([(LISTENER, name) for name in edges], refuse=False)
 
-    async def _stickiness_of(self, config: TargetGroupConfig) -> None:
-        """Target stickiness is an attribute of the target group and a property of the routes that lead to it."""
-        arn, seconds = config.target_group.arn, translate.sticky_seconds(config.target_group)
-        if self._sticky.get(arn) == seconds:
+    async def _traits_of(self, config: TargetGroupConfig) -> None:
+        """Stickiness and protocol version are the target group's, and a property of the routes that lead to it."""
+        arn, traits = config.target_group.arn, translate.traits_of(config.target_group)
+        if self._traits.get(arn) == traits:
             return
-        if seconds is None:
-            del self._sticky[arn]
+        if traits is None:
+            del self._traits[arn]
         else:
-            self._sticky[arn] = seconds
-        for load_balancer in list(self._load_balancers):
+            self._traits[arn] = traits
+        for load_balancer, known in list(self._load_balancers.items()):
+            if not _forwards_to(known, arn):
+                continue
             async with self._lock(load_balancer):
                 if load_balancer in self._load_balancers:
                     with contextlib.suppress(ProxyRefused):  # told to whoever put the load balancer
@@ -345,6 +349,12 @@ class EnvoyProxy:
                     await task
         self._keeper = self._reader = None
         self._tail.close()
+
+
+def _forwards_to(config: LoadBalancerConfig, target_group_arn: str) -> bool:
+    actions = [listener.default_actions for listener in config.listeners]
+    actions += [rule.actions for rules in config.rules.values() for rule in rules]
+    return any(target_group_arn in forwarded_to(one) for one in actions)
 
 
 def _port_of_scope(scope: dict[str, Any]) -> int:

@@ -98,6 +98,11 @@ def route_name(priority: int, rule_arn: str) -> str:
     return f"{priority} {rule_arn}"
 
 
+def refused_name(default_rule_arn: str) -> str:
+    """For requests that are refused before any rule is looked at: the load balancer is known, the rule is not."""
+    return f"- {default_rule_arn}"
+
+
 def parse(line: bytes) -> RequestRecord | None:
     """None for a line that is not one of ours (cut short when Envoy was killed)."""
     try:

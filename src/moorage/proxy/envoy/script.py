@@ -6,6 +6,8 @@ once they were sent (semantics elbv2 §7). Everything else is plain configuratio
 
 from __future__ import annotations
 
+import msgspec
+
 from moorage.domain.load_balancer import Redirect
 from moorage.proxy.envoy.pages import page
 
@@ -30,9 +32,13 @@ local function traced(old)
   if rest == "" then return "Root=" .. fresh() end
   return "Root=" .. fresh() .. ";" .. rest
 end
+local function refuse(h, status, body)
+  h:respond({[":status"] = status, ["server"] = "awselb/2.0", ["content-type"] = "text/html"}, body)
+end
 function envoy_on_request(h)
   local headers = h:headers()
   local host = headers:get(":authority")
+  if #(headers:get(":path") or "") > 16384 then refuse(h, "414", page414) end
 """
 _EDGE = """
   if host and host:find("%u") then
@@ -59,25 +65,91 @@ _TRACE_AND_RETRY = """
   end
   local method = headers:get(":method")
   if method ~= "GET" and method ~= "HEAD" then
-    if method == "TRACE" then
-      h:respond({[":status"] = "405", ["server"] = "awselb/2.0", ["content-type"] = "text/html"}, page405)
-    end
+    if method == "TRACE" then refuse(h, "405", page405) end
     headers:add("x-envoy-retry-on", "connect-failure")
   end
 end
 """
 
 
-def script(port: int, *, preserve_host: bool = False, edge: bool = False) -> str:
+_ONLY_HTTP2 = """
+  if h:streamInfo():protocol() ~= "HTTP/2" then refuse(h, "464", page464) end
+"""
+_ONLY_POST = """
+  if headers:get(":method") ~= "POST" then refuse(h, "464", page464) end
+"""
+_CORS_COOKIE = """
+  local cookies = headers:get("cookie")
+  if cookies and not cookies:find("AWSALB=", 1, true) then
+    local value = cookies:match("AWSALBCORS=([^;]*)")
+    if value then headers:replace("cookie", cookies .. "; AWSALB=" .. value) end
+  end
+"""
+_CORS_ANSWER = """
+function envoy_on_response(h)
+  local headers = h:headers()
+  for i = 0, headers:getNumValues("set-cookie") - 1 do
+    local value = headers:getAtIndex("set-cookie", i)
+    if value:sub(1, 7) == "AWSALB=" then
+      headers:add("set-cookie", "AWSALBCORS=" .. value:sub(8) .. "; SameSite=None; Secure")
+    end
+  end
+end
+"""
+_APP_COOKIE = """
+  local cookies = headers:get("cookie")
+  if cookies and cookies:find("AWSALBAPP-0=", 1, true) then
+    h:streamInfo():dynamicMetadata():set("moorage", "stuck", true)
+  end
+"""
+_APP_ANSWER = """
+function envoy_on_response(h)
+  local headers, kept, given = h:headers(), {}, false
+  local known = h:streamInfo():dynamicMetadata():get("moorage")
+  if known and known["stuck"] then return end
+  for i = 0, headers:getNumValues("set-cookie") - 1 do
+    local value = headers:getAtIndex("set-cookie", i)
+    if value:sub(1, #application) == application then given = true end
+    if value:sub(1, 12) ~= "AWSALBAPP-0=" then kept[#kept + 1] = value end
+  end
+  if given then return end
+  headers:remove("set-cookie")
+  for _, value in ipairs(kept) do headers:add("set-cookie", value) end
+end
+"""
+
+
+class TargetTraits(msgspec.Struct, frozen=True):
+    """What the routes to a target group depend on beside its ARN. `version`: HTTP1, HTTP2 or GRPC. `sticky_seconds`:
+    of the load balancer's cookie, or of the application's when `app_cookie` names one; None: not sticky."""
+
+    version: str = "HTTP1"
+    sticky_seconds: int | None = None
+    app_cookie: str = ""
+
+
+def script(port: int, *, preserve_host: bool = False, edge: bool = False, traits: TargetTraits | None = None) -> str:
     """The program for a listener on `port` (the port of the API, not of this machine). `preserve_host`: the load
-    balancer's attribute. `edge`: the listener is shared and finds the load balancer by a lower-case Host."""
-    parts = [f"local page405 = {lua_text(page(405))}", _HEAD]
+    balancer's attribute. `edge`: the listener is shared and finds the load balancer by a lower-case Host. `traits`: of
+    the target group, for the routes that lead to one that needs more."""
+    parts = (
+        [f"local page464, application = {lua_text(page(464))}, {lua_text(traits.app_cookie + '=')}"] if traits else []
+    )
+    parts += [f"local page405, page414 = {lua_text(page(405))}, {lua_text(page(414))}", _HEAD]
     if edge:
         parts.append(_EDGE)
     if not preserve_host:
         parts.append(_HOST_WITHOUT_PORT if port in (80, 443) else _HOST_WITH_PORT.replace("{port}", str(port)))
-    parts.append(_TRACE_AND_RETRY)
-    return "".join(parts)
+    if traits is None:
+        return "".join([*parts, _TRACE_AND_RETRY])
+    if traits.version != "HTTP1":
+        parts.append(_ONLY_HTTP2)
+    if traits.version == "GRPC":
+        parts.append(_ONLY_POST)
+    if traits.sticky_seconds is None:
+        return "".join([*parts, _TRACE_AND_RETRY])
+    cookie, answer = (_APP_COOKIE, _APP_ANSWER) if traits.app_cookie else (_CORS_COOKIE, _CORS_ANSWER)
+    return "".join([*parts, cookie, _TRACE_AND_RETRY, answer])
 
 
 def redirect_script(redirect: Redirect, *, protocol: str, port: int, status: int, body: str) -> str:

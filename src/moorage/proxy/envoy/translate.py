@@ -17,6 +17,7 @@ import msgspec
 from moorage.domain.load_balancer import Listener
 from moorage.domain.target_group import TargetGroup
 from moorage.proxy.driver import LoadBalancerConfig
+from moorage.proxy.envoy.script import TargetTraits
 from moorage.proxy.envoy.translate_listeners import edge_listener, named_chain, own_listener, scopes
 from moorage.proxy.envoy.translate_routes import RouteContext, route_configuration
 from moorage.proxy.envoy.translate_tls import secret
@@ -53,7 +54,7 @@ class LoadBalancerResources(msgspec.Struct, frozen=True):
 
 
 def load_balancer_resources(
-    config: LoadBalancerConfig, port_of: Callable[[int], int], sticky: Mapping[str, int]
+    config: LoadBalancerConfig, port_of: Callable[[int], int], traits: Mapping[str, TargetTraits]
 ) -> LoadBalancerResources:
     """Everything of one load balancer. An HTTPS listener without its default certificate is not served."""
     served = [listener for listener in config.listeners if _is_served(listener, config)]
@@ -75,7 +76,7 @@ def load_balancer_resources(
     for listener in served:
         balancer, port = config.load_balancer, listener.port
         name = listener_name(balancer.arn, port)
-        context = RouteContext(balancer, listener, port_of, sticky)
+        context = RouteContext(balancer, listener, port_of, traits)
         arns = [arn for arn in listener.certificates if arn in config.certificates]
         made.listeners[name] = own_listener(name, balancer, listener, port_of(port), arns)
         made.routes[name] = route_configuration(name, context, config.rules.get(listener.arn, ()))
@@ -100,14 +101,16 @@ def edge_resources(
     return made
 
 
-def sticky_seconds(group: TargetGroup) -> int | None:
-    """Seconds of the load balancer cookie, or None when the target group has no lb_cookie stickiness."""
+def traits_of(group: TargetGroup) -> TargetTraits | None:
+    """What routes to the target group must know of it; None when there is nothing special about it."""
     attributes = group.attributes
-    if attributes.get("stickiness.enabled", "false") != "true":
-        return None
-    if attributes.get("stickiness.type", "lb_cookie") != "lb_cookie":
-        return None
-    return int(attributes.get("stickiness.lb_cookie.duration_seconds", "86400"))
+    kind = attributes.get("stickiness.type", "lb_cookie")
+    seconds, name = None, ""
+    if attributes.get("stickiness.enabled", "false") == "true" and kind in ("lb_cookie", "app_cookie"):
+        seconds = int(attributes.get(f"stickiness.{kind}.duration_seconds", "86400"))
+        name = attributes.get("stickiness.app_cookie.cookie_name", "") if kind == "app_cookie" else ""
+    traits = TargetTraits(group.protocol_version or "HTTP1", seconds, name)
+    return None if traits == TargetTraits() else traits
 
 
 def listener_name(load_balancer_arn: str, port: int) -> str:

@@ -16,7 +16,7 @@ from moorage.proxy.envoy.pages import local_replies
 from moorage.proxy.envoy.request_log import access_log
 from moorage.proxy.envoy.script import script
 from moorage.proxy.envoy.translate_conditions import PEER
-from moorage.proxy.envoy.translate_routes import LUA, STICKY
+from moorage.proxy.envoy.translate_routes import LUA, MUTATE, STICKY
 from moorage.proxy.envoy.translate_tls import inspector, transport_socket
 
 EDGE_HEADER = "x-moorage-port"
@@ -176,6 +176,11 @@ def _connection_manager(port: int, *, default_host: str, idle: str, keep_alive: 
                     "@type": _EXT + "filters.http.lua.v3.Lua",
                     "default_source_code": {"inline_string": script(port, edge=edge)},
                 },
+            },
+            {
+                "name": MUTATE,
+                "disabled": True,  # load balancers that drop invalid header fields switch it on for their routes
+                "typed_config": {"@type": _EXT + "filters.http.header_mutation.v3.HeaderMutation"},
             },
             {
                 "name": STICKY,

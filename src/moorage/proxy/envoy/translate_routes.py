@@ -14,13 +14,18 @@ import msgspec
 
 from moorage.domain.load_balancer import Action, FixedResponse, Forward, Listener, LoadBalancer, Redirect, Rule
 from moorage.proxy.envoy.pages import SERVER_HEADER, page
-from moorage.proxy.envoy.request_log import route_name
-from moorage.proxy.envoy.script import redirect_script, script
+from moorage.proxy.envoy.request_log import refused_name, route_name
+from moorage.proxy.envoy.script import TargetTraits, redirect_script, script
 from moorage.proxy.envoy.translate_conditions import route_match
 
 RETRIES = 5
 LUA = "envoy.filters.http.lua"
+MUTATE = "envoy.filters.http.header_mutation"
 STICKY = "envoy.filters.http.stateful_session"
+_MUTATE_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute"
+_INVALID_NAME = "[^-A-Za-z0-9:].*|[^:].*[^-A-Za-z0-9].*"
+"""Header names that `routing.http.drop_invalid_header_fields.enabled` drops; those with a colon in front are HTTP/2's."""
+MOST_FORWARDERS = 30
 _LUA_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute"
 _STICKY_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute"
 _STICKY_COOKIE = "type.googleapis.com/envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState"
@@ -29,13 +34,12 @@ _PREVIOUS = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.P
 
 class RouteContext(msgspec.Struct, frozen=True):
     """What the routes of a listener depend on beside its rules. `port_of` maps a port of the API to the port of this
-    machine (redirects must lead to something that answers). `sticky`: target group ARN → seconds of its load balancer
-    cookie, for target groups with lb_cookie stickiness."""
+    machine (redirects must lead to something that answers). `traits`: target group ARN → what is special about it."""
 
     load_balancer: LoadBalancer
     listener: Listener
     port_of: Callable[[int], int]
-    sticky: Mapping[str, int] = {}
+    traits: Mapping[str, TargetTraits] = {}
 
     @property
     def idle_timeout(self) -> str:
@@ -44,7 +48,7 @@ class RouteContext(msgspec.Struct, frozen=True):
 
 def route_configuration(name: str, context: RouteContext, rules: Iterable[Rule]) -> dict[str, Any]:
     """The envoy.config.route.v3.RouteConfiguration of a listener."""
-    routes: list[dict[str, Any]] = []
+    routes = [{"name": refused_name(context.listener.default_rule_arn), **_too_many_forwarders()}]
     for rule in sorted(rules, key=lambda r: r.priority):
         routes += _named(rule.priority, rule.arn, _routes(route_match(rule.conditions), rule.actions, context))
     default = context.listener
@@ -54,9 +58,23 @@ def route_configuration(name: str, context: RouteContext, rules: Iterable[Rule])
         "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes, "retry_policy": _retry_policy()}],
         **_forwarded_headers(context),
     }
-    if context.load_balancer.attributes.get("routing.http.preserve_host_header.enabled") == "true":
-        made["typed_per_filter_config"] = {LUA: _lua_per_route(script(context.listener.port, preserve_host=True))}
+    attributes = context.load_balancer.attributes
+    filters: dict[str, Any] = {}
+    if attributes.get("routing.http.preserve_host_header.enabled") == "true":
+        filters[LUA] = _lua_per_route(script(context.listener.port, preserve_host=True))
+    if attributes.get("routing.http.drop_invalid_header_fields.enabled") == "true":
+        drop = {"remove_on_match": {"key_matcher": {"safe_regex": {"regex": _INVALID_NAME}}}}
+        filters[MUTATE] = {"@type": _MUTATE_PER_ROUTE, "mutations": {"request_mutations": [drop]}}
+    if filters:
+        made["typed_per_filter_config"] = filters
     return made
+
+
+def _too_many_forwarders() -> dict[str, Any]:
+    """463: more than 30 addresses in X-Forwarded-For (semantics elbv2 §8)."""
+    many = {"safe_regex": {"regex": f"(?:[^,]*,){{{MOST_FORWARDERS}}}.*"}}
+    match = {"prefix": "/", "headers": [{"name": "x-forwarded-for", "string_match": many}]}
+    return {"match": match, **_fixed(463, page(463), "text/html")}
 
 
 def _named(priority: int, rule_arn: str, routes: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -123,44 +141,62 @@ def _forward(match: dict[str, Any], action: Forward, context: RouteContext) -> l
     common = {"timeout": "0s", "idle_timeout": context.idle_timeout}
     if len(action.target_groups) == 1:
         arn = groups[0].arn
-        return [{"match": match, "route": {"cluster": arn, **common}, **_sticky_target(arn, context)}]
+        return [
+            *_no_grpc(match, [arn], context),
+            {"match": match, "route": {"cluster": arn, **common}, **_special(arn, context)},
+        ]
     seconds = action.stickiness_seconds
     shares = [
         {
             "name": g.arn,
             "weight": g.weight,
-            **_sticky_target(g.arn, context),
+            **_special(g.arn, context),
             **({} if seconds is None else _group_cookies(g.arn, seconds)),
         }
         for g in groups
     ]
     weighted = {"match": match, "route": {"weighted_clusters": {"clusters": shares}, **common}}
+    refused = _no_grpc(match, [g.arn for g in groups], context)
     if seconds is None:
-        return [weighted]
+        return [*refused, weighted]
     stuck = [
         {
             "match": _with_cookie(match, g.arn),
             "route": {"cluster": g.arn, **common},
-            **_sticky_target(g.arn, context),
+            **_special(g.arn, context),
             **_group_cookies(g.arn, seconds),
         }
         for g in groups
     ]
-    return [*stuck, weighted]
+    return [*refused, *stuck, weighted]
 
 
-def _sticky_target(arn: str, context: RouteContext) -> dict[str, Any]:
-    """Target stickiness by the load balancer's own cookie AWSALB."""
-    seconds = context.sticky.get(arn)
-    if seconds is None:
+def _no_grpc(match: dict[str, Any], arns: Iterable[str], context: RouteContext) -> list[dict[str, Any]]:
+    """464: gRPC that would go to targets which speak HTTP/1.1 (semantics elbv2 §7). gRPC needs HTTP/2, so HTTPS."""
+    if context.listener.protocol != "HTTPS":
+        return []
+    if any(context.traits[arn].version != "HTTP1" for arn in arns if arn in context.traits):
+        return []
+    return [{"match": {**match, "grpc": {}}, **_fixed(464, page(464), "text/html")}]
+
+
+def _special(arn: str, context: RouteContext) -> dict[str, Any]:
+    """What a route to this target group needs beside its cluster: target stickiness by the load balancer's own cookie,
+    and a program of its own."""
+    traits = context.traits.get(arn)
+    if traits is None:
         return {}
-    cookie = {"name": "AWSALB", "path": "/", "ttl": f"{seconds}s"}
-    state = {
-        "name": "envoy.http.stateful_session.cookie",
-        "typed_config": {"@type": _STICKY_COOKIE, "cookie": cookie},
-    }
-    session = {"@type": _STICKY_PER_ROUTE, "stateful_session": {"session_state": state}}
-    return {"typed_per_filter_config": {STICKY: session}}
+    preserve = context.load_balancer.attributes.get("routing.http.preserve_host_header.enabled") == "true"
+    filters = {LUA: _lua_per_route(script(context.listener.port, preserve_host=preserve, traits=traits))}
+    if traits.sticky_seconds is not None:
+        name = "AWSALBAPP-0" if traits.app_cookie else "AWSALB"
+        cookie = {"name": name, "path": "/", "ttl": f"{traits.sticky_seconds}s"}
+        state = {
+            "name": "envoy.http.stateful_session.cookie",
+            "typed_config": {"@type": _STICKY_COOKIE, "cookie": cookie},
+        }
+        filters[STICKY] = {"@type": _STICKY_PER_ROUTE, "stateful_session": {"session_state": state}}
+    return {"typed_per_filter_config": filters}
 
 
 def _token(arn: str) -> str:
