@@ -9,19 +9,22 @@ from __future__ import annotations
 import datetime
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
-from cryptography import x509
 
 from moorage.domain.clock import Clock
 from moorage.domain.errors import AwsError
 from moorage.domain.scope import Scope, scope_of
-from moorage.services.aws_backed.authority import LocalAuthority, write_private
 from moorage.services.aws_backed.forward import AwsBacked
+from moorage.services.aws_backed.private_files import write_private
 from moorage.services.base import Provider, RequestContext, operation
 from moorage.services.lookups import CertificatePem
+
+if TYPE_CHECKING:
+    from moorage.services.aws_backed.authority import LocalAuthority
 
 RENEW_BEFORE = datetime.timedelta(days=60)
 
@@ -44,11 +47,18 @@ class Certificates:
     ) -> None:
         self.backed = backed
         self.in_use = in_use
-        self.authority = LocalAuthority(directory / "authority")
         self.on_change: Callable[[str], None] = lambda arn: None
         """Called with the ARN of a certificate that was imported again."""
+        self._authority_directory = directory / "authority"
         self._directory = directory / "certificates"
         self._clock = clock
+
+    @cached_property
+    def authority(self) -> LocalAuthority:
+        """Loaded when first needed: `cryptography` would cost every start a tenth of a second."""
+        from moorage.services.aws_backed.authority import LocalAuthority
+
+        return LocalAuthority(self._authority_directory)
 
     async def exists(self, scope: Scope, arn: str) -> bool:
         return await self._described(arn) is not None and arn.split(":")[3:5] == [scope.region, scope.account]
@@ -97,8 +107,9 @@ class Certificates:
             return None
 
     def _is_old(self, kept: _Kept) -> bool:
-        ends = x509.load_pem_x509_certificate(kept.chain).not_valid_after_utc
-        return ends - RENEW_BEFORE < datetime.datetime.fromtimestamp(self._clock.now(), datetime.UTC)
+        from moorage.services.aws_backed.authority import ends_at
+
+        return ends_at(kept.chain) - RENEW_BEFORE < datetime.datetime.fromtimestamp(self._clock.now(), datetime.UTC)
 
     def _file(self, arn: str) -> Path:
         return self._directory / f"{hashlib.sha256(arn.encode()).hexdigest()[:32]}.json"

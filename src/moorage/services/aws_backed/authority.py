@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from moorage.services.aws_backed.private_files import write_private
 
 ROOT_FILE = "root.pem"
 KEY_FILE = "root.key"
@@ -100,17 +101,9 @@ class LocalAuthority:
         return certificate, key
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """Readable by its owner only from its first moment; whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    partial = path.with_suffix(f"{path.suffix}.tmp")
-    partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+def ends_at(chain: bytes) -> datetime.datetime:
+    """When the first certificate of a PEM chain ends."""
+    return x509.load_pem_x509_certificate(chain).not_valid_after_utc
 
 
 def _general(name: str) -> x509.GeneralName:
