@@ -21,7 +21,8 @@ LONGEST_HEAD = 64 * 1024
 
 class ProbeRequest(msgspec.Struct, frozen=True):
     """`address` and `port` are connected to; `host` is what the Host header says ("10.0.0.7:8080", the registered
-    address, which `address` need not be). `timeout`: seconds for the whole check. TCP: connecting is enough."""
+    address, which `address` need not be). `timeout`: seconds for the whole check. TCP: connecting is enough. `grpc`: a
+    call of the method `path` instead of a GET; the status that comes back is gRPC's."""
 
     protocol: Literal["HTTP", "HTTPS", "TCP"]
     address: str
@@ -29,6 +30,7 @@ class ProbeRequest(msgspec.Struct, frozen=True):
     host: str
     path: str
     timeout: float
+    grpc: bool = False
 
 
 class Prober(Protocol):
@@ -47,7 +49,7 @@ class HttpProber:
     async def probe(self, request: ProbeRequest) -> ProbeResult:
         try:
             async with asyncio.timeout(request.timeout):
-                return await self._ask(request)
+                return await (call_grpc(request) if request.grpc else self._ask(request))
         except TimeoutError:
             return ProbeResult("timeout", detail=f"no answer within {request.timeout:g} s")
         except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
@@ -78,6 +80,34 @@ class HttpProber:
             self._trusting.check_hostname = False
             self._trusting.verify_mode = ssl.CERT_NONE
         return self._trusting
+
+
+async def call_grpc(request: ProbeRequest) -> ProbeResult:
+    """A unary call with an empty message, on a connection of its own. A target that does not speak gRPC, or that is not
+    there, has no status of its own."""
+    if request.protocol != "HTTP":
+        return ProbeResult("failed", detail="gRPC health checks over TLS are not supported here")
+    import grpc  # only where there are gRPC target groups: it takes a moment to load
+    import grpc.aio
+
+    options = [
+        ("grpc.default_authority", request.host),
+        ("grpc.primary_user_agent", USER_AGENT),
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.enable_retries", 0),
+    ]
+    async with grpc.aio.insecure_channel(f"{request.address}:{request.port}", options) as channel:
+        call = channel.unary_unary(request.path)(b"", timeout=request.timeout)
+        code, told = await call.code(), await call.details() or ""
+        answered = bool(await call.initial_metadata()) or code not in (
+            grpc.StatusCode.UNAVAILABLE,
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+        )
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return ProbeResult("timeout", detail=f"no answer within {request.timeout:g} s")
+    if not answered:
+        return ProbeResult("failed", detail=told.partition(";")[0] or "nobody answers")
+    return ProbeResult("answered", int(code.value[0]))
 
 
 def request_head(request: ProbeRequest) -> bytes:

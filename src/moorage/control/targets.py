@@ -287,6 +287,7 @@ def request_for(target: Target, group: TargetGroup) -> ProbeRequest:
         host=f"{target.reaches or target.id}:{port}",
         path=check.path,
         timeout=float(check.timeout),
+        grpc=group.protocol_version == "GRPC" and check.protocol != "TCP",
     )
 
 
