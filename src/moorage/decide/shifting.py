@@ -202,11 +202,12 @@ class ShiftingPass(SchedulerPass):
     def _routes(self) -> tuple[traffic_shift.Route, ...]:
         shift = self.snapshot.service.shift
         assert shift is not None
-        if shift.blue is None:
+        arns = {d.id: d.revision_arn for d in self.snapshot.service.deployments}
+        if shift.blue not in arns or shift.green not in arns:
+            # A first deployment, or one of the two has left the list in CLEAN_UP: there is nothing to shift.
             return ()
-        ids = {d.id: d.revision_arn for d in self.snapshot.service.deployments}
         revisions = self.snapshot.revisions
-        return traffic_shift.routes(revisions[ids[shift.blue]], revisions[ids[shift.green]])
+        return traffic_shift.routes(revisions[arns[shift.blue]], revisions[arns[shift.green]])
 
     def _weights(self) -> tuple[traffic_shift.Weights, ...]:
         turn = self._turn
