@@ -115,3 +115,16 @@ def test_the_health_of_the_group_when_it_happened() -> None:
         assert "no target of the group is healthy" in found.sentence
 
     run(story())
+
+
+def test_what_came_after_the_request_does_not_count() -> None:
+    async def story() -> None:
+        store = await a_store()
+        log = RequestLog(store, VirtualClock(asyncio.get_running_loop()))
+        late = Target(GROUP, "10.0.0.7", 80, "us-east-1a", registered_at=1.1)
+        await store.update(lambda tx: tx.put(TARGETS, late))
+        log.take([a_request(status=503, flags="UH")])
+        (found,), _ = log.after()
+        assert (found.cause, found.registered) == ("NoRegisteredTargets", 0)
+
+    run(story())

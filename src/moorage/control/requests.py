@@ -18,6 +18,7 @@ from moorage.decide.elbv2_cause import AT_THE_TARGET, Cause, cause_of
 from moorage.domain.clock import Clock
 from moorage.domain.load_balancer import LoadBalancer
 from moorage.domain.request_record import RequestRecord
+from moorage.domain.target_group import Target
 from moorage.domain.task import Task
 from moorage.store.api import Change, StoreApi
 from moorage.store.elbv2_queries import current_health
@@ -111,7 +112,7 @@ class RequestLog:
         facts: dict[str, Any] = {"cause": cause.code, "sentence": cause.sentence}
         if record.target_group_arn:
             targets = self._store.find(TARGETS, "target_group", record.target_group_arn)
-            registered = [one for one in targets if one.deregistered_at is None]
+            registered = [one for one in targets if _was_registered(one, record.at)]
             states = [current_health(self._store, one) for one in registered]
             facts["registered"] = len(registered)
             facts["healthy"] = sum(one is not None and one.state in ("healthy", "unavailable") for one in states)
@@ -145,3 +146,8 @@ class RequestLog:
         self._tasks.move_to_end(address)
         if len(self._tasks) > ADDRESSES:
             self._tasks.popitem(last=False)
+
+
+def _was_registered(target: Target, at: float) -> bool:
+    """The log is read a moment after the fact: what came or went since does not count."""
+    return target.registered_at <= at and (target.deregistered_at is None or target.deregistered_at > at)
