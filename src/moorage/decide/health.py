@@ -97,7 +97,7 @@ def judge(
         state = targets[missing[0]].state if missing[0] in targets else "not registered"
         return Verdict("waiting", f"is {state} in {missing[0]}", again_after=grace_left)
     if containers is not None and containers != "HEALTHY":
-        return Verdict("waiting", f"its containers are {containers}", again_after=grace_left)
+        return Verdict("waiting", f"is {containers} by its container health checks", again_after=grace_left)
     left = SECONDS_WITH_CHECKS - age
     if task.became_healthy_at is None and left > 0:
         return Verdict(
