@@ -12,6 +12,8 @@ from moorage.domain.cluster import StrategyItem
 from moorage.domain.task import LoadBalancerRef
 
 Json = dict[str, Any]
+ENDED = ("SUCCESSFUL", "STOPPED", "ROLLBACK_SUCCESSFUL", "ROLLBACK_FAILED")
+"""The states in which a service deployment stays (§5.6)."""
 
 
 class AwsvpcConfiguration(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from moorage.domain.clock import Clock
 from moorage.domain.errors import AwsError
 from moorage.domain.scope import scope_of
-from moorage.domain.service import Service, ServiceDeployment
+from moorage.domain.service import ENDED, Service, ServiceDeployment
 from moorage.services.base import Provider, RequestContext, operation
 from moorage.services.ecs import present, resolve
 from moorage.services.ecs.paging import page
@@ -20,7 +20,6 @@ from moorage.store.tables.ecs import REVISIONS, SERVICE_DEPLOYMENTS, SERVICES
 
 MOST = 20
 _HOOK_ID = re.compile(r"ecs-[a-z]+-[A-Za-z0-9_-]+")
-_ENDED = ("SUCCESSFUL", "STOPPED", "ROLLBACK_SUCCESSFUL", "ROLLBACK_FAILED")
 
 
 class DeploymentOperations(Provider):
@@ -118,7 +117,7 @@ class DeploymentOperations(Provider):
 
         def write(tx: Transaction) -> None:
             record, service = _running(tx, ctx, arn)
-            if record.status in _ENDED:
+            if record.status in ENDED:
                 raise AwsError(
                     "InvalidParameterException",
                     "Continuing a service deployment is not allowed for service deployment in terminal states.",

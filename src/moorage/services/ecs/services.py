@@ -16,6 +16,7 @@ from moorage.domain.clock import Clock, Ids
 from moorage.domain.cluster import Cluster
 from moorage.domain.errors import AwsError
 from moorage.domain.service import (
+    ENDED,
     Deployment,
     DeploymentConfiguration,
     Revision,
@@ -172,7 +173,7 @@ class ServiceOperations(Provider):
         tx.put(SERVICE_DEPLOYMENTS, record)
         for old in service.deployments:
             superseded = tx.get(SERVICE_DEPLOYMENTS, old.service_deployment_arn)
-            if superseded is not None and superseded.status in ("PENDING", "IN_PROGRESS", "ROLLBACK_IN_PROGRESS"):
+            if superseded is not None and superseded.status not in ENDED:
                 tx.put(
                     SERVICE_DEPLOYMENTS,
                     replace(
@@ -306,6 +307,8 @@ class ServiceOperations(Provider):
             compute.check_placement(request)
         if launches_on not in definition.compatibilities:
             raise refuse(f"Task definition does not support launch_type {launches_on}.")
+        if launches_on == "FARGATE":
+            compute.refuse_placement(request)
         network = None
         if request.get("networkConfiguration") is not None:
             network = await networking.check(
