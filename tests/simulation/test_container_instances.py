@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from moorage.simulation.calls import CLUSTER, Front
 from moorage.simulation.network import VPC
 from moorage.simulation.world import World
@@ -117,6 +119,17 @@ async def test_targets_are_instances_with_the_host_port(world):
     ids = {t.instance.ec2_instance_id for t in living(world)}
     assert shown == [(next(iter(ids)), "healthy")] * 2
     assert await world.users.get(front.load_balancer) == 200
+
+
+async def test_host_mode_shows_the_container_ports_as_bindings(world):
+    await register(world)
+    one = {"name": "app", "image": "web", "memory": 100, "essential": True, "portMappings": [{"containerPort": 80}]}
+    await world.ecs("RegisterTaskDefinition", family="host", networkMode="host", containerDefinitions=[one])
+    answer = await world.ecs("RunTask", cluster=CLUSTER, taskDefinition="host", launchType="EC2")
+    await world.until(lambda: [t.last_status for t in living(world)] == ["RUNNING"])
+    shown = await world.ecs("DescribeTasks", cluster=CLUSTER, tasks=[answer["tasks"][0]["taskArn"]])
+    (binding,) = msgspec.json.decode(msgspec.json.encode(shown))["tasks"][0]["containers"][0]["networkBindings"]
+    assert binding == {"bindIP": "0.0.0.0", "containerPort": 80, "hostPort": 80, "protocol": "tcp"}
 
 
 async def test_deregistering_by_force_gives_the_service_new_tasks_elsewhere(world):

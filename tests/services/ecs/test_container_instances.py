@@ -295,3 +295,9 @@ async def test_an_instance_of_another_account_or_cluster_is_unknown(rig):
     await rig.cluster("other")
     shown = await rig.call("DescribeContainerInstances", cluster="other", containerInstances=[made])
     assert shown["failures"] == [{"arn": made, "reason": "MISSING"}]
+
+
+async def test_a_fargate_service_is_not_given_placement_later(main):
+    await main.service("web")
+    refusal = await main.refused("UpdateService", cluster="main", service="web", placementStrategy=[{"type": "random"}])
+    assert refusal.message == "Placement strategies are not supported with FARGATE launch type."

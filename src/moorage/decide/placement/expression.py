@@ -221,6 +221,9 @@ class _Reader:
 # Java's regular expressions, as far as Python's mean the same.
 _UNLIKE = re.compile(r"\\[pPQEGzZhHRXN]|&&|\(\?[dux-]")
 
+# "(a+)+" tries more ways than there is time for: nobody's pattern may stop the control plane.
+_NESTED = re.compile(r"\((?:[^()\\]|\\.)*(?<!\\)[*+}](?:[^()\\]|\\.)*\)[*+{]")
+
 
 @functools.lru_cache(maxsize=256)
 def compiled(pattern: str) -> re.Pattern[str]:
@@ -228,6 +231,8 @@ def compiled(pattern: str) -> re.Pattern[str]:
     unlike = _UNLIKE.search(pattern)
     if unlike is not None:
         raise InvalidExpression(f"'{unlike[0]}' in the pattern '{pattern}' is not supported")
+    if _NESTED.search(pattern):
+        raise InvalidExpression(f"the pattern '{pattern}' repeats a group that repeats: it could take forever")
     python = re.sub(r"\(\?<(?![=!])", "(?P<", pattern)
     python = re.sub(r"\\k<(\w+)>", r"(?P=\1)", python)
     try:

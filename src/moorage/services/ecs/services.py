@@ -307,8 +307,6 @@ class ServiceOperations(Provider):
             compute.check_placement(request)
         if launches_on not in definition.compatibilities:
             raise refuse(f"Task definition does not support launch_type {launches_on}.")
-        if launches_on == "FARGATE":
-            compute.refuse_placement(request)
         network = None
         if request.get("networkConfiguration") is not None:
             network = await networking.check(
