@@ -301,3 +301,25 @@ async def test_a_fargate_service_is_not_given_placement_later(main):
     await main.service("web")
     refusal = await main.refused("UpdateService", cluster="main", service="web", placementStrategy=[{"type": "random"}])
     assert refusal.message == "Placement strategies are not supported with FARGATE launch type."
+
+
+@pytest.mark.parametrize(
+    ("constraint", "message"),
+    [
+        ({"type": "memberOf", "expression": "x"}, "Invalid placement constraint: 'x' is not one of attribute:NAME"),
+        ({"type": "memberOf"}, "Invalid placement constraint: memberOf expression should be specified."),
+        ({"type": "distinctInstance"}, "Task definitions support only placement constraints of type memberOf."),
+    ],
+)
+async def test_constraints_of_task_definitions_are_read_when_registered(rig, constraint, message):
+    refusal = await rig.refused("RegisterTaskDefinition", **bridge(placementConstraints=[constraint]))
+    assert refusal.code == "ClientException"
+    assert refusal.message.startswith(message)
+
+
+async def test_constraints_of_the_task_definition_count_too(rig):
+    await register(rig)
+    where = [{"type": "memberOf", "expression": "attribute:stack exists"}]
+    await rig.call("RegisterTaskDefinition", **bridge(placementConstraints=where))
+    (failure,) = (await rig.call("RunTask", **run()))["failures"]
+    assert failure["reason"] == "MemberOf placement constraint unsatisfied"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NoReturn
 
+from moorage.decide.placement import constraints
 from moorage.domain.errors import AwsError
 from moorage.domain.task_definition import ContainerDefinition, Document, PortMapping, Volume
 from moorage.services.ecs import fargate
@@ -20,6 +21,7 @@ _ECR = re.compile(r"\d{12}\.dkr\.ecr\.")
 _DRIVERS_ON_FARGATE = ("awslogs", "splunk", "awsfirelens")
 
 MOST_IGNORED_CODES = 50
+MOST_CONSTRAINTS = 10
 
 Rule = Callable[[Document], str | None]
 
@@ -98,6 +100,21 @@ def _memory(d: Document) -> str | None:
 def _cpu(d: Document) -> str | None:
     if d.cpu and sum(c.cpu or 0 for c in d.container_definitions) > int(d.cpu):
         return "The sum of all container 'cpu' values cannot be greater than the value of the task 'cpu'."
+    return None
+
+
+def _placement(d: Document) -> str | None:
+    """Constraints are read when they are registered, so that placing a task never meets one that cannot be read."""
+    if "FARGATE" in (d.requires_compatibilities or ()):
+        return None  # refused there as a whole
+    if len(d.placement_constraints) > MOST_CONSTRAINTS:
+        return f"Maximum number of constraints is {MOST_CONSTRAINTS}"
+    if any(one.get("type") != "memberOf" for one in d.placement_constraints):
+        return "Task definitions support only placement constraints of type memberOf."
+    try:
+        constraints.read(d.placement_constraints)
+    except ValueError as error:
+        return f"Invalid placement constraint: {error}"
     return None
 
 
@@ -370,6 +387,7 @@ RULES: tuple[Rule, ...] = (
     _essential,
     _memory,
     _cpu,
+    _placement,
     _network,
     _ports,
     _dependencies,
