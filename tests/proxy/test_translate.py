@@ -300,7 +300,9 @@ def test_the_same_input_gives_the_same_version() -> None:
         balancer = a_load_balancer()
         rules = [a_rule(i, path(f"/{i}"), action=to(("a", 1), ("b", 2), stick=9)) for i in range(1, 9)]
         config = a_config(balancer, a_listener(balancer), rules={80: tuple(rules)})
-        made = translate.load_balancer_resources(config, same, {tg_arn(n): TargetTraits(sticky_seconds=5) for n in "ab"})
+        made = translate.load_balancer_resources(
+            config, same, {tg_arn(n): TargetTraits(sticky_seconds=5) for n in "ab"}
+        )
         return encode(ROUTES, next(iter(made.routes.values()))).version
 
     assert version() == version()
