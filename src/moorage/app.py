@@ -18,6 +18,7 @@ import msgspec
 import uvloop
 from aiohttp import web
 
+from moorage.control.access_logs import AccessLogs
 from moorage.control.log_retention import LogRetention
 from moorage.control.log_router import LogRouter
 from moorage.control.plane import ControlPlane
@@ -99,6 +100,11 @@ class App:
         await self.proxy.start()
         self.backed = AwsBacked(settings, clock, ids)
         then(self.backed.close)
+        self.requests_door = RequestsDoor(self.requests, self.proxy)
+        access_logs = AccessLogs(clock, ids, self._put_object)
+        self.requests.on_request = lambda one, record: access_logs.take(one, self.requests_door.line(record))
+        access_logs.start()
+        then(access_logs.close)
         self.certificates = Certificates(self.backed, settings.data_dir, clock, in_use=self._serving)
         self.registry = Registry(settings.data_dir, self.store, clock, ids, port=settings.port)
         then(self.registry.close)
@@ -151,7 +157,7 @@ class App:
         gateway.add_route("/_moorage/shutdown", self._shutdown)
         for path, door in self.people.doors():
             gateway.add_route(path, door)
-        gateway.add_route(RequestsDoor.path, RequestsDoor(self.requests, self.proxy).handle)
+        gateway.add_route(RequestsDoor.path, self.requests_door.handle)
         gateway.set_hooks(
             reset=self._reset,
             status=self.people.status,
@@ -183,6 +189,9 @@ class App:
         self.purge = True
         self.stopping.set()
         return web.json_response({"status": "stopping"})
+
+    async def _put_object(self, scope: Scope, bucket: str, key: str, body: bytes) -> None:
+        await self.backed.call(scope, "s3", "PutObject", {"Bucket": bucket, "Key": key, "Body": body})
 
     def _serving(self, certificate: str) -> list[str]:
         """The load balancers that serve this certificate."""

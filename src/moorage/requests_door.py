@@ -14,6 +14,7 @@ from aiohttp import web
 
 from moorage.control.requests import Evidence, RequestLog
 from moorage.decide.elbv2_access_log import log_line
+from moorage.domain.request_record import RequestRecord
 
 ALWAYS = ("status", "method", "host", "path", "duration", "at", "client")
 """Fields of a record that are told even when they are empty."""
@@ -54,10 +55,14 @@ class RequestsDoor:
         for name in ALWAYS:
             shown["record"][name] = getattr(record, name)
         shown["load_balancer"] = balancer.name if balancer is not None else ""
-        shown["line"] = log_line(
+        shown["line"] = self.line(record)
+        return shown
+
+    def line(self, record: RequestRecord) -> str:
+        """AWS's access log line of a request."""
+        return log_line(
             record,
             load_balancer=record.load_balancer,
             scheme="https" if record.tls_version else "http",
             port=self._source.api_port(record.local_port),
         )
-        return shown

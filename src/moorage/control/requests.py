@@ -54,6 +54,8 @@ class RequestLog:
         self._ring: deque[Evidence] = deque(maxlen=remembered)
         self._tasks: OrderedDict[str, str] = OrderedDict()
         self._unwatch: Callable[[], None] = lambda: None
+        self.on_request: Callable[[LoadBalancer, RequestRecord], None] | None = None
+        """Gets every request of a load balancer that writes access logs."""
 
     def start(self) -> None:
         self._unwatch = self._store.watch(self._changed)
@@ -69,6 +71,7 @@ class RequestLog:
             cause = cause_of(record)
             plain = Evidence(self._cursor, record)
             self._ring.append(plain if cause is None else self._explained(plain, cause))
+            self._tell(record)
 
     def after(
         self, cursor: int = 0, *, load_balancer: str = "", failed: bool = False, limit: int = 1000
@@ -93,6 +96,13 @@ class RequestLog:
         return self._store.get(LOAD_BALANCERS, arn) if arn else None
 
     # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _tell(self, record: RequestRecord) -> None:
+        balancer = self.balancer(record) if self.on_request is not None else None
+        if self.on_request is None or balancer is None:
+            return
+        if balancer.attributes.get("access_logs.s3.enabled") == "true":
+            self.on_request(balancer, record)
 
     def _newer(self, cursor: int) -> Iterable[Evidence]:
         if not self._ring or cursor >= self._cursor:
