@@ -37,6 +37,17 @@ async def test_reset_and_status_call_their_hooks() -> None:
         assert (await http.send("GET", "/_moorage/nothing")).status == 404
 
 
+async def test_a_web_page_may_not_change_anything() -> None:
+    async def reset() -> None:
+        raise AssertionError("a stranger's page emptied everything")
+
+    async with running(ToyEcs()) as gateway, raw(gateway) as http:
+        gateway.set_hooks(reset=reset, status=lambda: {})
+        page = {"Origin": "https://evil.example"}
+        assert (await http.send("POST", "/_moorage/state/reset", headers=page)).status == 403
+        assert (await http.send("GET", "/_moorage/status", headers=page)).status == 200
+
+
 async def test_a_door_is_chosen_by_whole_path_segments() -> None:
     async def door(request: web.BaseRequest) -> web.StreamResponse:
         return web.Response(text=f"door {request.path}")

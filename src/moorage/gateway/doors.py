@@ -62,5 +62,18 @@ def built_in(gateway: Gateway) -> list[tuple[str, Door]]:
     return sorted(doors, key=lambda door: -len(door[0]))
 
 
+def is_from_a_page(request: web.BaseRequest) -> bool:
+    """A web page of somebody else's may make a browser send a POST to this machine; it cannot hide that it did."""
+    origin = request.headers.get("Origin")
+    if origin is None:
+        return False
+    host = origin.partition("://")[2].rsplit(":", 1)[0]
+    return host not in ("localhost", "127.0.0.1", "[::1]") and not host.endswith(".localhost")
+
+
+def refused_page() -> web.Response:
+    return _json({"message": "Web pages may not change anything here. Use the moor command."}, 403)
+
+
 def _json(value: Any, status: int = 200) -> web.Response:
     return web.Response(body=msgspec.json.encode(value), status=status, content_type="application/json")

@@ -141,6 +141,8 @@ class Gateway:
         if target != "/":
             door = self._door(request, target.partition("?")[0])
             if door is not None:
+                if request.method != "GET" and doors.is_from_a_page(request):
+                    return doors.refused_page()
                 await _continue(request)
                 return await door(request)
         return await self._aws(request, target)
