@@ -42,7 +42,7 @@ async def test_a_web_page_may_not_change_anything() -> None:
         raise AssertionError("a stranger's page emptied everything")
 
     async with running(ToyEcs()) as gateway, raw(gateway) as http:
-        gateway.set_hooks(reset=reset, status=lambda: {})
+        gateway.set_hooks(reset=reset, status=dict)
         page = {"Origin": "https://evil.example"}
         assert (await http.send("POST", "/_moorage/state/reset", headers=page)).status == 403
         assert (await http.send("GET", "/_moorage/status", headers=page)).status == 200
