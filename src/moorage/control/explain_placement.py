@@ -6,17 +6,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from moorage.control.instance_placement import document_of, zones_of
 from moorage.decide.placement import constraints
 from moorage.decide.placement.filters import FILTERS, Refusal
 from moorage.decide.placement.hosts import hosts_of
 from moorage.decide.placement.place import place, wish_of
 from moorage.decide.placement.strategies import SPREAD_ZONES
-from moorage.domain.service import Revision, Service
-from moorage.domain.task import Task
-from moorage.domain.task_definition import Document
+from moorage.domain.service import Service
 from moorage.store.api import View
 from moorage.store.tables.ecs import CONTAINER_INSTANCES, REVISIONS, TASK_DEFINITIONS, TASKS
-from moorage.store.tables.network import SUBNETS
 
 MOST_HOSTS = 10
 
@@ -38,10 +36,10 @@ def refusals_of(view: View, service: Service) -> tuple[Refusal, ...] | None:
     hosts = hosts_of(
         sorted(instances, key=lambda one: (one.registered_at, one.arn)),
         lambda arn: view.find(TASKS, "container_instance", arn),
-        lambda task: _document(view, task),
+        lambda task: document_of(view, task),
     )
     own = constraints.read(service.placement_constraints)
-    wish = wish_of(definition, f"service:{service.name}", own, zones=_zones(view, service, revision))
+    wish = wish_of(definition, f"service:{service.name}", own, zones=zones_of(view, service, revision))
     placed = place(hosts, wish, SPREAD_ZONES)
     return None if placed.hosts else placed.refused
 
@@ -64,16 +62,3 @@ def refusal_lines(refused: Sequence[Refusal] | None) -> Iterator[str]:
         )
     if len(nearest) > MOST_HOSTS:
         yield f"  and {len(nearest) - MOST_HOSTS} more"
-
-
-def _document(view: View, task: Task) -> Document:
-    definition = view.get(TASK_DEFINITIONS, task.task_definition_arn)
-    assert definition is not None, "a task definition outlives its tasks"
-    return definition.document
-
-
-def _zones(view: View, service: Service, revision: Revision) -> frozenset[str] | None:
-    if revision.network is None:
-        return None
-    keys = (f"{service.account}/{service.region}/{subnet_id}" for subnet_id in revision.network.subnets)
-    return frozenset(subnet.availability_zone for key in keys if (subnet := view.get(SUBNETS, key)) is not None)

@@ -37,13 +37,13 @@ def place_tasks(
     hosts = hosts_of(
         sorted(instances, key=lambda one: (one.registered_at, one.arn)),
         lambda arn: view.find(TASKS, "container_instance", arn),
-        lambda task: _document(view, task),
+        lambda task: document_of(view, task),
     )
     wish = wish_of(
         definition,
         f"service:{service.name}",
         constraints.read(service.placement_constraints),
-        zones=_zones(view, service, revision),
+        zones=zones_of(view, service, revision),
     )
     how = strategies.read(service.placement_strategy) or SPREAD_ZONES
     return place(hosts, wish, how, count=count, seed=seed)
@@ -100,13 +100,14 @@ class Unplaced:
         return tuple(found)
 
 
-def _document(view: View, task: Task) -> Document:
+def document_of(view: View, task: Task) -> Document:
     definition = view.get(TASK_DEFINITIONS, task.task_definition_arn)
     assert definition is not None, "a task definition outlives its tasks"
     return definition.document
 
 
-def _zones(view: View, service: Service, revision: Revision) -> frozenset[str] | None:
+def zones_of(view: View, service: Service, revision: Revision) -> frozenset[str] | None:
+    """The availability zones of the service's subnets; None: any."""
     if revision.network is None:
         return None
     keys = (f"{service.account}/{service.region}/{subnet_id}" for subnet_id in revision.network.subnets)
