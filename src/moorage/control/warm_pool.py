@@ -199,7 +199,7 @@ class WarmPool:
                         await self._reserving.give_back(interface)
                         self._leaving.pop(interface.interface_id, None)
                 except MoorageError as error:
-                    log.info("pooled sandboxes stay for now: %s", error)
+                    log.debug("pooled sandboxes stay for now: %s", error)
                     self._untidy = True
                     await asyncio.sleep(_TIDY_RETRY)
         finally:
