@@ -307,7 +307,8 @@ class SchedulerPass:
             self.events.append(sentences.blocked_percents(self.service.name))
         if step.protected and not step.stop:
             self.events.append(sentences.too_many_protected(self.service.name, primary.id))
-            self.again += [t.protected_until - self.now for t in self.living if (t.protected_until or 0) > self.now]  # type: ignore[operator]
+            left = [(t.protected_until or 0.0) - self.now for t in self.living]
+            self.again += [seconds for seconds in left if seconds > 0]
         return step
 
     def starts(self, step: Step) -> tuple[tuple[str, int], ...]:

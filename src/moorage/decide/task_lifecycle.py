@@ -84,17 +84,13 @@ def _start_up(task: Task, document: Document, now: float) -> TaskPlan:
             return TaskPlan(f"waits for {_names(steps)}", steps=tuple(steps))
         return TaskPlan("has its images and its namespace", enter="ACTIVATING")
 
-    if all(_has_started(task, c, document) for c in task.containers):
+    # RUNNING, or already stopped again: that only matters when it is essential (ecs-tasks §2).
+    if all(c.known in ("RUNNING", "STOPPED") for c in task.containers):
         return TaskPlan("all containers have started", enter="RUNNING")
     launches, waits, again = _launchable(task, document, now)
     if launches:
         return TaskPlan(f"starts {_names(launches)}", steps=launches, again_after=again)
     return TaskPlan(waits or "waits for its containers", again_after=again)
-
-
-def _has_started(task: Task, container: Container, document: Document) -> bool:
-    """RUNNING, or already stopped again: that only matters when it is essential (ecs-tasks §2)."""
-    return container.known in ("RUNNING", "STOPPED")
 
 
 def _launchable(

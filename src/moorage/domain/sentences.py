@@ -240,10 +240,6 @@ def native_failed(service: str, deployment_id: str, reason: str) -> str:
     return f"(service {service}) (deployment {deployment_id}) deployment failed: {reason}"
 
 
-def rolled_back_to(deployment_id: str) -> str:
-    return f"ECS deployment rolling back to deploymentId {deployment_id}."
-
-
 def secret_failed(value_from: str, why: str) -> str:
     return (
         "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: "

@@ -9,7 +9,6 @@ from typing import Any
 import botocore.session
 import msgspec
 import pytest
-from botocore.validate import ParamValidator
 from msgspec.structs import replace
 
 from moorage.domain.clock import Ids
@@ -24,6 +23,7 @@ from moorage.services.elbv2.provider import ElbV2Provider
 from moorage.store.log_memory import MemoryLog
 from moorage.store.memory import Store
 from moorage.store.tables import ecs, elbv2, network
+from support.shapes import conforms
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
 MODELS = {name: botocore.session.get_session().get_service_model(name) for name in ("ecs", "elbv2")}
@@ -188,23 +188,3 @@ def run_params(**params: Any) -> dict[str, Any]:
 
 def service_params(name: str = "web", **params: Any) -> dict[str, Any]:
     return run_params(serviceName=name, desiredCount=2) | params
-
-
-def conforms(value: Any, shape: Any) -> None:
-    """Member names, types and required members of the model, and no member that the model lacks."""
-    if shape is None:
-        assert not value
-        return
-    report = ParamValidator().validate(value, shape)
-    assert not report.has_errors(), report.generate_report()
-    _known_only(value, shape)
-
-
-def _known_only(value: Any, shape: Any) -> None:
-    if shape.type_name == "structure":
-        assert set(value) <= set(shape.members), set(value) - set(shape.members)
-        for name, member in value.items():
-            _known_only(member, shape.members[name])
-    elif shape.type_name == "list":
-        for item in value:
-            _known_only(item, shape.member)

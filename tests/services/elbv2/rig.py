@@ -8,7 +8,6 @@ from typing import Any
 
 import botocore.session
 import pytest
-from botocore.validate import ParamValidator
 
 from moorage.domain.clock import Ids
 from moorage.domain.errors import AwsError
@@ -20,6 +19,7 @@ from moorage.services.lookups import CertificatePem
 from moorage.store.log_memory import MemoryLog
 from moorage.store.memory import Store
 from moorage.store.tables.elbv2 import TABLES
+from support.shapes import conforms
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
 MODEL = botocore.session.get_session().get_service_model("elbv2")
@@ -96,10 +96,10 @@ class Rig:
 
     async def call(self, operation: str, *, account: str = ACCOUNT, region: str = REGION, **params: Any) -> Any:
         model = MODEL.operation_model(operation)
-        _conforms(params, model.input_shape)
+        conforms(params, model.input_shape)
         ctx = RequestContext(account, region, "elbv2", operation, "r", "test", f"arn:aws:iam::{account}:root")
         answer = await self._handlers[operation](ctx, params)
-        _conforms(answer or {}, model.output_shape)
+        conforms(answer or {}, model.output_shape)
         return answer
 
     async def refused(self, operation: str, **params: Any) -> AwsError:
@@ -138,23 +138,3 @@ def fixed(code: str = "404") -> dict[str, Any]:
 
 def path(*values: str) -> dict[str, Any]:
     return {"Field": "path-pattern", "Values": list(values)}
-
-
-def _conforms(value: Any, shape: Any) -> None:
-    """Member names, types and required members of the model, and no member that the model lacks."""
-    if shape is None:
-        assert not value
-        return
-    report = ParamValidator().validate(value, shape)
-    assert not report.has_errors(), report.generate_report()
-    _known_only(value, shape)
-
-
-def _known_only(value: Any, shape: Any) -> None:
-    if shape.type_name == "structure":
-        assert set(value) <= set(shape.members), set(value) - set(shape.members)
-        for name, member in value.items():
-            _known_only(member, shape.members[name])
-    elif shape.type_name == "list":
-        for item in value:
-            _known_only(item, shape.member)
