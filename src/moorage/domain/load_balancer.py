@@ -10,6 +10,8 @@ from typing import Literal
 
 import msgspec
 
+from moorage.domain.trust_store import MutualAuthentication
+
 LoadBalancerType = Literal["application", "network", "gateway"]
 
 
@@ -101,6 +103,8 @@ class Listener(msgspec.Struct, frozen=True):
     attributes: Mapping[str, str] = {}
     tags: Mapping[str, str] = {}
     default_rule_tags: Mapping[str, str] = {}
+    mutual: MutualAuthentication | None = None
+    """None: clients are not asked for certificates."""
 
 
 class Rule(msgspec.Struct, frozen=True):

@@ -39,6 +39,14 @@ class ImageLookup(Protocol):
     def digest(self, scope: Scope, image: str) -> str | None: ...
 
 
+class ObjectLookup(Protocol):
+    """Reads of S3."""
+
+    async def read(self, scope: Scope, bucket: str, key: str, version: str | None = None) -> bytes | None:
+        """The content of an object; None when there is no such bucket, object or version."""
+        ...
+
+
 class CertificatePem(msgspec.Struct, frozen=True):
     """PEM: `chain` begins with the server's own certificate. The key is never shown."""
 

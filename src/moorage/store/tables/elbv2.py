@@ -1,5 +1,6 @@
 from moorage.domain.load_balancer import Listener, LoadBalancer, Rule, TargetGroupUse
 from moorage.domain.target_group import Target, TargetGroup, TargetHealth
+from moorage.domain.trust_store import TrustStore
 from moorage.store.api import Table
 
 LOAD_BALANCERS: Table[LoadBalancer] = Table(
@@ -13,7 +14,19 @@ LOAD_BALANCERS: Table[LoadBalancer] = Table(
     },
 )
 LISTENERS: Table[Listener] = Table(
-    "listeners", Listener, key=lambda r: r.arn, indexes={"load_balancer": lambda r: r.load_balancer_arn}
+    "listeners",
+    Listener,
+    key=lambda r: r.arn,
+    indexes={
+        "load_balancer": lambda r: r.load_balancer_arn,
+        "trust_store": lambda r: r.mutual.trust_store_arn if r.mutual is not None else None,
+    },
+)
+TRUST_STORES: Table[TrustStore] = Table(
+    "trust_stores",
+    TrustStore,
+    key=lambda r: r.arn,
+    indexes={"scope": lambda r: (r.account, r.region), "name": lambda r: (r.account, r.region, r.name)},
 )
 RULES: Table[Rule] = Table("rules", Rule, key=lambda r: r.arn, indexes={"listener": lambda r: r.listener_arn})
 TARGET_GROUPS: Table[TargetGroup] = Table(
@@ -39,4 +52,4 @@ TARGET_GROUP_USES: Table[TargetGroupUse] = Table(
         "load_balancer": lambda r: r.load_balancer_arn,
     },
 )
-TABLES = (LOAD_BALANCERS, LISTENERS, RULES, TARGET_GROUPS, TARGETS, TARGET_HEALTH, TARGET_GROUP_USES)
+TABLES = (LOAD_BALANCERS, LISTENERS, RULES, TARGET_GROUPS, TARGETS, TARGET_HEALTH, TARGET_GROUP_USES, TRUST_STORES)
