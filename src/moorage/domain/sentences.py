@@ -5,7 +5,7 @@ Source: semantics ecs-tasks §3, ecs-services §3.3, §4. Nobody formats such a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 MORE = "For more information, see the Troubleshooting section of the Amazon ECS Developer Guide."
 REASON_LIMIT = 1024
@@ -89,6 +89,10 @@ def deployment_failed(service: str, deployment_id: str) -> str:
     return f"(service {service}) (deployment {deployment_id}) deployment failed: tasks failed to start."
 
 
+def alarm_detected(service: str, deployment_id: str) -> str:
+    return f"(service {service}) (deployment {deployment_id}) deployment failed: alarm detected."
+
+
 def rolling_back(service: str, deployment_id: str) -> str:
     return f"(service {service}) rolling back to deployment {deployment_id}."
 
@@ -157,6 +161,39 @@ def too_many_protected(service: str, task_set: str) -> str:
     )
 
 
+# --- availability zone rebalancing (ecs-services §4) ---
+def _in_zones(tasks_in: Mapping[str, int]) -> str:
+    """Worded as "2 tasks in a, 1 in b, and 0 in c"."""
+    parts = [f"{count} in {zone}" for zone, count in sorted(tasks_in.items())]
+    parts[0] = parts[0].replace(" in ", " tasks in ", 1)
+    if len(parts) < 3:
+        return " and ".join(parts)
+    return f"{', '.join(parts[:-1])}, and {parts[-1]}"
+
+
+def not_balanced(service: str, tasks_in: Mapping[str, int]) -> str:
+    return f"service ({service}) is not AZ balanced with {_in_zones(tasks_in)}. AZ Rebalancing in progress."
+
+
+def balanced(service: str, tasks_in: Mapping[str, int]) -> str:
+    return f"service ({service}) is AZ balanced with {_in_zones(tasks_in)}."
+
+
+def rebalance_started(service: str, zone: str, ids: Sequence[str]) -> str:
+    return f"{service} has started {len(ids)} tasks in {zone} to AZ Rebalance: {', '.join(ids)}."
+
+
+def rebalance_stopped(service: str, zone: str, ids: Sequence[str]) -> str:
+    return f"{service} has stopped {len(ids)} running tasks in {zone} due to AZ rebalancing: {', '.join(ids)}."
+
+
+def rebalance_no_place(service: str, zone: str) -> str:
+    return (
+        f"service ({service}) is unable to place a task in {zone} because no container instance met all of its "
+        "requirements."
+    )
+
+
 # --- rollout reasons -------------------------------------------------------------------------------------------------
 def in_progress(deployment_id: str) -> str:
     return f"ECS deployment {deployment_id} in progress."
@@ -171,6 +208,17 @@ BREAKER_TRIPPED = "ECS deployment circuit breaker: tasks failed to start."
 
 def breaker_rolling_back(deployment_id: str) -> str:
     return f"ECS deployment circuit breaker: rolling back to deploymentId {deployment_id}."
+
+
+ALARM_DETECTED = "ECS deployment failed: alarm detected."
+
+
+def alarms_rolled_back(names: Sequence[str]) -> str:
+    return f"Service deployment rolled back because of alarms in the ALARM state: {', '.join(names)}."
+
+
+def alarms_stopped(names: Sequence[str]) -> str:
+    return f"Service deployment failed because of alarms in the ALARM state: {', '.join(names)}."
 
 
 ROLLED_BACK = "Service deployment rolled back because the circuit breaker threshold was exceeded."

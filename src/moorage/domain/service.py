@@ -61,7 +61,18 @@ class Hook(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     timeout_configuration: HookTimeout | None = None
 
 
+class EarlySuccess(msgspec.Struct, frozen=True, rename="camel"):
+    """`earlySuccessCriteria` (§3.8): successful once `healthy_percent` of the desired count is healthy; `cleanup` says
+    whether the tasks of older revisions must have gone before (BLOCKING) or go in the background (DEFERRED)."""
+
+    enable: bool
+    healthy_percent: int | None = None
+    source_service_revision_cleanup: str | None = None
+
+
 class DeploymentConfiguration(msgspec.Struct, frozen=True):
+    """`alarms`: as given, {"alarmNames": […], "enable": …, "rollback": …} (§3.7)."""
+
     maximum_percent: int = 200
     minimum_healthy_percent: int = 100
     circuit_breaker: CircuitBreaker = CircuitBreaker()
@@ -71,12 +82,21 @@ class DeploymentConfiguration(msgspec.Struct, frozen=True):
     linear: Linear | None = None
     canary: Canary | None = None
     hooks: tuple[Hook, ...] = ()
+    early_success: EarlySuccess | None = None
+
+    @property
+    def watched_alarms(self) -> tuple[str, ...]:
+        """The names of the alarms that fail a deployment; none when they are not enabled."""
+        alarms = self.alarms or {}
+        return tuple(alarms.get("alarmNames") or ()) if alarms.get("enable") else ()
 
 
 class Revision(msgspec.Struct, frozen=True):
     """An immutable service revision: everything that, when changed, needs new tasks (§3.2). `number` is the 19 digits
-    shared with the deployment that it was made for; `images` maps container names to pinned digests; `resolved` names the
-    target group that each of `load_balancers` means now: the configured one or its alternate (§5.3)."""
+    shared with the deployment that it was made for; `images` maps container names to pinned digests (§5.6), found out when
+    its first task starts: those named in `local_images` are of no registry, and the digest is the engine's image id.
+    `resolved` names the target group that each of `load_balancers` means now, the configured one or its alternate
+    (§5.3)."""
 
     arn: str
     service_arn: str
@@ -92,6 +112,7 @@ class Revision(msgspec.Struct, frozen=True):
     service_registries: tuple[Json, ...] = ()
     images: Mapping[str, str] = {}
     resolved: tuple[str, ...] = ()
+    local_images: tuple[str, ...] = ()
 
     @property
     def registers_in(self) -> tuple[LoadBalancerRef, ...]:
@@ -105,8 +126,10 @@ class Revision(msgspec.Struct, frozen=True):
 
 class Deployment(msgspec.Struct, frozen=True):
     """One entry of `deployments[]`; `id` is "ecs-svc/<19 digits>". `failed_tasks`: launches that failed since the last
-    task that became healthy. `launches_blocked_until`: the launch throttle (§3.9). `rollback_of`: the failed deployment
-    that this one rolls back."""
+    task that became healthy; `failures`: those that the circuit breaker counts. `launches_blocked_until`: the launch
+    throttle (§3.9). `rollback_of`: the failed deployment that this one rolls back. `alarms`: those that were seen in ALARM
+    while it ran; `alarm_window`: seconds that the alarms need to notice anything (§3.7). `baking_since`: when everything
+    else was done."""
 
     id: str
     status: Literal["PRIMARY", "ACTIVE", "INACTIVE"]
@@ -120,6 +143,9 @@ class Deployment(msgspec.Struct, frozen=True):
     failures: int = 0
     launches_blocked_until: float | None = None
     rollback_of: str | None = None
+    alarms: tuple[str, ...] = ()
+    alarm_window: float = 0.0
+    baking_since: float | None = None
 
 
 class HookRun(msgspec.Struct, frozen=True):
@@ -142,7 +168,8 @@ class Shift(msgspec.Struct, frozen=True):
     """How far a blue/green, linear or canary deployment is (§5.2). `green` and `blue` are deployment ids; no `blue`:
     there is nothing to shift from. `configuration` is what it was started with. `percent` and `test_percent`: the share
     of requests that green should get. `step`: shifts done. `entered`: what the stage does on entry was done.
-    `requested`: what StopServiceDeployment or ContinueServiceDeployment asked for. `failure`: why it goes back."""
+    `requested`: what StopServiceDeployment or ContinueServiceDeployment asked for. `failure`: why it goes back. `began`:
+    when its first stage did."""
 
     service_deployment_arn: str
     green: str
@@ -158,13 +185,25 @@ class Shift(msgspec.Struct, frozen=True):
     hooks: tuple[HookRun, ...] = ()
     requested: Literal["ROLLBACK", "ABORT"] | None = None
     failure: str | None = None
+    began: float = 0.0
+
+
+class Rebalance(msgspec.Struct, frozen=True):
+    """Tasks on their way from full availability zones to empty ones: `started` (task ARNs) are the newcomers, one task of
+    a full zone stops for each of them when they are healthy. `failed_at`: a zone had no place; it is not tried again at
+    once."""
+
+    since: float
+    started: tuple[str, ...] = ()
+    failed_at: float | None = None
 
 
 class Service(msgspec.Struct, frozen=True):
     """`deployments` newest first, the first is PRIMARY. `revision_arn`: what UpdateService changes start from.
     `last_good_revision`: the revision of the most recent COMPLETED deployment (rollback candidate). `steady_since`: set
     while the service is in steady state. `shift`: the stage machine of a deployment that is not ROLLING, while it runs.
-    `stop_requested`: a rolling deployment shall be stopped (ROLLBACK | ABORT)."""
+    `stop_requested`: a rolling deployment shall be stopped (ROLLBACK | ABORT). `rebalance`: tasks are moved between
+    availability zones."""
 
     arn: str
     account: str
@@ -200,6 +239,7 @@ class Service(msgspec.Struct, frozen=True):
     deleted_at: float | None = None
     shift: Shift | None = None
     stop_requested: str | None = None
+    rebalance: Rebalance | None = None
 
 
 class ServiceEvent(msgspec.Struct, frozen=True):
@@ -214,7 +254,8 @@ class ServiceEvent(msgspec.Struct, frozen=True):
 
 
 class ServiceDeployment(msgspec.Struct, frozen=True):
-    """What DescribeServiceDeployments shows (§5.6)."""
+    """What DescribeServiceDeployments shows (§5.6). `breaker_status`, `alarms_status`: MONITORING | MONITORING_COMPLETE |
+    TRIGGERED | DISABLED; `failure_count` and `threshold` as of its end (the deployment itself knows them before)."""
 
     arn: str
     service_arn: str
@@ -239,3 +280,6 @@ class ServiceDeployment(msgspec.Struct, frozen=True):
     test_percent: float | None = None
     production_percent: float | None = None
     hooks: tuple[HookRun, ...] = ()
+    alarms_status: str = "DISABLED"
+    alarm_names: tuple[str, ...] = ()
+    triggered_alarms: tuple[str, ...] = ()
