@@ -4,8 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moorage.decide.ipam import mac_of, next_address, private_dns_name, usable
-from moorage.decide.placement.fargate import choose_provider, choose_subnet
-from moorage.domain.cluster import StrategyItem
+from moorage.decide.placement.subnets import choose_subnet
 
 
 def test_reserved_addresses_are_never_given() -> None:
@@ -31,14 +30,6 @@ def test_a_given_address_is_never_taken(bits: int, taken: set[int], after: int) 
 def test_names_follow_from_the_address() -> None:
     assert mac_of("10.0.1.20") == "02:42:0a:00:01:14"
     assert private_dns_name("10.0.1.20", "eu-west-1") == "ip-10-0-1-20.eu-west-1.compute.internal"
-
-
-def test_capacity_is_shared_by_base_and_weight() -> None:
-    strategy = [StrategyItem("FARGATE", weight=1, base=1), StrategyItem("FARGATE_SPOT", weight=3)]
-    running = {"FARGATE": 0, "FARGATE_SPOT": 0}
-    for _ in range(9):
-        running[choose_provider(strategy, running)] += 1
-    assert running == {"FARGATE": 3, "FARGATE_SPOT": 6}
 
 
 def test_tasks_spread_over_zones() -> None:

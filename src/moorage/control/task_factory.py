@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from moorage.decide.capacity_strategy import choose_provider
 from moorage.decide.new_task import new_task
-from moorage.decide.placement.fargate import choose_provider, choose_subnet
+from moorage.decide.placement.subnets import choose_subnet
 from moorage.decide.placement.hosts import Host
 from moorage.domain.clock import Ids
 from moorage.domain.container_instance import ContainerInstance

@@ -27,7 +27,9 @@ class Resources(msgspec.Struct, frozen=True):
 
 class ContainerInstance(msgspec.Struct, frozen=True):
     """`address`: where this machine reaches the ports published by its tasks. `registered`: all that there is to give,
-    its `ports` being those that no task may have. `attributes`: a value may be absent. `changes`: API `version`."""
+    its `ports` being those that no task may have. `attributes`: a value may be absent. `changes`: API `version`.
+    `group_arn`: the Auto Scaling group it came with; `leaves_by`: its machine is gone from the group, and what still
+    runs on it must have ended by then."""
 
     arn: str
     account: str
@@ -43,6 +45,9 @@ class ContainerInstance(msgspec.Struct, frozen=True):
     version_info: dict[str, Any] = {}
     changes: int = 1
     tags: Mapping[str, str] = {}
+    capacity_provider: str | None = None
+    group_arn: str | None = None
+    leaves_by: float | None = None
 
     @property
     def id(self) -> str:

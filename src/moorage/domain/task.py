@@ -66,6 +66,15 @@ class OnInstance(msgspec.Struct, frozen=True):
     address: str
 
 
+class Waiting(msgspec.Struct, frozen=True):
+    """What a task that waits for an instance of its capacity provider wants of it: the placement parameters as the API
+    has them, and the subnets it may have its interface in, as (subnet id, VPC id, availability zone)."""
+
+    constraints: tuple[dict[str, Any], ...] = ()
+    strategy: tuple[dict[str, Any], ...] = ()
+    subnets: tuple[tuple[str, str, str], ...] = ()
+
+
 class TargetPlace(msgspec.Struct, frozen=True):
     """What a task is called in one of its target groups: by its own address, or by its instance and host port (then
     `reaches` is the address that answers)."""
@@ -130,7 +139,8 @@ class LoadBalancerRef(msgspec.Struct, frozen=True, rename="camel", omit_defaults
 class Task(msgspec.Struct, frozen=True):
     """Times are epoch seconds. `deployment_id` ("ecs-svc/…") and `service_arn` are set for a service's tasks;
     `became_healthy_at` is when the service scheduler first counted it as healthy; `accounted`: the scheduler has taken
-    note that it stopped. `protected_until`: task scale-in protection."""
+    note that it stopped. `protected_until`: task scale-in protection. `waiting`: it has no instance yet; managed scaling is
+    to bring one (it stays PROVISIONING)."""
 
     arn: str
     account: str
@@ -174,6 +184,7 @@ class Task(msgspec.Struct, frozen=True):
     accounted: bool = False
     protected_until: float | None = None
     instance: OnInstance | None = None
+    waiting: Waiting | None = None
 
     @property
     def id(self) -> str:

@@ -10,9 +10,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from moorage.decide.capacity_strategy import choose_provider
 from moorage.decide.new_task import new_task
 from moorage.decide.placement.constraints import Constraint
-from moorage.decide.placement.fargate import choose_provider, choose_subnet
+from moorage.decide.placement.subnets import choose_subnet
 from moorage.decide.placement.filters import Wish, refusal
 from moorage.decide.placement.hosts import Host
 from moorage.decide.placement.place import place, wish_of

@@ -1,4 +1,5 @@
 from moorage.domain.account_setting import AccountSetting
+from moorage.domain.capacity_provider import CapacityProvider, HostGroup, ScalingNote, SpotShortage
 from moorage.domain.client_token import ClientToken
 from moorage.domain.cluster import Cluster
 from moorage.domain.container_instance import ContainerInstance
@@ -44,6 +45,11 @@ TASKS: Table[Task] = Table(
         "container_instance": lambda r: (
             r.instance.arn if r.instance is not None and r.last_status != "STOPPED" else None
         ),
+        "waiting": lambda r: (
+            (r.account, r.region, r.capacity_provider)
+            if r.waiting is not None and r.desired_status == "RUNNING"
+            else None
+        ),
         "live": lambda r: True if r.last_status != "STOPPED" else None,
         "stopped": lambda r: True if r.last_status == "STOPPED" else None,
     },
@@ -56,6 +62,7 @@ SERVICES: Table[Service] = Table(
         "cluster": lambda r: (r.cluster_arn, r.status),
         "scope": lambda r: (r.account, r.region),
         "deleted": lambda r: True if r.status == "INACTIVE" else None,
+        "daemons": lambda r: r.cluster_arn if r.scheduling_strategy == "DAEMON" and r.status == "ACTIVE" else None,
     },
 )
 REVISIONS: Table[Revision] = Table(
@@ -78,8 +85,20 @@ CONTAINER_INSTANCES: Table[ContainerInstance] = Table(
         "cluster": lambda r: (r.cluster_arn, r.status),
         "ec2_instance": lambda r: (r.account, r.region, r.ec2_instance_id) if r.status != "INACTIVE" else None,
         "address": lambda r: r.address if r.status != "INACTIVE" else None,
+        "group": lambda r: r.group_arn if r.status != "INACTIVE" else None,
     },
 )
+CAPACITY_PROVIDERS: Table[CapacityProvider] = Table(
+    "capacity_providers",
+    CapacityProvider,
+    key=lambda r: r.arn,
+    indexes={"scope": lambda r: (r.account, r.region), "group": lambda r: r.group_arn},
+)
+HOST_GROUPS: Table[HostGroup] = Table(
+    "host_groups", HostGroup, key=lambda r: r.arn, indexes={"scope": lambda r: (r.account, r.region)}
+)
+SCALING_NOTES: Table[ScalingNote] = Table("scaling_notes", ScalingNote, key=lambda r: r.provider_arn)
+SPOT_SHORTAGES: Table[SpotShortage] = Table("spot_shortages", SpotShortage, key=lambda r: f"{r.account}/{r.region}")
 CLIENT_TOKENS: Table[ClientToken] = Table("client_tokens", ClientToken, key=lambda r: r.key)
 ACCOUNT_SETTINGS: Table[AccountSetting] = Table(
     "account_settings",
@@ -89,10 +108,14 @@ ACCOUNT_SETTINGS: Table[AccountSetting] = Table(
 )
 TABLES = (
     ACCOUNT_SETTINGS,
+    CAPACITY_PROVIDERS,
     CLIENT_TOKENS,
     CLUSTERS,
     CONTAINER_INSTANCES,
     FAMILIES,
+    HOST_GROUPS,
+    SCALING_NOTES,
+    SPOT_SHORTAGES,
     TASK_DEFINITIONS,
     TASKS,
     SERVICES,

@@ -1,7 +1,12 @@
-"""Where a Fargate task goes: which capacity provider, which subnet. No hosts to choose among (semantics ecs-tasks §13)."""
+"""Which capacity provider each task gets: base and weight (semantics ecs-tasks §13). Pure arithmetic over counts.
+
+A strategy names what share of the tasks each provider should have. It is no order of preference: when a provider has no
+room, its tasks wait or fail, they do not go to the next one.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from moorage.domain.cluster import StrategyItem
@@ -11,7 +16,7 @@ def choose_provider(strategy: Sequence[StrategyItem], running: Mapping[str, int]
     """The provider of the next task: `base` is filled first, then counts are kept proportional to the weights.
 
     FARGATE base 1 weight 1, FARGATE_SPOT weight 3 → FARGATE (base), SPOT, SPOT, FARGATE, SPOT, SPOT, SPOT, FARGATE …
-    Ties go to the item named first."""
+    A provider with weight 0 gets its base and nothing more. Ties go to the item named first."""
     for item in strategy:
         if running.get(item.capacity_provider, 0) < item.base:
             return item.capacity_provider
@@ -23,7 +28,12 @@ def choose_provider(strategy: Sequence[StrategyItem], running: Mapping[str, int]
     ).capacity_provider
 
 
-def choose_subnet(subnets: Sequence[tuple[str, str]], by_zone: Mapping[str, int], by_subnet: Mapping[str, int]) -> str:
-    """The subnet of the next task: the zone with the fewest tasks of the group, then the subnet with the fewest, then
-    the order in which the caller named them. `subnets` are (subnet id, availability zone)."""
-    return min(subnets, key=lambda s: (by_zone.get(s[1], 0), by_subnet.get(s[0], 0)))[0]
+def distribute(strategy: Sequence[StrategyItem], count: int, running: Mapping[str, int]) -> tuple[str, ...]:
+    """The providers of the next `count` tasks, in order; `running`: how many tasks each has already."""
+    counts = Counter(running)
+    chosen = []
+    for _ in range(count):
+        provider = choose_provider(strategy, counts)
+        counts[provider] += 1
+        chosen.append(provider)
+    return tuple(chosen)
