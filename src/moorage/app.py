@@ -28,6 +28,7 @@ from moorage.control.requests import RequestLog
 from moorage.domain.clock import Clock, Ids, SystemClock
 from moorage.domain.errors import AwsError, MoorageError, Permanent
 from moorage.domain.scope import Scope
+from moorage.downloads_door import DownloadsDoor
 from moorage.engine.docker.engine import DockerEngine, HostFacts
 from moorage.engine.driver import RegistryAuth
 from moorage.gateway.server import Gateway
@@ -40,6 +41,7 @@ from moorage.services.aws_backed.acm import AcmProvider, Certificates
 from moorage.services.aws_backed.ec2 import Ec2Provider
 from moorage.services.aws_backed.forward import AwsBacked
 from moorage.services.aws_backed.lookups import MotoNetworks
+from moorage.services.aws_backed.objects import MotoObjects
 from moorage.services.ecr.provider import EcrProvider
 from moorage.services.ecs import EcsProvider
 from moorage.services.ecs.container_instances import ContainerInstanceAddresses
@@ -140,11 +142,19 @@ class App:
     def _front_door(self) -> Gateway:
         store, clock, ids = self.store, self.clock, self.ids
         networks = MotoNetworks(self.backed, store)
+        downloads = DownloadsDoor(clock, ids, port=self.settings.port)
         gateway = Gateway(self.settings, clock, ids)
         gateway.add_provider(EcsProvider(store, clock, ids, networks))
         gateway.add_provider(
             ElbV2Provider(
-                store, clock, ids, networks, ContainerInstanceAddresses(store), certificates=self.certificates
+                store,
+                clock,
+                ids,
+                networks,
+                ContainerInstanceAddresses(store),
+                certificates=self.certificates,
+                objects=MotoObjects(self.backed),
+                downloads=downloads,
             )
         )
         gateway.add_provider(AcmProvider(self.certificates))
@@ -157,6 +167,7 @@ class App:
         gateway.add_route("/_moorage/shutdown", self._shutdown)
         for path, door in self.people.doors():
             gateway.add_route(path, door)
+        gateway.add_route(DownloadsDoor.path, downloads.handle)
         gateway.add_route(RequestsDoor.path, self.requests_door.handle)
         gateway.set_hooks(
             reset=self._reset,

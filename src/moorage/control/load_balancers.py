@@ -14,10 +14,10 @@ import msgspec
 
 from moorage.control.loop import Loop, Pass
 from moorage.domain.clock import Clock
-from moorage.domain.load_balancer import LoadBalancer, load_balancer_of
-from moorage.proxy.driver import Certificate, LoadBalancerConfig, Proxy, ProxyRefused
+from moorage.domain.load_balancer import Listener, LoadBalancer, load_balancer_of, trust_store_of
+from moorage.proxy.driver import Certificate, LoadBalancerConfig, Proxy, ProxyRefused, TrustAnchors
 from moorage.store.api import Change, StoreApi, Transaction
-from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, RULES, TARGET_GROUPS
+from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, RULES, TARGET_GROUPS, TRUST_STORES
 
 PUSHES_AT_ONCE = 16
 LOOK_AGAIN = 15.0
@@ -99,6 +99,9 @@ class LoadBalancersController:
                     self.loop.wake(change.key)
             elif change.table is LISTENERS:
                 self.loop.wake(load_balancer_of(change.key))
+            elif change.table is TRUST_STORES:
+                for listener in self._store.find(LISTENERS, "trust_store", change.key):
+                    self.loop.wake(listener.load_balancer_arn)
             elif change.table is RULES:
                 self.loop.wake(load_balancer_of(record.listener_arn))
 
@@ -152,7 +155,16 @@ class LoadBalancersController:
             for listener in listeners
         }
         plain = msgspec.structs.replace(record, state="provisioning", state_reason="")
-        return LoadBalancerConfig(plain, tuple(listeners), rules)
+        return LoadBalancerConfig(plain, tuple(listeners), rules, trust_stores=self._trust_stores(listeners))
+
+    def _trust_stores(self, listeners: Sequence[Listener]) -> dict[str, TrustAnchors]:
+        found: dict[str, TrustAnchors] = {}
+        for arn in {trust_store_of(one) for one in listeners} - {None}:
+            store = self._store.get(TRUST_STORES, arn or "")
+            if store is not None:
+                revoked = b"".join(one.content for one in store.revocations)
+                found[store.arn] = TrustAnchors(store.arn, store.bundle, revoked)
+        return found
 
     async def _mark(self, arn: str, state: Literal["active", "failed"], reason: str) -> None:
         record = self._store.get(LOAD_BALANCERS, arn)

@@ -15,6 +15,22 @@ from moorage.domain.trust_store import MutualAuthentication
 LoadBalancerType = Literal["application", "network", "gateway"]
 
 
+LAYER_4 = frozenset({"TCP", "TLS", "UDP", "TCP_UDP"})
+"""Protocols of network load balancers (semantics elbv2 §3.2, §13). TCP_UDP: both on one port."""
+DATAGRAM = frozenset({"UDP", "TCP_UDP"})
+STREAM = frozenset({"TCP", "TCP_UDP"})
+
+
+class NodeAddress(msgspec.Struct, frozen=True):
+    """The address that a user chose for a network load balancer in one subnet: an Elastic IP (`allocation_id`, and its
+    `ip_address`), or a private address."""
+
+    subnet_id: str
+    allocation_id: str | None = None
+    ip_address: str | None = None
+    private_ipv4: str | None = None
+
+
 class LoadBalancer(msgspec.Struct, frozen=True):
     """`full_name` is the ARN's tail ("app/web/50dc6c495c0c9188"); `loopback` the 127.x.y.z address of this machine on
     which the load balancer answers for every Host; `created_at` epoch seconds."""
@@ -39,6 +55,9 @@ class LoadBalancer(msgspec.Struct, frozen=True):
     state_reason: str = ""
     attributes: Mapping[str, str] = {}
     tags: Mapping[str, str] = {}
+    addresses: tuple[NodeAddress, ...] = ()
+    private_link_rules: str = ""
+    """"on" or "off" once a network load balancer was told whether its security groups apply to PrivateLink traffic."""
 
 
 class WeightedTargetGroup(msgspec.Struct, frozen=True):
@@ -133,6 +152,11 @@ def forwarded_to(actions: tuple[Action, ...]) -> tuple[str, ...]:
     """The target groups that these actions name, each once, in order."""
     arns = [group.arn for action in actions if isinstance(action, Forward) for group in action.target_groups]
     return tuple(dict.fromkeys(arns))
+
+
+def trust_store_of(listener: Listener) -> str | None:
+    """The trust store that it verifies client certificates with."""
+    return listener.mutual.trust_store_arn if listener.mutual is not None else None
 
 
 def listener_of(rule_arn: str) -> str:

@@ -45,14 +45,24 @@ class Certificate(msgspec.Struct, frozen=True):
         return f"Certificate({self.arn!r})"
 
 
+class TrustAnchors(msgspec.Struct, frozen=True):
+    """What a listener verifies client certificates against, in PEM. `revoked`: revocation lists, or nothing."""
+
+    arn: str
+    bundle: bytes
+    revoked: bytes = b""
+
+
 class LoadBalancerConfig(msgspec.Struct, frozen=True):
     """A load balancer with all its listeners; `rules` by listener ARN, in any order (priority decides). `certificates`
-    by ARN, those that its HTTPS listeners name; a listener whose default certificate is not there is not opened."""
+    by ARN, those that its HTTPS listeners name; a listener whose default certificate is not there is not opened.
+    `trust_stores` by ARN, those that its listeners verify clients with; without its own, a listener is not opened."""
 
     load_balancer: LoadBalancer
     listeners: tuple[Listener, ...]
     rules: Mapping[str, tuple[Rule, ...]]
     certificates: Mapping[str, Certificate] = {}
+    trust_stores: Mapping[str, TrustAnchors] = {}
 
 
 class TargetGroupConfig(msgspec.Struct, frozen=True):

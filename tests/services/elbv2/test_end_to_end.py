@@ -307,5 +307,5 @@ async def test_paginators_and_missing_operations(house: House) -> None:
     pages = house.elb.get_paginator("describe_load_balancers").paginate(PaginationConfig={"PageSize": 2})
     sizes = await asyncio.to_thread(lambda: [len(page["LoadBalancers"]) for page in pages])
     assert sizes == [2, 1]
-    with pytest.raises(ClientError, match="DescribeTrustStores"):
-        await house.call("describe_trust_stores")
+    with pytest.raises(ClientError, match="ModifyIpPools"):
+        await house.call("modify_ip_pools", LoadBalancerArn="arn")

@@ -118,10 +118,10 @@ UNKNOWN = "arn:aws:elasticloadbalancing:us-east-1:000000000000:targetgroup/x/012
             {
                 "Protocol": "HTTPS",
                 "Certificates": [{"CertificateArn": "arn:c"}],
-                "MutualAuthentication": {"Mode": "verify", "TrustStoreArn": "arn:t"},
+                "MutualAuthentication": {"Mode": "verify"},
             },
-            "UnsupportedOperation",
-            "Moorage does not verify client certificates yet: mutual authentication mode 'verify'",
+            "ValidationError",
+            "A trust store ARN must be specified when mutual authentication mode is 'verify'",
         ),
         ({"DefaultActions": [forward(UNKNOWN)]}, "TargetGroupNotFound", f"Target groups '{UNKNOWN}' not found"),
         ({"DefaultActions": [forward("x")]}, "ValidationError", "'x' is not a valid target group ARN"),

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from moorage.domain.load_balancer import Listener
+from moorage.domain.load_balancer import Listener, trust_store_of
 from moorage.domain.target_group import TargetGroup
 from moorage.proxy.driver import LoadBalancerConfig
 from moorage.proxy.envoy.script import TargetTraits
@@ -78,12 +78,13 @@ def load_balancer_resources(
         name = listener_name(balancer.arn, port)
         context = RouteContext(balancer, listener, port_of, traits)
         arns = [arn for arn in listener.certificates if arn in config.certificates]
-        made.listeners[name] = own_listener(name, balancer, listener, port_of(port), arns)
+        anchors = config.trust_stores.get(trust_store_of(listener) or "")
+        made.listeners[name] = own_listener(name, balancer, listener, port_of(port), arns, anchors)
         made.routes[name] = route_configuration(name, context, config.rules.get(listener.arn, ()))
         if listener.protocol == "HTTP":
             made.scopes.update(scopes(name, balancer, port))
         else:
-            chains[port] = named_chain(name, balancer, listener, arns)
+            chains[port] = named_chain(name, balancer, listener, arns, anchors)
     return made
 
 
@@ -124,5 +125,8 @@ def edge_name(port: int, family: str) -> str:
 
 def _is_served(listener: Listener, config: LoadBalancerConfig) -> bool:
     if listener.protocol == "HTTPS":
+        trusted = trust_store_of(listener)
+        if trusted is not None and trusted not in config.trust_stores:
+            return False  # rather closed than open to everybody
         return bool(listener.certificates) and listener.certificates[0] in config.certificates
     return listener.protocol == "HTTP"

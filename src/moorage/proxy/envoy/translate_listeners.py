@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from moorage.domain.load_balancer import Listener, LoadBalancer
+from moorage.proxy.driver import TrustAnchors
 from moorage.proxy.envoy.pages import local_replies
 from moorage.proxy.envoy.request_log import access_log
 from moorage.proxy.envoy.script import script
@@ -33,20 +34,30 @@ _ADS = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
 
 
 def own_listener(
-    name: str, load_balancer: LoadBalancer, listener: Listener, bind_port: int, certificates: Sequence[str] = ()
+    name: str,
+    load_balancer: LoadBalancer,
+    listener: Listener,
+    bind_port: int,
+    certificates: Sequence[str] = (),
+    anchors: TrustAnchors | None = None,
 ) -> dict[str, Any]:
     """The envoy.config.listener.v3.Listener on the load balancer's own address. `name` is also the name of its route
-    configuration. `bind_port`: of this machine. `certificates`: ARNs, for an HTTPS listener."""
-    chain = _own_chain(name, load_balancer, listener, certificates)
+    configuration. `bind_port`: of this machine. `certificates`: ARNs, for an HTTPS listener;
+    `anchors`: of its trust store."""
+    chain = _own_chain(name, load_balancer, listener, certificates, anchors)
     return _listener(name, load_balancer.loopback, bind_port, [chain])
 
 
 def named_chain(
-    name: str, load_balancer: LoadBalancer, listener: Listener, certificates: Sequence[str]
+    name: str,
+    load_balancer: LoadBalancer,
+    listener: Listener,
+    certificates: Sequence[str],
+    anchors: TrustAnchors | None = None,
 ) -> dict[str, Any]:
     """What an HTTPS listener is on the shared door of its port: chosen by the name that the client asks TLS for."""
     match = {"transport_protocol": "tls", "server_names": [load_balancer.dns_name.lower()]}
-    return {"name": name, "filter_chain_match": match, **_own_chain(name, load_balancer, listener, certificates)}
+    return {"name": name, "filter_chain_match": match, **_own_chain(name, load_balancer, listener, certificates, anchors)}
 
 
 def edge_listener(
@@ -83,7 +94,11 @@ def edge_listener(
 
 
 def _own_chain(
-    name: str, load_balancer: LoadBalancer, listener: Listener, certificates: Sequence[str]
+    name: str,
+    load_balancer: LoadBalancer,
+    listener: Listener,
+    certificates: Sequence[str],
+    anchors: TrustAnchors | None,
 ) -> dict[str, Any]:
     attributes = load_balancer.attributes
     manager = _connection_manager(
@@ -98,7 +113,7 @@ def _own_chain(
         return _chain(manager)
     manager["codec_type"] = "AUTO"
     manager["http2_protocol_options"] = {"max_concurrent_streams": CONCURRENT_STREAMS}
-    return {**_chain(manager), "transport_socket": transport_socket(load_balancer, listener, certificates)}
+    return {**_chain(manager), "transport_socket": transport_socket(load_balancer, listener, certificates, anchors)}
 
 
 def scopes(name: str, load_balancer: LoadBalancer, port: int) -> dict[str, dict[str, Any]]:

@@ -17,6 +17,7 @@ from moorage.proxy.envoy.pages import SERVER_HEADER, page
 from moorage.proxy.envoy.request_log import refused_name, route_name
 from moorage.proxy.envoy.script import TargetTraits, redirect_script, script
 from moorage.proxy.envoy.translate_conditions import route_match
+from moorage.proxy.envoy.translate_tls import client_headers
 
 RETRIES = 5
 LUA = "envoy.filters.http.lua"
@@ -96,6 +97,9 @@ def _forwarded_headers(context: RouteContext) -> dict[str, Any]:
         add.append(_header("x-amzn-tls-version", "%DOWNSTREAM_TLS_VERSION%"))
         add.append(_header("x-amzn-tls-cipher-suite", "%DOWNSTREAM_TLS_CIPHER%"))
     remove = ["x-moorage-port", "x-envoy-external-address"]
+    for name, value in client_headers(context.listener).items():
+        add.append(_header(name, value))
+        remove.append(name)  # what a client claims itself
     mode = attributes.get("routing.http.xff_header_processing.mode", "append")
     if mode == "append":
         peer = "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"

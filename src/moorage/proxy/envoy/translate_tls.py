@@ -13,7 +13,8 @@ from typing import Any
 
 from moorage.domain.load_balancer import Listener, LoadBalancer
 from moorage.domain.ssl_policies import DEFAULT_POLICY, SSL_POLICIES
-from moorage.proxy.driver import Certificate
+from moorage.domain.trust_store import MutualAuthentication
+from moorage.proxy.driver import Certificate, TrustAnchors
 
 _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
 _INSPECTOR = "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
@@ -39,8 +40,10 @@ def secret(certificate: Certificate) -> dict[str, Any]:
     }
 
 
-def transport_socket(load_balancer: LoadBalancer, listener: Listener, arns: Iterable[str]) -> dict[str, Any]:
-    """`arns`: the certificates that there are, the default one first."""
+def transport_socket(
+    load_balancer: LoadBalancer, listener: Listener, arns: Iterable[str], anchors: TrustAnchors | None = None
+) -> dict[str, Any]:
+    """`arns`: the certificates that there are, the default one first. `anchors`: of the listener's trust store."""
     protocols, ciphers = SSL_POLICIES[listener.ssl_policy or DEFAULT_POLICY]
     versions = sorted(protocols, key=_ORDER.index)
     parameters: dict[str, Any] = {
@@ -49,6 +52,7 @@ def transport_socket(load_balancer: LoadBalancer, listener: Listener, arns: Iter
     }
     if old := [cipher for cipher in ciphers if cipher in _KNOWN_CIPHERS]:
         parameters["cipher_suites"] = old
+    clients = _clients(listener.mutual, anchors)
     http2 = load_balancer.attributes.get("routing.http2.enabled", "true") == "true"
     return {
         "name": "envoy.transport_sockets.tls",
@@ -60,9 +64,54 @@ def transport_socket(load_balancer: LoadBalancer, listener: Listener, arns: Iter
                 "tls_certificate_sds_secret_configs": [
                     {"name": arn, "sds_config": _ADS} for arn in dict.fromkeys(arns)
                 ],
+                **({"validation_context": clients} if clients is not None else {}),
             },
+            **({"require_client_certificate": True} if anchors is not None else {}),
         },
     }
+
+
+def _clients(mutual: MutualAuthentication | None, anchors: TrustAnchors | None) -> dict[str, Any] | None:
+    """The CertificateValidationContext for client certificates; None: clients are not asked for one. Revocation lists
+    are about clients only: those of an authority in the middle would be asked of every authority above it."""
+    if mutual is None:
+        return None
+    if anchors is None:
+        return {"trust_chain_verification": "ACCEPT_UNTRUSTED"}
+    context: dict[str, Any] = {"trusted_ca": {"inline_bytes": base64.b64encode(anchors.bundle).decode()}}
+    if anchors.revoked:
+        context["crl"] = {"inline_bytes": base64.b64encode(anchors.revoked).decode()}
+        context["only_verify_leaf_cert_crl"] = True
+    if mutual.ignore_expiry:
+        context["allow_expired_certificate"] = True
+    return context
+
+
+_VERIFIED_CLIENT = {
+    "clientcert-serial-number": "%DOWNSTREAM_PEER_SERIAL%",
+    "clientcert-issuer": "%DOWNSTREAM_PEER_ISSUER%",
+    "clientcert-subject": "%DOWNSTREAM_PEER_SUBJECT%",
+    "clientcert-validity": (
+        "NotBefore=%DOWNSTREAM_PEER_CERT_V_START(%Y-%m-%dT%H:%M:%SZ)%;"
+        "NotAfter=%DOWNSTREAM_PEER_CERT_V_END(%Y-%m-%dT%H:%M:%SZ)%"
+    ),
+    "clientcert-leaf": "%DOWNSTREAM_PEER_CERT%",
+}
+_SHOWN_CLIENT = {"clientcert": "%DOWNSTREAM_PEER_CERT%"}
+
+
+def client_headers(listener: Listener) -> dict[str, str]:
+    """Header name → Envoy format, of what a target learns about the client's certificate. The names can be changed by
+    listener attributes (semantics elbv2 §4)."""
+    if listener.mutual is None:
+        return {}
+    shown = _VERIFIED_CLIENT if listener.mutual.mode == "verify" else _SHOWN_CLIENT
+    return {_client_header(listener, name): value for name, value in shown.items()}
+
+
+def _client_header(listener: Listener, name: str) -> str:
+    attribute = f"routing.http.request.x_amzn_mtls_{name.replace('-', '_')}.header_name"
+    return listener.attributes.get(attribute) or f"x-amzn-mtls-{name}"
 
 
 def inspector() -> dict[str, Any]:

@@ -9,12 +9,13 @@ from moorage.domain.clock import Clock, Ids
 from moorage.domain.errors import AwsError
 from moorage.domain.load_balancer import Action, Forward, Listener, LoadBalancer, Rule, forwarded_to
 from moorage.domain.target_group import TargetGroup
+from moorage.domain.trust_store import TrustStore
 from moorage.services.base import Provider, RequestContext
 from moorage.services.elbv2 import validate
 from moorage.services.lookups import CertificateLookup, NetworkLookup
 from moorage.store.api import StoreApi, View
 from moorage.store.elbv2_queries import load_balancers_of
-from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, RULES, TARGET_GROUPS
+from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, RULES, TARGET_GROUPS, TRUST_STORES
 
 
 class ElbV2Base(Provider):
@@ -56,6 +57,14 @@ def the_listener(view: View, ctx: RequestContext, arn: str) -> Listener:
     record = view.get(LISTENERS, arn) if validate.here(ctx.scope, arn) else None
     if record is None:
         raise AwsError("ListenerNotFound", "One or more listeners not found")
+    return record
+
+
+def the_trust_store(view: View, ctx: RequestContext, arn: str) -> TrustStore:
+    validate.arn("trust store", arn)
+    record = view.get(TRUST_STORES, arn) if validate.here(ctx.scope, arn) else None
+    if record is None:
+        raise AwsError("TrustStoreNotFound", f"Trust store '{arn}' not found")
     return record
 
 

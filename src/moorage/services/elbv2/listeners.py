@@ -11,8 +11,8 @@ from moorage.domain.errors import AwsError
 from moorage.domain.load_balancer import Listener, LoadBalancer
 from moorage.domain.ssl_policies import DEFAULT_POLICY, SSL_POLICIES
 from moorage.services.base import RequestContext, operation
-from moorage.services.elbv2 import actions, attributes, present, validate
-from moorage.services.elbv2.common import ElbV2Base, check_forwarding, the_listener, the_load_balancer
+from moorage.services.elbv2 import actions, attributes, mutual, present, validate
+from moorage.services.elbv2.common import ElbV2Base, check_forwarding, the_listener, the_load_balancer, the_trust_store
 from moorage.services.elbv2.quotas import MAX_CERTIFICATES, MAX_LISTENERS
 from moorage.services.elbv2.validate import invalid, unsupported
 from moorage.store.api import Transaction, View
@@ -59,6 +59,7 @@ class Listeners(ElbV2Base):
                     f"The maximum number of listeners on load balancer '{owner.arn}' has been reached",
                 )
             check_forwarding(tx, ctx, owner, wanted.protocol, wanted.default_actions)
+            _check_trust_store(tx, ctx, wanted)
             return put_listener(tx, wanted)
 
         return {"Listeners": [present.listener(await self.store.update(change))]}
@@ -104,6 +105,7 @@ class Listeners(ElbV2Base):
                 wanted = actions.parse(params["DefaultActions"], protocol=protocol, port=port)
                 check_forwarding(tx, ctx, owner, protocol, wanted)
                 after = msgspec.structs.replace(after, default_actions=wanted)
+            _check_trust_store(tx, ctx, after)
             return put_listener(tx, after)
 
         return {"Listeners": [present.listener(await self.store.update(change))]}
@@ -175,9 +177,12 @@ class Listeners(ElbV2Base):
 
     async def _secured(self, ctx: RequestContext, params: Mapping[str, Any], protocol: str) -> dict[str, Any]:
         """The fields of a record that only HTTPS has, as far as the parameters give them."""
+        asked = mutual.parse(params.get("MutualAuthentication"), protocol)
         if protocol != "HTTPS":
             return {}
         fields: dict[str, Any] = {}
+        if params.get("MutualAuthentication"):
+            fields["mutual"] = asked
         if params.get("Certificates"):
             fields["certificates"] = (await self._certificate(ctx, params["Certificates"]),)
         if params.get("SslPolicy"):
@@ -210,12 +215,17 @@ def _resecured(record: Listener, fields: Mapping[str, Any]) -> Listener:
     """`record` with its certificate and policy as given; plain HTTP has neither. A new default certificate leaves the
     further ones as they are."""
     if record.protocol != "HTTPS":
-        return msgspec.structs.replace(record, ssl_policy=None, certificates=())
+        return msgspec.structs.replace(record, ssl_policy=None, certificates=(), mutual=None)
     default = fields.get("certificates", record.certificates[:1])
     if not default:
         raise invalid("A certificate must be specified for HTTPS listeners")
     policy = fields.get("ssl_policy") or record.ssl_policy or DEFAULT_POLICY
-    return msgspec.structs.replace(record, ssl_policy=policy, certificates=(*default, *record.certificates[1:]))
+    return msgspec.structs.replace(
+        record,
+        ssl_policy=policy,
+        certificates=(*default, *record.certificates[1:]),
+        mutual=fields.get("mutual", record.mutual),
+    )
 
 
 def _check_protocol(owner: LoadBalancer, protocol: str, params: Mapping[str, Any], *, creating: bool) -> None:
@@ -235,9 +245,6 @@ def _check_protocol(owner: LoadBalancer, protocol: str, params: Mapping[str, Any
         raise invalid("A certificate must be specified for HTTPS listeners")
     if policy and policy not in SSL_POLICIES:
         raise AwsError("SSLPolicyNotFound", f"SSL policy '{policy}' not found")
-    mutual = (params.get("MutualAuthentication") or {}).get("Mode", "off")
-    if mutual != "off":
-        raise unsupported(f"Moorage does not verify client certificates yet: mutual authentication mode '{mutual}'")
 
 
 def _on_port(view: View, owner: LoadBalancer, port: int) -> Listener | None:
@@ -249,4 +256,16 @@ def _duplicate(owner: LoadBalancer) -> AwsError:
 
 
 def _settings(record: Listener) -> tuple[object, ...]:
-    return (record.protocol, record.default_actions, record.ssl_policy, record.certificates, dict(record.tags))
+    return (
+        record.protocol,
+        record.default_actions,
+        record.ssl_policy,
+        record.certificates,
+        record.mutual,
+        dict(record.tags),
+    )
+
+
+def _check_trust_store(view: View, ctx: RequestContext, record: Listener) -> None:
+    if record.mutual is not None and record.mutual.trust_store_arn is not None:
+        the_trust_store(view, ctx, record.mutual.trust_store_arn)

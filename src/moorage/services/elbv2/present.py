@@ -16,6 +16,7 @@ from moorage.domain.load_balancer import (
     Rule,
 )
 from moorage.domain.target_group import HealthCheck, Target, TargetGroup, TargetState
+from moorage.services.elbv2 import mutual
 from moorage.services.elbv2.conditions import KINDS
 
 
@@ -92,6 +93,8 @@ def listener(record: Listener) -> dict[str, Any]:
         shape["SslPolicy"] = record.ssl_policy
     if record.alpn_policy:
         shape["AlpnPolicy"] = list(record.alpn_policy)
+    if record.protocol == "HTTPS":
+        shape["MutualAuthentication"] = mutual.shown(record.mutual)
     return shape
 
 

@@ -9,6 +9,8 @@ MAX_TARGET_GROUPS = 3000
 MAX_TARGETS = 1000
 MAX_CERTIFICATES = 25
 """Of one load balancer, the default certificates of its listeners not counted."""
+MAX_TRUST_STORES = 20
+MAX_REVOCATION_ENTRIES = 500_000
 
 LIMITS = {
     "target-groups": MAX_TARGET_GROUPS,

@@ -12,10 +12,17 @@ from moorage.domain.load_balancer import listener_of
 from moorage.domain.ssl_policies import SSL_POLICIES
 from moorage.services.base import RequestContext, operation
 from moorage.services.elbv2 import present, validate
-from moorage.services.elbv2.common import ElbV2Base, the_listener, the_load_balancer, the_rule, the_target_group
+from moorage.services.elbv2.common import (
+    ElbV2Base,
+    the_listener,
+    the_load_balancer,
+    the_rule,
+    the_target_group,
+    the_trust_store,
+)
 from moorage.services.elbv2.quotas import LIMITS
 from moorage.store.api import Transaction, View
-from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, RULES, TARGET_GROUPS
+from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, RULES, TARGET_GROUPS, TRUST_STORES
 
 Tagged = dict[str, str]
 
@@ -87,6 +94,8 @@ def _tags_of(view: View, ctx: RequestContext, arn: str) -> Mapping[str, str]:
         return the_target_group(view, ctx, arn).tags
     if validate.is_arn("listener", arn):
         return the_listener(view, ctx, arn).tags
+    if validate.is_arn("trust store", arn):
+        return the_trust_store(view, ctx, arn).tags
     _rule_arn(arn)
     listener = view.get(LISTENERS, listener_of(arn))
     if listener is not None and listener.default_rule_arn == arn and validate.here(ctx.scope, arn):
@@ -103,6 +112,8 @@ def _retag(tx: Transaction, ctx: RequestContext, arn: str, change: Callable[[Tag
         tx.put(TARGET_GROUPS, replace(the_target_group(tx, ctx, arn), tags=after))
     elif validate.is_arn("listener", arn):
         tx.put(LISTENERS, replace(the_listener(tx, ctx, arn), tags=after))
+    elif validate.is_arn("trust store", arn):
+        tx.put(TRUST_STORES, replace(the_trust_store(tx, ctx, arn), tags=after))
     elif (rule := tx.get(RULES, arn)) is not None:
         tx.put(RULES, replace(rule, tags=after))
     else:

@@ -24,6 +24,7 @@ _KINDS = {
     "load balancer": re.compile(_ARN + r"loadbalancer/(app|net|gwy)/[A-Za-z0-9-]+/[0-9a-f]+"),
     "target group": re.compile(_ARN + r"targetgroup/[A-Za-z0-9-]+/[0-9a-f]+"),
     "listener": re.compile(_ARN + r"listener/(app|net|gwy)/[A-Za-z0-9-]+/[0-9a-f]+/[0-9a-f]+"),
+    "trust store": re.compile(_ARN + r"truststore/[A-Za-z0-9-]+/[0-9a-f]+"),
     "listener rule": re.compile(_ARN + r"listener-rule/(app|net|gwy)/[A-Za-z0-9-]+/[0-9a-f]+/[0-9a-f]+/[0-9a-f]+"),
 }
 
@@ -67,12 +68,23 @@ def target_group_name(name: str) -> str:
     return name
 
 
+def trust_store_name(name: str) -> str:
+    subject = f"Trust store name '{name}'"
+    if not 1 <= len(name) <= 32:
+        raise invalid(f"{subject} must be between '1' and '32' characters long")
+    if not _NAME.fullmatch(name):
+        raise invalid(f"{subject} can only contain characters that are alphanumeric characters or hyphens(-)")
+    if name.startswith("-") or name.endswith("-"):
+        raise invalid(f"{subject} cannot begin or end with '-'")
+    return name
+
+
 def is_arn(kind: str, value: str) -> bool:
     return bool(_KINDS[kind].fullmatch(value))
 
 
 def arn(kind: str, value: str) -> str:
-    """`kind`: "load balancer", "target group", "listener" or "listener rule"."""
+    """`kind`: "load balancer", "target group", "listener", "listener rule" or "trust store"."""
     if not is_arn(kind, value):
         raise invalid(f"'{value}' is not a valid {kind} ARN")
     return value
