@@ -40,7 +40,7 @@ from moorage.requests_door import RequestsDoor
 from moorage.services.aws_backed.acm import AcmProvider, Certificates
 from moorage.services.aws_backed.ec2 import Ec2Provider
 from moorage.services.aws_backed.forward import AwsBacked
-from moorage.services.aws_backed.lookups import MotoNetworks
+from moorage.services.aws_backed.lookups import MotoNamespaces, MotoNetworks
 from moorage.services.aws_backed.objects import MotoObjects
 from moorage.services.ecr.provider import EcrProvider
 from moorage.services.ecs import EcsProvider
@@ -144,7 +144,16 @@ class App:
         networks = MotoNetworks(self.backed, store)
         downloads = DownloadsDoor(clock, ids, port=self.settings.port)
         gateway = Gateway(self.settings, clock, ids)
-        gateway.add_provider(EcsProvider(store, clock, ids, networks))
+        gateway.add_provider(
+            EcsProvider(
+                store,
+                clock,
+                ids,
+                networks,
+                namespaces=MotoNamespaces(self.backed),
+                endpoint=self.settings.endpoint,
+            )
+        )
         gateway.add_provider(
             ElbV2Provider(
                 store,

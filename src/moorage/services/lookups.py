@@ -33,6 +33,14 @@ class RoleLookup(Protocol):
     async def role_exists(self, scope: Scope, role_arn: str) -> bool: ...
 
 
+class NamespaceLookup(Protocol):
+    """Reads of Cloud Map."""
+
+    async def namespace(self, scope: Scope, identifier: str) -> frozenset[str] | None:
+        """Every way to write the namespace (name, id, ARN) that `identifier` means; None when there is none."""
+        ...
+
+
 class ImageLookup(Protocol):
     """Reads of the image registry: `None` when this is not an image of ours."""
 

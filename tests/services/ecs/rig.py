@@ -4,6 +4,7 @@ official model."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import botocore.session
@@ -26,6 +27,7 @@ from moorage.store.tables import ecs, elbv2, network
 from support.shapes import conforms
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
+ROOT = Path(__file__).parents[3]
 MODELS = {name: botocore.session.get_session().get_service_model(name) for name in ("ecs", "elbv2")}
 BASE = f"arn:aws:ecs:{REGION}:{ACCOUNT}:"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/execution"
@@ -74,6 +76,14 @@ class Networks:
         return vpc_id in ("vpc-1", "vpc-2")
 
 
+class Namespaces:
+    """There is one: "here", ns-1."""
+
+    async def namespace(self, scope: Scope, identifier: str) -> frozenset[str] | None:
+        names = frozenset(("here", "ns-1"))
+        return names if identifier in names else None
+
+
 class Rig:
     """`call` answers the result; `refused` the error, having made sure that nothing was written."""
 
@@ -82,8 +92,8 @@ class Rig:
         self.clock = TestClock()
         self.networks = Networks()
         ids = Ids(seed=7)
-        self._handlers = {
-            "ecs": EcsProvider(store, self.clock, ids, self.networks).handlers(),
+        self.handlers = {
+            "ecs": EcsProvider(store, self.clock, ids, self.networks, namespaces=Namespaces()).handlers(),
             "elbv2": ElbV2Provider(store, self.clock, ids, self.networks).handlers(),
         }
 
@@ -98,7 +108,7 @@ class Rig:
         model = MODELS[api].operation_model(operation)
         conforms(params, model.input_shape)
         ctx = RequestContext(account, region, api, operation, "r", "test", f"arn:aws:iam::{account}:root")
-        answer = await self._handlers[api][operation](ctx, params)
+        answer = await self.handlers[api][operation](ctx, params)
         # What the gateway sends: JSON, members without a value left out.
         plain = msgspec.json.decode(msgspec.json.encode({k: v for k, v in (answer or {}).items() if v is not None}))
         conforms(plain, model.output_shape)

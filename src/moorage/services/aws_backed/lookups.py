@@ -131,6 +131,21 @@ class MotoRoles:
         return answer is not None and answer["Role"]["Arn"] == role_arn
 
 
+class MotoNamespaces:
+    """`services/lookups.NamespaceLookup`."""
+
+    def __init__(self, backed: AwsBacked) -> None:
+        self._backed = backed
+
+    async def namespace(self, scope: Scope, identifier: str) -> frozenset[str] | None:
+        answer = await self._backed.call(scope, "servicediscovery", "ListNamespaces", {})
+        for one in answer.get("Namespaces", ()):
+            names = frozenset((one["Id"], one["Arn"], one["Name"]))
+            if identifier in names:
+                return names
+        return None
+
+
 def _copy_new(transaction: Transaction, fresh: Sequence[Subnet]) -> dict[str, Subnet]:
     """A copy that somebody else made meanwhile stays: it may know more (where its addresses come from on the host)."""
     copies = (transaction.get(SUBNETS, SUBNETS.key(subnet)) or transaction.put(SUBNETS, subnet) for subnet in fresh)

@@ -8,17 +8,20 @@ from typing import Any
 from moorage.domain.clock import Clock, Ids
 from moorage.services.base import Handler, RequestContext
 from moorage.services.ecs.account_settings import AccountSettingOperations
+from moorage.services.ecs.agent import AgentOperations
 from moorage.services.ecs.attributes import AttributeOperations
 from moorage.services.ecs.clusters import ClusterOperations
 from moorage.services.ecs.container_instances import ContainerInstanceOperations
 from moorage.services.ecs.deployments import DeploymentOperations
 from moorage.services.ecs.idempotency import Idempotency
+from moorage.services.ecs.namespaces import NamespaceOperations
+from moorage.services.ecs.refused import refusals
 from moorage.services.ecs.services import ServiceOperations
 from moorage.services.ecs.shapes import refuse_nulls
 from moorage.services.ecs.tags import TagOperations
 from moorage.services.ecs.task_definitions import TaskDefinitionOperations
 from moorage.services.ecs.tasks import TaskOperations
-from moorage.services.lookups import NetworkLookup
+from moorage.services.lookups import NamespaceLookup, NetworkLookup
 from moorage.store.api import StoreApi
 
 
@@ -32,18 +35,33 @@ class EcsProvider(
     DeploymentOperations,
     TagOperations,
     AccountSettingOperations,
+    NamespaceOperations,
+    AgentOperations,
 ):
+    """`namespaces` finds those of Cloud Map; `endpoint` is where this installation answers."""
+
     service = "ecs"
 
-    def __init__(self, store: StoreApi, clock: Clock, ids: Ids, networks: NetworkLookup) -> None:
+    def __init__(
+        self,
+        store: StoreApi,
+        clock: Clock,
+        ids: Ids,
+        networks: NetworkLookup,
+        *,
+        namespaces: NamespaceLookup | None = None,
+        endpoint: str = "http://localhost:4566",
+    ) -> None:
         self._store = store
         self._clock = clock
         self._ids = ids
         self._networks = networks
+        self._namespaces = namespaces
+        self._endpoint = endpoint
         self._idempotency = Idempotency(clock)
 
     def handlers(self) -> dict[str, Handler]:
-        return {name: _without_nulls(handler) for name, handler in super().handlers().items()}
+        return refusals() | {name: _without_nulls(handler) for name, handler in super().handlers().items()}
 
 
 def _without_nulls(handler: Handler) -> Handler:
