@@ -18,6 +18,7 @@ from moorage.engine.driver import (
     EVERYWHERE,
     LABEL_INSTALLATION,
     LABEL_SANDBOX,
+    CannotStartContainerError,
     ContainerSpec,
     EngineEvent,
     EngineUnavailable,
@@ -83,11 +84,13 @@ class SimulatedHost:
         self._clock = clock
         self._random = random.Random(seed)
         self._containers: dict[str, SimulatedContainer] = {}
+        self._publishing: dict[str, SimulatedContainer] = {}
+        """Those with ports of the host; the others need not be looked through."""
         self._sandboxes: dict[str, SimulatedSandbox] = {}
         self._at: dict[str, str] = {}
         """The newest sandbox of an address."""
-        self._volumes: dict[str, str] = {}
-        """Named volumes, each with the task that made it."""
+        self._volumes: dict[str, str | None] = {}
+        """Named volumes, each with the task that it ends with."""
         self._images_by_reference: dict[str, str] = {}
         self._streams: list[asyncio.Queue[EngineEvent | None]] = []
         self._reachable: asyncio.Event = asyncio.Event()
@@ -144,6 +147,7 @@ class SimulatedHost:
     def remove_by_hand(self, container_id: str) -> None:
         """`docker rm -f` by somebody."""
         container = self._containers.pop(container_id)
+        self._publishing.pop(container_id, None)
         self.note("fault: rm -f", name_of(container.spec))
         container.kill()
         self._tell(EngineEvent("gone", container.id, container.labels, self._clock.now()))
@@ -154,6 +158,7 @@ class SimulatedHost:
         for container in self._containers.values():
             container.vanish()
         self._containers.clear()
+        self._publishing.clear()
         self._sandboxes.clear()
         self._volumes.clear()
         self._interrupt()
@@ -177,23 +182,20 @@ class SimulatedHost:
         """What is on the host for tasks that are not among `living` (task ARNs)."""
         pauses = [s.spec.task_arn for s in self._sandboxes.values() if s.spec.task_arn]
         found = [f"sandbox of {task_arn}" for task_arn in pauses if task_arn not in living]
-        found += [f"volume {name}" for name, task_arn in self._volumes.items() if task_arn not in living]
+        found += [f"volume {name}" for name, arn in self._volumes.items() if arn is not None and arn not in living]
         return found + [name_of(c.spec) for c in self._containers.values() if c.spec.task_arn not in living]
 
     def listener(self, address: str, port: int) -> SimulatedContainer | None:
         """The container that accepts connections there."""
         sandbox = self._sandboxes.get(self._at.get(address, ""))
-        if sandbox is None:
-            for other in self._sandboxes.values():
-                bound = next(
-                    (p for p in other.sandbox.ports if p.host_port == port and p.host_ip in (address, EVERYWHERE)), None
-                )
-                if bound is not None:
-                    sandbox, port = other, bound.container_port
-                    break
-        if sandbox is None or not sandbox.running:
-            return None
-        return next((container for container in sandbox.containers if container.listens(port)), None)
+        if sandbox is not None:
+            return next((c for c in sandbox.containers if c.listens(port)), None) if sandbox.running else None
+        for container in self._publishing.values():
+            for bound in container.ports if container.state == "running" else ():
+                inside = port - bound.host_port
+                if 0 <= inside < bound.size and bound.host_ip in (address, EVERYWHERE):
+                    return container if container.listens(bound.container_port + inside) else None
+        return None
 
     async def request(self, address: str, port: int, seconds: float = 0.0) -> int:
         """One HTTP request to a task: its status. ConnectionRefusedError when nobody listens, ConnectionResetError when
@@ -207,6 +209,26 @@ class SimulatedHost:
         self.history.append(Verb(self._clock.now(), verb, subject))
         self.counts[verb] += 1
 
+    def stand(self, sandbox_id: str, sandbox: SandboxSpec, containers: Mapping[str, ContainerSpec]) -> None:
+        """A task that has been running here for long, its containers by id: for fleets that nobody has time to start."""
+        labels = {LABEL_INSTALLATION: "simulated", **sandbox.labels, LABEL_SANDBOX: "true"}
+        standing = self._sandboxes[sandbox_id] = SimulatedSandbox(sandbox_id, sandbox, Sandbox(sandbox_id), labels)
+        if sandbox.ipv4 is not None:
+            self._at[sandbox.ipv4] = sandbox_id
+        for id, spec in containers.items():
+            container = SimulatedContainer(
+                id,
+                spec,
+                {LABEL_INSTALLATION: "simulated", **spec.labels},
+                sandbox_id,
+                self.images[spec.image],
+                self._clock.now,
+                self._report,
+            )
+            container.state, container.started_at = "running", self._clock.now()
+            self._containers[id] = container
+            standing.containers.append(container)
+
     # === inside ======================================================================================================
     def _check_reachable(self) -> None:
         if not self._reachable.is_set():
@@ -217,9 +239,8 @@ class SimulatedHost:
     def _make_sandbox(self, spec: SandboxSpec) -> Sandbox:
         self._check_address(spec)
         id = f"{self._random.getrandbits(256):064x}"
-        ports = tuple(self._bind(port) for port in spec.ports)
         labels = {LABEL_INSTALLATION: "simulated", **spec.labels, LABEL_SANDBOX: "true"}
-        self._sandboxes[id] = SimulatedSandbox(id, spec, Sandbox(id, ports), labels)
+        self._sandboxes[id] = SimulatedSandbox(id, spec, Sandbox(id), labels)
         if spec.ipv4 is not None:
             self._at[spec.ipv4] = id
         return self._sandboxes[id].sandbox
@@ -240,21 +261,25 @@ class SimulatedHost:
                 raise NetworkError(f"Address already in use: {spec.ipv4}")
 
     def _bind(self, port: PortBinding) -> PortBinding:
-        """A fixed host port must be free; 0 asks for a free one."""
+        """A fixed host port must be free; 0 asks for free ones."""
         taken = {
-            bound.host_port
-            for sandbox in self._sandboxes.values()
-            for bound in sandbox.sandbox.ports
+            number
+            for container in self._publishing.values()
+            for bound in (container.ports if container.state == "running" else ())
             if _overlap(bound, port)
+            for number in range(bound.host_port, bound.host_port + bound.size)
         }
         if port.host_port in taken:
-            raise NetworkError(f"Bind for {port.host_ip}:{port.host_port} failed: port is already allocated")
+            raise CannotStartContainerError(
+                "driver failed programming external connectivity: "
+                f"Bind for {port.host_ip}:{port.host_port} failed: port is already allocated"
+            )
         if port.host_port:
             return port
-        while self._next_port in taken:
+        while taken & set(range(self._next_port, self._next_port + port.size)):
             self._next_port += 1
-        self._next_port += 1
-        return replace(port, host_port=self._next_port - 1)
+        self._next_port += port.size
+        return replace(port, host_port=self._next_port - port.size)
 
     def _report(self, container: SimulatedContainer, kind: Literal["started", "died", "health"]) -> None:
         event = EngineEvent(

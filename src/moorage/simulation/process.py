@@ -43,8 +43,11 @@ class Process:
         proxy: Proxy,
         prober: Prober,
         networks: NetworkLookup,
+        *,
+        verify: bool = True,
     ) -> Process:
-        store = await Store.open(log, TABLES, verify=True)
+        """`verify`: every record is read back before it is written (see `Store`)."""
+        store = await Store.open(log, TABLES, verify=verify)
         handlers: dict[str, Handler] = {}
         for provider in (EcsProvider(store, clock, ids, networks), ElbV2Provider(store, clock, ids, networks)):
             handlers |= {f"{provider.service}:{name}": handler for name, handler in provider.handlers().items()}
