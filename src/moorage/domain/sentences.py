@@ -147,6 +147,10 @@ def closest_matching(service: str, instance_id: str, reason: str) -> str:
     )
 
 
+def daemon_constraint_violated(service: str, ids: Sequence[str]) -> str:
+    return f"(service {service}) stops tasks that no longer meet its placement constraints: {_tasks(ids)}"
+
+
 def blocked_percents(service: str) -> str:
     return (
         f"(service {service}) was unable to stop or start tasks during a deployment because of the service deployment "

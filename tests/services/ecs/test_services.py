@@ -150,7 +150,7 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     (
         {"schedulingStrategy": "DAEMON", "desiredCount": None},
         INVALID,
-        "Moorage does not run services with the DAEMON scheduling strategy yet. Use REPLICA.",
+        "The daemon scheduling strategy does not support the FARGATE launch type",
     ),
     (
         {
@@ -272,7 +272,7 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     (
         {"deploymentController": {"type": "EXTERNAL"}},
         INVALID,
-        "Moorage does not support the deployment controller EXTERNAL yet. Use ECS.",
+        "TaskDefinition must be blank.",
     ),
     ({"healthCheckGracePeriodSeconds": -1}, INVALID, "healthCheckGracePeriodSeconds must be between 0 and 2147483647."),
     (

@@ -218,6 +218,17 @@ class _Reader:
         return InvalidExpression(f"expected {what}, found {where}")
 
 
+def looks_at_tasks(expression: Expression) -> bool:
+    """Does its answer depend on the tasks that an instance has?"""
+    match expression:
+        case Not(inner):
+            return looks_at_tasks(inner)
+        case AllOf(parts) | OneOf(parts):
+            return any(looks_at_tasks(part) for part in parts)
+        case Comparison(subject, _, _):
+            return subject in ("runningTasksCount", "task:group")
+
+
 # Java's regular expressions, as far as Python's mean the same.
 _UNLIKE = re.compile(r"\\[pPQEGzZhHRXN]|&&|\(\?[dux-]")
 

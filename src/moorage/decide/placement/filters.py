@@ -119,6 +119,15 @@ def refusal(host: Host, wish: Wish) -> Refusal | None:
     return None
 
 
+def outside(host: Host, wish: Wish) -> Problem:
+    """Why the host is none that tasks of this wish belong on, however much room it has; None when it is one."""
+    for filter in (_takes_tasks, _is_near, _meets_constraints):
+        problem = filter(host, wish)
+        if problem is not None:
+            return problem
+    return None
+
+
 def closest(refusals: Sequence[Refusal]) -> Refusal | None:
     """The host that came nearest to taking the task: most filters passed, then the most of the scarce thing left."""
     return max(

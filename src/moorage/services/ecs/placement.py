@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from moorage.decide.placement import constraints, strategies
-from moorage.decide.placement.filters import Refusal
+from moorage.decide.placement.filters import Refusal, Wish, outside
 from moorage.decide.placement.hosts import Host, hosts_of
 from moorage.domain.container_instance import ContainerInstance
 from moorage.domain.errors import AwsError
@@ -54,6 +54,11 @@ def hosts(view: View, found: tuple[ContainerInstance, ...]) -> tuple[Host, ...]:
         return definition.document
 
     return hosts_of(found, lambda arn: view.find(TASKS, "container_instance", arn), document)
+
+
+def eligible(view: View, cluster_arn: str, wish: Wish) -> int:
+    """On how many instances a DAEMON service belongs (ecs-services §6)."""
+    return sum(1 for host in hosts(view, instances(view, cluster_arn)) if outside(host, wish) is None)
 
 
 def failures(refused: tuple[Refusal, ...]) -> list[dict[str, str]]:

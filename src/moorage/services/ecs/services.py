@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from moorage.decide.placement import constraints
+from moorage.decide.placement.place import wish_of
 from moorage.decide.rollout.circuit_breaker import threshold
 from moorage.decide.rollout.stages import first_stage
 from moorage.domain import sentences
@@ -27,11 +29,12 @@ from moorage.domain.service import (
 from moorage.domain.task import LoadBalancerRef
 from moorage.domain.task_definition import TaskDefinition
 from moorage.services.base import Provider, RequestContext, operation
-from moorage.services.ecs import compute, networking, present, resolve
+from moorage.services.ecs import compute, networking, placement, present, resolve, validate_controller
 from moorage.services.ecs.paging import page
 from moorage.services.ecs.shapes import convert
 from moorage.services.ecs.tags import to_mapping
 from moorage.services.ecs.unsupported import refuse_unsupported
+from moorage.services.ecs.validate_controller import DAEMON_CONFIGURATION
 from moorage.services.ecs.validate_service import (
     check_load_balancers,
     check_members,
@@ -60,14 +63,21 @@ class ServiceOperations(Provider):
         if not _NAME.fullmatch(name):
             raise refuse(rf"ServiceName must match ^[a-zA-Z0-9\-_]{{1,255}}$, but was {name}")
         cluster = resolve.cluster(self._store, ctx.scope, request.get("cluster"))
+        validate_controller.check_create(request)
+        if validate_controller.controller_of(request) != "ECS":
+            raise refuse("Moorage does not support deployment controllers other than ECS yet.")
         check_unsupported(request)
         check_members(request)
-        desired = _desired_count(request.get("desiredCount"))
-        configuration = deployment_configuration(DeploymentConfiguration(), request.get("deploymentConfiguration"))
+        daemon = validate_controller.is_daemon(request)
+        desired = 0 if daemon else _desired_count(request.get("desiredCount"))
+        configuration = deployment_configuration(
+            DAEMON_CONFIGURATION if daemon else DeploymentConfiguration(), request.get("deploymentConfiguration")
+        )
         if not request.get("taskDefinition"):
             raise refuse("TaskDefinition can not be blank.")
         definition = self._service_definition(ctx, request["taskDefinition"])
-        chosen = compute.resolve(cluster, definition, request)
+        # The default strategy of the cluster is not for daemons: they run on instances.
+        chosen = compute.resolve(cluster, definition, {**request, "launchType": "EC2"} if daemon else request)
         network = await networking.check(
             self._networks, ctx.scope, definition.document, chosen.launches_on, request.get("networkConfiguration")
         )
@@ -107,6 +117,7 @@ class ServiceOperations(Provider):
             created_by=ctx.principal_arn,
             deployments=(),
             deployment_configuration=configuration,
+            scheduling_strategy="DAEMON" if daemon else "REPLICA",
             health_check_grace_period=grace if grace is not None else (0 if load_balancers else None),
             propagate_tags=request.get("propagateTags") or "NONE",
             managed_tags=bool(request.get("enableECSManagedTags")),
@@ -135,7 +146,13 @@ class ServiceOperations(Provider):
             count = existing.event_count if existing is not None else 0
             for event in tx.find(SERVICE_EVENTS, "service", arn):
                 tx.delete(SERVICE_EVENTS, event.id)
-            return self._deploy(tx, replace(service, event_count=count), revision, now)
+            found = replace(service, event_count=count)
+            if daemon:
+                zones = frozenset(s.availability_zone for s in network.subnets) if network is not None else None
+                rules = constraints.read(service.placement_constraints)
+                wish = wish_of(definition, f"service:{name}", rules, zones=zones)
+                found = replace(found, desired_count=placement.eligible(tx, cluster.arn, wish))
+            return self._deploy(tx, found, revision, now)
 
         created = await self._store.update(write)
         return {"service": present.service(self._store, created, tags=True)}
@@ -227,6 +244,7 @@ class ServiceOperations(Provider):
     @operation("UpdateService")
     async def update_service(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
         cluster = resolve.cluster(self._store, ctx.scope, request.get("cluster"))
+        validate_controller.check_update(self._active(ctx, cluster, request["service"]), request)
         check_unsupported(request)
         check_members(request)
         updated = None
@@ -371,7 +389,7 @@ class ServiceOperations(Provider):
                 raise AwsError("ServiceNotFoundException", "Service not found.")
             if service.status == "DRAINING":
                 return service
-            if service.desired_count > 0 and not force:
+            if service.desired_count > 0 and not force and service.scheduling_strategy != "DAEMON":
                 raise refuse("The service cannot be stopped while it is scaled above 0.")
             if len(service.deployments) > 1 and not force:
                 raise refuse("The service cannot be stopped while deployments are active.")
@@ -380,12 +398,16 @@ class ServiceOperations(Provider):
         deleted = await self._store.update(write)
         return {"service": present.service(self._store, deleted)}
 
-    def _current(self, ctx: RequestContext, cluster: Cluster, identifier: str) -> Revision:
+    def _active(self, ctx: RequestContext, cluster: Cluster, identifier: str) -> Service:
         service = resolve.service(self._store, ctx.scope, cluster, identifier)
         if service is None:
             raise AwsError("ServiceNotFoundException", "Service not found.")
         if service.status != "ACTIVE":
             raise AwsError("ServiceNotActiveException", "Service was not ACTIVE.")
+        return service
+
+    def _current(self, ctx: RequestContext, cluster: Cluster, identifier: str) -> Revision:
+        service = self._active(ctx, cluster, identifier)
         revision = self._store.get(REVISIONS, service.revision_arn)
         assert revision is not None, "a service keeps the revision it was made of"
         return revision

@@ -27,19 +27,7 @@ def refuse(message: str) -> AwsError:
 
 def check_unsupported(request: dict[str, Any]) -> None:
     """What Moorage does not do yet is refused by name, never accepted and ignored."""
-    controller = (request.get("deploymentController") or {}).get("type") or "ECS"
     configuration = request.get("deploymentConfiguration") or {}
-    scheduling = request.get("schedulingStrategy") or "REPLICA"
-    if scheduling == "DAEMON":
-        _check_daemon(request, configuration)
-        raise refuse("Moorage does not run services with the DAEMON scheduling strategy yet. Use REPLICA.")
-    if controller == "CODE_DEPLOY" and not request.get("loadBalancers"):
-        raise refuse(
-            "When specifying the CODE_DEPLOY deployment controller type, the service requires an Application Load "
-            "Balancer or Network Load Balancer."
-        )
-    if controller != "ECS":
-        raise refuse(f"Moorage does not support the deployment controller {controller} yet. Use ECS.")
     if len(request.get("serviceRegistries") or ()) > 1:
         raise refuse("service registries can have at most 1 items.")
     for given, what in (
@@ -58,21 +46,6 @@ def check_unsupported(request: dict[str, Any]) -> None:
         percent = configuration.get("maximumPercent")
         if percent is not None and percent <= 100:
             raise refuse("Availability Zone Rebalancing requires a maximumPercent greater than 100.")
-
-
-def _check_daemon(request: dict[str, Any], configuration: dict[str, Any]) -> None:
-    """The rules of AWS for DAEMON services come before the news that there are none (§2.1)."""
-    if request.get("desiredCount") is not None:
-        raise refuse("The daemon scheduling strategy does not support a desired count for services")
-    if request.get("placementStrategy"):
-        raise refuse("The daemon scheduling strategy does not support placement strategies")
-    if (configuration.get("maximumPercent") or 0) > 100:
-        raise refuse("The daemon scheduling strategy does not support values above 100 for maximumPercent")
-    if request.get("availabilityZoneRebalancing") == "ENABLED":
-        raise refuse(
-            "The service couldn't be created because Availability Zone Rebalancing does not support DAEMON as "
-            "scheduling strategy. Update scheduling strategy and try again."
-        )
 
 
 def check_members(request: dict[str, Any]) -> None:
