@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from moorage.decide.capacity_strategy import choose_provider
 from moorage.decide.new_task import new_task
-from moorage.decide.placement.subnets import choose_subnet
 from moorage.decide.placement.hosts import Host
+from moorage.decide.placement.subnets import choose_subnet
 from moorage.domain.clock import Ids
 from moorage.domain.container_instance import ContainerInstance
 from moorage.domain.scope import Scope
@@ -30,9 +30,10 @@ def new_service_task(
     by_subnet: Mapping[str, int],
     by_provider: Mapping[str, int],
     host: Host | None = None,
+    zone: str | None = None,
 ) -> Task:
     """`by_…`: how many living tasks of the service each zone, subnet and capacity provider has. `host`: the container
-    instance that placement chose; None on Fargate."""
+    instance that placement chose; None on Fargate. `zone`: it must go to this availability zone."""
     scope = Scope(service.account, service.region)
     cluster = service.cluster_arn.rsplit("/", 1)[-1]
     provider = choose_provider(revision.strategy, by_provider) if revision.strategy else None
@@ -40,6 +41,7 @@ def new_service_task(
     if revision.network is not None:
         known = {id: view.get(SUBNETS, f"{scope.account}/{scope.region}/{id}") for id in revision.network.subnets}
         zones = [(id, found.availability_zone if found else "") for id, found in known.items()]
+        zones = [one for one in zones if one[1] == zone] or zones
         if host is not None:
             zones = [one for one in zones if one[1] == host.instance.availability_zone] or zones
         chosen = choose_subnet(zones, by_zone, by_subnet)

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from moorage.domain.capacity_provider import HostGroup
 from moorage.domain.network import SecurityGroup, Subnet
 from moorage.domain.scope import Scope
 
@@ -39,6 +40,21 @@ class NamespaceLookup(Protocol):
     async def namespace(self, scope: Scope, identifier: str) -> frozenset[str] | None:
         """Every way to write the namespace (name, id, ARN) that `identifier` means; None when there is none."""
         ...
+
+
+class HostGroupLookup(Protocol):
+    """Reads of EC2 Auto Scaling."""
+
+    async def group(self, scope: Scope, identifier: str) -> HostGroup | None:
+        """The group of this name or ARN."""
+        ...
+
+
+class NoHostGroups:
+    """There is no EC2 Auto Scaling."""
+
+    async def group(self, scope: Scope, identifier: str) -> HostGroup | None:
+        return None
 
 
 class ImageLookup(Protocol):

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from moorage.domain.capacity_provider import HostGroup
 from moorage.domain.clock import Ids
 from moorage.domain.errors import AwsError
 from moorage.domain.network import SecurityGroup, Subnet
@@ -84,6 +85,22 @@ class Namespaces:
         return names if identifier in names else None
 
 
+class Groups:
+    """Auto Scaling groups by name; `add` makes one."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, HostGroup] = {}
+
+    def add(self, name: str = "hosts", *, protects: bool = False, account: str = ACCOUNT) -> str:
+        arn = f"arn:aws:autoscaling:{REGION}:{account}:autoScalingGroup:uuid:autoScalingGroupName/{name}"
+        self.by_name[name] = HostGroup(arn, account, REGION, name, 0, 5, 0, protects_new=protects)
+        return arn
+
+    async def group(self, scope: Scope, identifier: str) -> HostGroup | None:
+        found = self.by_name.get(identifier.rsplit("/", 1)[-1])
+        return found if found is not None and found.account == scope.account else None
+
+
 class Rig:
     """`call` answers the result; `refused` the error, having made sure that nothing was written."""
 
@@ -91,9 +108,12 @@ class Rig:
         self.store = store
         self.clock = TestClock()
         self.networks = Networks()
+        self.groups = Groups()
         ids = Ids(seed=7)
         self.handlers = {
-            "ecs": EcsProvider(store, self.clock, ids, self.networks, namespaces=Namespaces()).handlers(),
+            "ecs": EcsProvider(
+                store, self.clock, ids, self.networks, namespaces=Namespaces(), groups=self.groups
+            ).handlers(),
             "elbv2": ElbV2Provider(store, self.clock, ids, self.networks).handlers(),
         }
 

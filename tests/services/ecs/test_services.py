@@ -484,12 +484,42 @@ async def test_capacity_providers(main: Rig) -> None:
         defaultCapacityProviderStrategy=[],
     )
     await main.service()
-    changed = await update(main, capacityProviderStrategy=[{"capacityProvider": "FARGATE_SPOT", "weight": 1}])
+    spot = [{"capacityProvider": "FARGATE_SPOT", "weight": 1}]
+    refusal = await main.refused("UpdateService", cluster="main", service="web", capacityProviderStrategy=spot)
+    assert refusal.message.startswith("When switching from launch type to capacity provider strategy on an existing")
+    changed = await update(main, capacityProviderStrategy=spot, forceNewDeployment=True)
     assert changed["capacityProviderStrategy"] == [{"capacityProvider": "FARGATE_SPOT", "weight": 1, "base": 0}]
     assert "launchType" not in changed
-    back = await update(main, capacityProviderStrategy=[])
+    back = await update(main, capacityProviderStrategy=[], forceNewDeployment=True)
     assert back["launchType"] == "FARGATE"
     assert "capacityProviderStrategy" not in back
+
+
+async def test_a_service_of_a_strategy_has_no_launch_type_to_fall_back_to(main: Rig) -> None:
+    spot = [{"capacityProvider": "FARGATE_SPOT", "weight": 1, "base": 0}]
+
+    async def put(default: list[dict[str, Any]]) -> None:
+        providers = ["FARGATE", "FARGATE_SPOT"]
+        await main.call(
+            "PutClusterCapacityProviders",
+            cluster="main",
+            capacityProviders=providers,
+            defaultCapacityProviderStrategy=default,
+        )
+
+    await put([])
+    params = service_params()
+    del params["launchType"]
+    await main.call("CreateService", **params, capacityProviderStrategy=spot)
+    nothing: dict[str, Any] = {"capacityProviderStrategy": [], "forceNewDeployment": True}
+    refusal = await main.refused("UpdateService", cluster="main", service="web", **nothing)
+    assert refusal.message == (
+        "No launch type to fall back to for empty capacity provider strategy. Your service was not created with a "
+        "launch type."
+    )
+    await put([{"capacityProvider": "FARGATE"}])
+    back = await update(main, **nothing)
+    assert back["capacityProviderStrategy"] == [{"capacityProvider": "FARGATE", "weight": 1, "base": 0}]
 
 
 async def test_delete(main: Rig) -> None:

@@ -9,17 +9,17 @@ from typing import Any
 from msgspec.structs import replace
 
 from moorage.domain.clock import Clock, Ids
-from moorage.domain.cluster import Cluster, StrategyItem
+from moorage.domain.cluster import Cluster
 from moorage.domain.errors import AwsError
 from moorage.services.base import Provider, RequestContext, operation
 from moorage.services.ecs import present, resolve
+from moorage.services.ecs.capacity_providers import associate, names_of
 from moorage.services.ecs.paging import page
-from moorage.services.ecs.shapes import convert
+from moorage.services.ecs.strategy import strategy_items
 from moorage.services.ecs.tags import to_mapping
 from moorage.store.api import StoreApi, Transaction
 from moorage.store.tables.ecs import CLUSTERS, CONTAINER_INSTANCES, SERVICES, TASKS
 
-FARGATE_PROVIDERS = ("FARGATE", "FARGATE_SPOT")
 _NAME = re.compile(r"[a-zA-Z0-9\-_]{1,255}")
 _SETTING_VALUES = ("enabled", "disabled", "enhanced")
 
@@ -36,8 +36,7 @@ class ClusterOperations(Provider):
             raise AwsError(
                 "InvalidParameterException", rf"ClusterName must match ^[a-zA-Z0-9\-_]{{1,255}}$, but was {name}"
             )
-        providers = tuple(request.get("capacityProviders") or ())
-        _check_providers(providers)
+        providers = names_of(request.get("capacityProviders"))
         _check_configuration(request.get("configuration"))
         cluster = Cluster(
             arn=resolve.cluster_arn(ctx.scope, name),
@@ -57,7 +56,10 @@ class ClusterOperations(Provider):
         def write(tx: Transaction) -> Cluster:
             existing = tx.get(CLUSTERS, cluster.arn)
             # Creating a cluster that exists answers with it, whatever else was asked for.
-            return existing if existing is not None and existing.status == "ACTIVE" else tx.put(CLUSTERS, cluster)
+            if existing is not None and existing.status == "ACTIVE":
+                return existing
+            associate(tx, ctx.scope, replace(cluster, capacity_providers=()), providers)
+            return tx.put(CLUSTERS, cluster)
 
         created = await self._store.update(write)
         return {"cluster": present.cluster(self._store, created, tags=True)}
@@ -80,6 +82,7 @@ class ClusterOperations(Provider):
                         statistics="STATISTICS" in include,
                         settings="SETTINGS" in include,
                         configurations="CONFIGURATIONS" in include,
+                        attachments="ATTACHMENTS" in include,
                     )
                 )
         return {"clusters": found, "failures": failures}
@@ -114,25 +117,6 @@ class ClusterOperations(Provider):
             ctx, request["cluster"], lambda c: replace(c, settings=_settings(c.settings, request["settings"]))
         )
 
-    @operation("PutClusterCapacityProviders")
-    async def put_cluster_capacity_providers(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
-        providers = tuple(request["capacityProviders"])
-        _check_providers(providers)
-        strategy = strategy_items(request["defaultCapacityProviderStrategy"], providers)
-
-        def write(tx: Transaction) -> Cluster:
-            cluster = resolve.cluster(tx, ctx.scope, request["cluster"])
-            for provider in set(cluster.capacity_providers) - set(providers):
-                if _in_use(tx, cluster, provider):
-                    raise AwsError(
-                        "ResourceInUseException",
-                        "The specified capacity provider is in use and cannot be removed.",
-                    )
-            return tx.put(CLUSTERS, replace(cluster, capacity_providers=providers, default_strategy=strategy))
-
-        cluster = await self._store.update(write)
-        return {"cluster": present.cluster(self._store, cluster, settings=True)}
-
     @operation("DeleteCluster")
     async def delete_cluster(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
         def write(tx: Transaction) -> Cluster:
@@ -151,23 +135,11 @@ class ClusterOperations(Provider):
                     "ClusterContainsContainerInstancesException",
                     "The Cluster cannot be deleted while Container Instances are active or draining.",
                 )
+            associate(tx, ctx.scope, cluster, ())
             return tx.put(CLUSTERS, replace(cluster, status="INACTIVE"))
 
         cluster = await self._store.update(write)
         return {"cluster": present.cluster(self._store, cluster)}
-
-    @operation("DescribeCapacityProviders")
-    async def describe_capacity_providers(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
-        wanted = request.get("capacityProviders") or list(FARGATE_PROVIDERS)
-        found, failures = [], []
-        for identifier in wanted:
-            name = identifier.rsplit("/", 1)[-1]
-            arn = ctx.scope.arn("ecs", f"capacity-provider/{name}")
-            if name in FARGATE_PROVIDERS:
-                found.append({"capacityProviderArn": arn, "name": name, "status": "ACTIVE", "tags": []})
-            else:
-                failures.append({"arn": arn, "reason": "MISSING"})
-        return {"capacityProviders": found, "failures": failures}
 
     async def _change(
         self, ctx: RequestContext, identifier: str, change: Callable[[Cluster], Cluster]
@@ -177,47 +149,6 @@ class ClusterOperations(Provider):
 
         cluster = await self._store.update(write)
         return {"cluster": present.cluster(self._store, cluster, tags=True, settings=True)}
-
-
-def strategy_items(items: Any, providers: tuple[str, ...]) -> tuple[StrategyItem, ...]:
-    """A capacity provider strategy, checked against the providers of the cluster (ecs-services §2.2)."""
-    strategy = convert(items or [], tuple[StrategyItem, ...])
-    if any(item.capacity_provider not in providers for item in strategy):
-        raise AwsError(
-            "InvalidParameterException",
-            "The specified capacity provider strategy cannot contain a capacity provider that is not associated with "
-            "the cluster. Associate the capacity provider with the cluster or specify a valid capacity provider and "
-            "try again.",
-        )
-    if sum(1 for item in strategy if item.base > 0) > 1:
-        raise AwsError(
-            "InvalidParameterException",
-            "There are multiple capacity providers in the specified capacity provider strategy with a base value "
-            "defined. Specify a base value for only one capacity provider and try again.",
-        )
-    if strategy and not any(item.weight > 0 for item in strategy):
-        if len(strategy) == 1:
-            return tuple(replace(item, weight=1) for item in strategy)
-        raise AwsError(
-            "InvalidParameterException",
-            "There are no capacity providers in the capacity provider strategy with a weight value greater than zero. "
-            "Specify a weight value greater than zero for at least one capacity provider and try again.",
-        )
-    return strategy
-
-
-def _in_use(tx: Transaction, cluster: Cluster, provider: str) -> bool:
-    running = tx.find(TASKS, "cluster", (cluster.arn, "RUNNING"))
-    return any(task.capacity_provider == provider for task in running)
-
-
-def _check_providers(providers: tuple[str, ...]) -> None:
-    for name in providers:
-        if name not in FARGATE_PROVIDERS:
-            raise AwsError(
-                "InvalidParameterException",
-                "The specified capacity provider does not exist. Specify a valid name or ARN and try again.",
-            )
 
 
 def _check_configuration(configuration: dict[str, Any] | None) -> None:

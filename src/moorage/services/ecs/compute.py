@@ -9,7 +9,7 @@ import msgspec
 from moorage.domain.cluster import Cluster, StrategyItem
 from moorage.domain.errors import AwsError
 from moorage.domain.task_definition import TaskDefinition
-from moorage.services.ecs.clusters import strategy_items
+from moorage.services.ecs import strategy as strategies
 
 _PLATFORMS = ("LATEST", "1.4.0", "1.3.0")
 
@@ -43,10 +43,10 @@ def resolve(cluster: Cluster, definition: TaskDefinition, request: dict[str, Any
         )
     strategy: tuple[StrategyItem, ...] = ()
     if given:
-        strategy = strategy_items(given, cluster.capacity_providers)
+        strategy = strategies.strategy_items(given, cluster.capacity_providers)
     elif not launch_type:
         strategy = cluster.default_strategy
-    launches_on = "FARGATE" if strategy else launch_type or "EC2"
+    launches_on = strategies.launches_on(strategy) if strategy else launch_type or "EC2"
     if launches_on not in ("FARGATE", "EC2"):
         raise _refuse(f"Moorage does not run the launch type {launches_on} yet. Use FARGATE.")
     version = request.get("platformVersion")

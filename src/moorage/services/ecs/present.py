@@ -19,6 +19,7 @@ from moorage.domain.task_definition import Document, TaskDefinition
 from moorage.services.ecs.tags import to_list
 from moorage.store.api import View
 from moorage.store.tables.ecs import (
+    CAPACITY_PROVIDERS,
     CONTAINER_INSTANCES,
     REVISIONS,
     SERVICE_EVENTS,
@@ -40,13 +41,14 @@ def cluster(
     statistics: bool = False,
     settings: bool = False,
     configurations: bool = False,
+    attachments: bool = False,
 ) -> Shape:
     def count(status: str) -> int:
         return len(view.find(TASKS, "cluster_status", (record.arn, status)))
 
     def count_ec2(*wanted: str) -> int:
         found = (t for status in wanted for t in view.find(TASKS, "cluster_status", (record.arn, status)))
-        return sum(1 for t in found if t.instance is not None)
+        return sum(1 for t in found if t.launch_type == "EC2")
 
     pending = sum(count(status) for status in PENDING)
     running = count("RUNNING")
@@ -78,9 +80,29 @@ def cluster(
         ]
     if configurations and record.configuration is not None:
         shape["configuration"] = record.configuration
+    if attachments and (policies := _attachments(view, record)):
+        shape |= {"attachments": policies, "attachmentsStatus": "UPDATE_COMPLETE"}
     if record.service_connect_namespace is not None:
         shape["serviceConnectDefaults"] = {"namespace": record.service_connect_namespace}
     return shape
+
+
+def _attachments(view: View, record: Cluster) -> list[Shape]:
+    """Scaling policies and draining hooks of the capacity providers of Auto Scaling groups (ecs-services §8)."""
+    found = []
+    for name in record.capacity_providers:
+        provider = view.get(CAPACITY_PROVIDERS, record.arn.split(":cluster/")[0] + f":capacity-provider/{name}")
+        if provider is None:
+            continue
+        kinds = [("as_policy", "scalingPolicyName", provider.policy)] if provider.is_managed else []
+        if provider.managed_draining == "ENABLED":
+            kinds.append(("managed_draining", "autoScalingLifecycleHookName", "ecs-managed-draining-termination-hook"))
+        for kind, detail, value in kinds:
+            details = [{"name": "capacityProviderName", "value": name}, {"name": detail, "value": value}]
+            found.append(
+                {"id": f"{provider.policy[-36:]}-{kind}", "type": kind, "status": "CREATED", "details": details}
+            )
+    return found
 
 
 def strategy(items: tuple[StrategyItem, ...]) -> list[Shape]:

@@ -10,6 +10,7 @@ from moorage.services.base import Handler, RequestContext
 from moorage.services.ecs.account_settings import AccountSettingOperations
 from moorage.services.ecs.agent import AgentOperations
 from moorage.services.ecs.attributes import AttributeOperations
+from moorage.services.ecs.capacity_providers import CapacityProviderOperations
 from moorage.services.ecs.clusters import ClusterOperations
 from moorage.services.ecs.container_instances import ContainerInstanceOperations
 from moorage.services.ecs.deployments import DeploymentOperations
@@ -21,12 +22,13 @@ from moorage.services.ecs.shapes import refuse_nulls
 from moorage.services.ecs.tags import TagOperations
 from moorage.services.ecs.task_definitions import TaskDefinitionOperations
 from moorage.services.ecs.tasks import TaskOperations
-from moorage.services.lookups import NamespaceLookup, NetworkLookup
+from moorage.services.lookups import HostGroupLookup, NamespaceLookup, NetworkLookup, NoHostGroups
 from moorage.store.api import StoreApi
 
 
 class EcsProvider(
     ClusterOperations,
+    CapacityProviderOperations,
     ContainerInstanceOperations,
     AttributeOperations,
     TaskDefinitionOperations,
@@ -38,7 +40,7 @@ class EcsProvider(
     NamespaceOperations,
     AgentOperations,
 ):
-    """`namespaces` finds those of Cloud Map; `endpoint` is where this installation answers."""
+    """`namespaces`: of Cloud Map. `groups`: of EC2 Auto Scaling. `endpoint`: where this installation answers."""
 
     service = "ecs"
 
@@ -50,6 +52,7 @@ class EcsProvider(
         networks: NetworkLookup,
         *,
         namespaces: NamespaceLookup | None = None,
+        groups: HostGroupLookup | None = None,
         endpoint: str = "http://localhost:4566",
     ) -> None:
         self._store = store
@@ -57,6 +60,7 @@ class EcsProvider(
         self._ids = ids
         self._networks = networks
         self._namespaces = namespaces
+        self._groups = groups or NoHostGroups()
         self._endpoint = endpoint
         self._idempotency = Idempotency(clock)
 

@@ -30,6 +30,7 @@ from moorage.domain.task import LoadBalancerRef
 from moorage.domain.task_definition import TaskDefinition
 from moorage.services.base import Provider, RequestContext, operation
 from moorage.services.ecs import compute, networking, placement, present, resolve, validate_controller
+from moorage.services.ecs import strategy as strategies
 from moorage.services.ecs.paging import page
 from moorage.services.ecs.shapes import convert
 from moorage.services.ecs.tags import to_mapping
@@ -303,8 +304,7 @@ class ServiceOperations(Provider):
         if identifier is not None:
             refuse_unsupported(definition.document)
         if request.get("capacityProviderStrategy") == [] and changed.strategy:
-            # An empty list leads back to the launch type; our capacity providers are Fargate's.
-            changed = replace(changed, launch_type="FARGATE", strategy=())
+            changed = self._back_to_launch_type(cluster, changed)
         if request.get("capacityProviderStrategy") or request.get("platformVersion"):
             asked = {"platformVersion": request.get("platformVersion") or revision.platform_version}
             if request.get("capacityProviderStrategy"):
@@ -320,7 +320,13 @@ class ServiceOperations(Provider):
                 strategy=chosen.strategy,
                 platform_version=chosen.platform_version,
             )
-        launches_on = "FARGATE" if changed.strategy else changed.launch_type or "EC2"
+        launches_on = strategies.launches_on(changed.strategy) if changed.strategy else changed.launch_type or "EC2"
+        if changed.strategy != revision.strategy and not request.get("forceNewDeployment"):
+            raise refuse(
+                "When switching from launch type to capacity provider strategy on an existing service, or making a "
+                "change to a capacity provider strategy on a service that is already using one, you must force a new "
+                "deployment."
+            )
         if launches_on == "FARGATE":
             compute.check_placement(request)
         if launches_on not in definition.compatibilities:
@@ -340,6 +346,21 @@ class ServiceOperations(Provider):
         if request.get("serviceRegistries") is not None:
             changed = replace(changed, service_registries=tuple(request["serviceRegistries"]))
         return changed, network
+
+    def _back_to_launch_type(self, cluster: Cluster, revision: Revision) -> Revision:
+        """An empty strategy: the launch type that the service had before, else the default strategy of the cluster."""
+        earlier = self._store.find(REVISIONS, "service", revision.service_arn)
+        had = max((r for r in earlier if r.launch_type), key=lambda r: r.created_at, default=None)
+        if had is not None:
+            fargate = had.launch_type == "FARGATE"
+            version = (revision.platform_version or "LATEST") if fargate else None
+            return replace(revision, launch_type=had.launch_type, strategy=(), platform_version=version)
+        if not cluster.default_strategy:
+            raise refuse(
+                "No launch type to fall back to for empty capacity provider strategy. Your service was not created "
+                "with a launch type."
+            )
+        return replace(revision, strategy=cluster.default_strategy)
 
     @operation("DescribeServices")
     async def describe_services(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:

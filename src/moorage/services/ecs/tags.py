@@ -11,7 +11,14 @@ from msgspec.structs import replace
 from moorage.domain.errors import AwsError
 from moorage.services.base import Provider, RequestContext, operation
 from moorage.store.api import StoreApi, Table, Transaction
-from moorage.store.tables.ecs import CLUSTERS, CONTAINER_INSTANCES, SERVICES, TASK_DEFINITIONS, TASKS
+from moorage.store.tables.ecs import (
+    CAPACITY_PROVIDERS,
+    CLUSTERS,
+    CONTAINER_INSTANCES,
+    SERVICES,
+    TASK_DEFINITIONS,
+    TASKS,
+)
 
 MOST = 50
 # Letters, digits, spaces (no control characters) and _ . : / = + - @
@@ -44,6 +51,7 @@ def to_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
 def _table_of(arn: str) -> Table[Any]:
     kind = arn.split(":", 5)[-1].split("/", 1)[0]
     tables: dict[str, Table[Any]] = {
+        "capacity-provider": CAPACITY_PROVIDERS,
         "cluster": CLUSTERS,
         "container-instance": CONTAINER_INSTANCES,
         "service": SERVICES,

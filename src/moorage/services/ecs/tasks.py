@@ -13,11 +13,11 @@ from msgspec.structs import replace
 from moorage.decide.capacity_strategy import choose_provider
 from moorage.decide.new_task import new_task
 from moorage.decide.placement.constraints import Constraint
-from moorage.decide.placement.subnets import choose_subnet
 from moorage.decide.placement.filters import Wish, refusal
 from moorage.decide.placement.hosts import Host
 from moorage.decide.placement.place import place, wish_of
 from moorage.decide.placement.strategies import RANDOM
+from moorage.decide.placement.subnets import choose_subnet
 from moorage.domain import sentences
 from moorage.domain.clock import Clock, Ids
 from moorage.domain.cluster import Cluster
