@@ -32,7 +32,7 @@ class SecurityGroup(msgspec.Struct, frozen=True):
     name: str
 
 
-class NetworkInterface(msgspec.Struct, frozen=True):
+class NetworkInterface(msgspec.Struct, frozen=True, gc=False):
     """An elastic network interface (`eni-…`) that we made: one per awsvpc task. Holds an address of its subnet for as
     long as the record exists; `decide/ipam` picks the address, so no two interfaces of a subnet ever share one."""
 

@@ -124,7 +124,7 @@ class Revision(msgspec.Struct, frozen=True):
         )
 
 
-class Deployment(msgspec.Struct, frozen=True):
+class Deployment(msgspec.Struct, frozen=True, gc=False):
     """One entry of `deployments[]`; `id` is "ecs-svc/<19 digits>". `failed_tasks`: launches that failed since the last
     task that became healthy; `failures`: those that the circuit breaker counts. `launches_blocked_until`: the launch
     throttle (§3.9). `rollback_of`: the failed deployment that this one rolls back. `alarms`: those that were seen in ALARM
@@ -242,7 +242,7 @@ class Service(msgspec.Struct, frozen=True):
     rebalance: Rebalance | None = None
 
 
-class ServiceEvent(msgspec.Struct, frozen=True):
+class ServiceEvent(msgspec.Struct, frozen=True, gc=False):
     """`sequence` orders the events of one service; `uuid` is the id that the API shows."""
 
     id: str

@@ -46,7 +46,7 @@ class TargetGroup(msgspec.Struct, frozen=True):
     tags: Mapping[str, str] = {}
 
 
-class Target(msgspec.Struct, frozen=True):
+class Target(msgspec.Struct, frozen=True, gc=False):
     """One registered target. `deregistered_at` set: it drains and the record goes `deregistration_delay` later.
     `reaches` is the address that really answers, when it differs from `id` (instance targets)."""
 
@@ -63,7 +63,7 @@ class Target(msgspec.Struct, frozen=True):
         return target_key(self.target_group_arn, self.id, self.port)
 
 
-class TargetHealth(msgspec.Struct, frozen=True):
+class TargetHealth(msgspec.Struct, frozen=True, gc=False):
     """What DescribeTargetHealth shows while the target is not draining. `successes`/`failures` are the consecutive
     counts of the checker. `since`: when `state` was entered. `registered_at`: that of the registration it is about (a
     target that was registered again begins anew)."""

@@ -2,6 +2,8 @@
 
 `desired_status`, `stop_code` and `stopped_reason` are written by the API and the service scheduler (what should be);
 `last_status`, `containers` and the dates by the task controller (what is). `last_status` only moves forward.
+
+There are many of these records and none can be part of a cycle: `gc=False` spares the garbage collector the look.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ Health = Literal["HEALTHY", "UNHEALTHY", "UNKNOWN"]
 KnownStatus = Literal["NONE", "PULLED", "CREATED", "RUNNING", "STOPPED"]
 
 
-class NetworkBinding(msgspec.Struct, frozen=True):
+class NetworkBinding(msgspec.Struct, frozen=True, gc=False):
     """A container port of a bridge or host task on its container instance: what `networkBindings` shows."""
 
     bind_ip: str
@@ -58,7 +60,7 @@ class NetworkBinding(msgspec.Struct, frozen=True):
     protocol: str = "tcp"
 
 
-class OnInstance(msgspec.Struct, frozen=True):
+class OnInstance(msgspec.Struct, frozen=True, gc=False):
     """Where a task of the EC2 launch type was placed. `address`: where this machine reaches its published ports."""
 
     arn: str
@@ -75,7 +77,7 @@ class Waiting(msgspec.Struct, frozen=True):
     subnets: tuple[tuple[str, str, str], ...] = ()
 
 
-class TargetPlace(msgspec.Struct, frozen=True):
+class TargetPlace(msgspec.Struct, frozen=True, gc=False):
     """What a task is called in one of its target groups: by its own address, or by its instance and host port (then
     `reaches` is the address that answers)."""
 
@@ -86,7 +88,7 @@ class TargetPlace(msgspec.Struct, frozen=True):
     reaches: str | None = None
 
 
-class Container(msgspec.Struct, frozen=True):
+class Container(msgspec.Struct, frozen=True, gc=False):
     """`known`: how far the engine got (finer than the API's PENDING/RUNNING/STOPPED); `runtime_id`: the engine's id.
     `image` is the reference of the task definition, `pulled` what containers are created from. `restarts`: how often
     its restart policy had it started again; `finished_at` is then when it last ended."""
@@ -112,7 +114,7 @@ class Container(msgspec.Struct, frozen=True):
         return self.known if self.known in ("RUNNING", "STOPPED") else "PENDING"
 
 
-class Interface(msgspec.Struct, frozen=True):
+class Interface(msgspec.Struct, frozen=True, gc=False):
     """The task's elastic network interface attachment; address fields are set when it is allocated."""
 
     attachment_id: str
@@ -126,7 +128,7 @@ class Interface(msgspec.Struct, frozen=True):
     released: bool = False
 
 
-class LoadBalancerRef(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class LoadBalancerRef(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
     """`loadBalancers[]` of a service: this container and port belong in that target group."""
 
     target_group_arn: str | None = None
@@ -136,7 +138,7 @@ class LoadBalancerRef(msgspec.Struct, frozen=True, rename="camel", omit_defaults
     advanced_configuration: dict[str, Any] | None = None
 
 
-class Task(msgspec.Struct, frozen=True):
+class Task(msgspec.Struct, frozen=True, gc=False):
     """Times are epoch seconds. `deployment_id` ("ecs-svc/…") and `service_arn` are set for a service's tasks;
     `became_healthy_at` is when the service scheduler first counted it as healthy; `accounted`: the scheduler has taken
     note that it stopped. `protected_until`: task scale-in protection. `waiting`: it has no instance yet; managed scaling is
