@@ -24,6 +24,7 @@ from moorage.domain.errors import MoorageError
 from moorage.store.api import Change, StoreUnavailable, Table, Watcher
 from moorage.store.log import Commit, Kept, Log, Write
 from moorage.store.rows import Rows
+from moorage.store.sharing import Sharing
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -167,11 +168,13 @@ class Store:
         store = cls(durable_log, tables, verify=verify)
         written = await durable_log.open(store._durable, store._refused)
         by_name = {table.name: table for table in tables}
+        sharing = Sharing()
         for write in written:
             store._order = max(store._order, write.order)
             table = by_name.get(write.kind)
             if table is not None and write.data is not None:
-                store._rows[table].put(write.key, store._read(table, write.key, write.data), write.order)
+                record = sharing.record(store._read(table, write.key, write.data))
+                store._rows[table].put(sharing.text(write.key), record, write.order)
         return store
 
     # -- reading ------------------------------------------------------------------------------------------------------

@@ -3,7 +3,9 @@
 Every change costs O(number of indexes), whatever the size of the table; `find` costs O(matches). Records are found in
 order of their first insertion, whatever happened to them since: each has an `order` number that survives replacement,
 undo and restarts. What is handed out are tuples: a snapshot that never changes under whoever iterates it, kept until
-the next change so that repeated reads cost nothing.
+the next change so that repeated reads cost nothing; the same tuple means that nothing has changed.
+
+An index value that one record alone has (its owner, its address) is not worth a bucket: the key stands for it.
 """
 
 from __future__ import annotations
@@ -49,6 +51,10 @@ class _Bucket(Generic[R]):
         return self.snapshot
 
 
+# By index value: the key of the only record that has it, or all that have it.
+_Index = dict[Hashable, "str | _Bucket[R]"]
+
+
 class Rows(Generic[R]):
     """`put` and `remove` are the only ways in; both either succeed or change nothing."""
 
@@ -56,10 +62,10 @@ class Rows(Generic[R]):
         self.table = table
         self._all: _Bucket[R] = _Bucket()
         self._orders: dict[str, int] = {}
-        self._indexes: list[tuple[Callable[[R], Hashable | None], dict[Hashable, _Bucket[R]]]] = []
-        self._by_name: dict[str, dict[Hashable, _Bucket[R]]] = {}
+        self._indexes: list[tuple[Callable[[R], Hashable | None], _Index[R]]] = []
+        self._by_name: dict[str, _Index[R]] = {}
         for name, function in table.indexes.items():
-            buckets: dict[Hashable, _Bucket[R]] = {}
+            buckets: _Index[R] = {}
             self._indexes.append((function, buckets))
             self._by_name[name] = buckets
 
@@ -83,7 +89,9 @@ class Rows(Generic[R]):
         if buckets is None:
             raise KeyError(f"table {self.table.name} has no index {index}; it has {', '.join(self._by_name) or 'none'}")
         bucket = buckets.get(value)
-        return () if bucket is None else bucket.read(self._orders)
+        if bucket is None:
+            return ()
+        return (self._all.records[bucket],) if isinstance(bucket, str) else bucket.read(self._orders)
 
     def put(self, key: str, record: R, order: int) -> None:
         before = self._all.records.get(key)
@@ -100,10 +108,18 @@ class Rows(Generic[R]):
             if was is not None and was != becomes:
                 _drop(buckets, was, key)
             if becomes is not None:
-                bucket = buckets.get(becomes)
-                if bucket is None:
-                    bucket = buckets[becomes] = _Bucket()
-                bucket.put(key, record, order)
+                self._enter(buckets, becomes, key, record, order)
+
+    def _enter(self, buckets: _Index[R], value: Hashable, key: str, record: R, order: int) -> None:
+        bucket = buckets.get(value)
+        if bucket is None or bucket == key:
+            buckets[value] = key
+            return
+        if isinstance(bucket, str):
+            alone, bucket = bucket, _Bucket()
+            bucket.put(alone, self._all.records[alone], self._orders[alone])
+            buckets[value] = bucket
+        bucket.put(key, record, order)
 
     def remove(self, key: str) -> None:
         before = self._all.records.get(key)
@@ -117,9 +133,11 @@ class Rows(Generic[R]):
                 _drop(buckets, was, key)
 
 
-def _drop(buckets: dict[Hashable, _Bucket[R]], value: Hashable, key: str) -> None:
+def _drop(buckets: _Index[R], value: Hashable, key: str) -> None:
     """An index value that nobody has any more costs no memory."""
     bucket = buckets[value]
-    bucket.drop(key)
-    if not bucket.records:
-        del buckets[value]
+    if not isinstance(bucket, str):
+        bucket.drop(key)
+        if bucket.records:
+            return
+    del buckets[value]
