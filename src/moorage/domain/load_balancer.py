@@ -126,6 +126,14 @@ class Listener(msgspec.Struct, frozen=True):
     """None: clients are not asked for certificates."""
 
 
+class Transform(msgspec.Struct, frozen=True):
+    """A rewrite between matching and forwarding: every match of `regex` by `replace`, in which `$1` is the first group."""
+
+    type: Literal["host-header-rewrite", "url-rewrite"]
+    regex: str
+    replace: str
+
+
 class Rule(msgspec.Struct, frozen=True):
     arn: str
     listener_arn: str
@@ -133,6 +141,7 @@ class Rule(msgspec.Struct, frozen=True):
     conditions: tuple[Condition, ...]
     actions: tuple[Action, ...]
     tags: Mapping[str, str] = {}
+    transforms: tuple[Transform, ...] = ()
 
 
 class TargetGroupUse(msgspec.Struct, frozen=True):

@@ -14,16 +14,23 @@ from envoy.config.route.v3.scoped_route_pb2 import ScopedRouteConfiguration
 from envoy.extensions.access_loggers.file.v3 import file_pb2 as _file
 from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2 as _cel
 from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2 as _mutation
+from envoy.extensions.filters.http.header_to_metadata.v3 import header_to_metadata_pb2 as _to_metadata
 from envoy.extensions.filters.http.lua.v3 import lua_pb2 as _lua
 from envoy.extensions.filters.http.router.v3 import router_pb2 as _router
 from envoy.extensions.filters.http.stateful_session.v3 import stateful_session_pb2 as _session
 from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2 as _inspector
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as _hcm
 from envoy.extensions.filters.network.set_filter_state.v3 import set_filter_state_pb2 as _state
+from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2 as _tcp
+from envoy.extensions.filters.udp.udp_proxy.v3 import route_pb2 as _udp_route
+from envoy.extensions.filters.udp.udp_proxy.v3 import udp_proxy_pb2 as _udp
 from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2 as _early
 from envoy.extensions.http.stateful_session.cookie.v3 import cookie_pb2 as _cookie
 from envoy.extensions.load_balancing_policies.least_request.v3 import least_request_pb2 as _least
+from envoy.extensions.matching.common_inputs.network.v3 import network_inputs_pb2 as _inputs
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2 as _previous
+from envoy.extensions.transport_sockets.proxy_protocol.v3 import upstream_proxy_protocol_pb2 as _proxy_protocol
+from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2 as _raw
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2 as _tls
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2 as _http
@@ -47,7 +54,7 @@ _MESSAGES = {
 # importing them makes their messages known to the JSON parser ("@type")
 KNOWN_EXTENSIONS = (
     _cel, _cookie, _early, _file, _hcm, _http, _inspector, _least, _lua, _mutation, _previous, _router, _session,
-    _state, _tls,
+    _state, _tls, _tcp, _udp, _udp_route, _inputs, _proxy_protocol, _raw, _to_metadata,
 )  # fmt: skip
 
 

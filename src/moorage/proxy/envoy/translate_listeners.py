@@ -13,6 +13,7 @@ from typing import Any
 
 from moorage.domain.load_balancer import Listener, LoadBalancer
 from moorage.proxy.driver import TrustAnchors
+from moorage.proxy.envoy import translate_transforms
 from moorage.proxy.envoy.pages import local_replies
 from moorage.proxy.envoy.request_log import access_log
 from moorage.proxy.envoy.script import script
@@ -57,7 +58,11 @@ def named_chain(
 ) -> dict[str, Any]:
     """What an HTTPS listener is on the shared door of its port: chosen by the name that the client asks TLS for."""
     match = {"transport_protocol": "tls", "server_names": [load_balancer.dns_name.lower()]}
-    return {"name": name, "filter_chain_match": match, **_own_chain(name, load_balancer, listener, certificates, anchors)}
+    return {
+        "name": name,
+        "filter_chain_match": match,
+        **_own_chain(name, load_balancer, listener, certificates, anchors),
+    }
 
 
 def edge_listener(
@@ -202,6 +207,7 @@ def _connection_manager(port: int, *, default_host: str, idle: str, keep_alive: 
                 "disabled": True,  # target groups with stickiness switch it on for their routes
                 "typed_config": {"@type": _EXT + "filters.http.stateful_session.v3.StatefulSession"},
             },
+            *translate_transforms.filters(),
             {
                 "name": "envoy.filters.http.router",
                 "typed_config": {"@type": _EXT + "filters.http.router.v3.Router", "suppress_envoy_headers": True},

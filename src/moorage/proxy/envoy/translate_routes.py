@@ -18,6 +18,7 @@ from moorage.proxy.envoy.request_log import refused_name, route_name
 from moorage.proxy.envoy.script import TargetTraits, redirect_script, script
 from moorage.proxy.envoy.translate_conditions import route_match
 from moorage.proxy.envoy.translate_tls import client_headers
+from moorage.proxy.envoy.translate_transforms import per_route
 
 RETRIES = 5
 LUA = "envoy.filters.http.lua"
@@ -51,7 +52,8 @@ def route_configuration(name: str, context: RouteContext, rules: Iterable[Rule])
     """The envoy.config.route.v3.RouteConfiguration of a listener."""
     routes = [{"name": refused_name(context.listener.default_rule_arn), **_too_many_forwarders()}]
     for rule in sorted(rules, key=lambda r: r.priority):
-        routes += _named(rule.priority, rule.arn, _routes(route_match(rule.conditions), rule.actions, context))
+        made_of_rule = _routes(route_match(rule.conditions), rule.actions, context)
+        routes += _named(rule.priority, rule.arn, _transformed(made_of_rule, rule))
     default = context.listener
     routes += _named(0, default.default_rule_arn, _routes(route_match(()), default.default_actions, context))
     made: dict[str, Any] = {
@@ -76,6 +78,19 @@ def _too_many_forwarders() -> dict[str, Any]:
     many = {"safe_regex": {"regex": f"(?:[^,]*,){{{MOST_FORWARDERS}}}.*"}}
     match = {"prefix": "/", "headers": [{"name": "x-forwarded-for", "string_match": many}]}
     return {"match": match, **_fixed(463, page(463), "text/html")}
+
+
+def _transformed(routes: list[dict[str, Any]], rule: Rule) -> list[dict[str, Any]]:
+    """Only what is forwarded is rewritten."""
+    filters = per_route(rule.transforms)
+    if not filters:
+        return routes
+    return [
+        {**route, "typed_per_filter_config": {**route.get("typed_per_filter_config", {}), **filters}}
+        if "route" in route
+        else route
+        for route in routes
+    ]
 
 
 def _named(priority: int, rule_arn: str, routes: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -69,7 +69,9 @@ def _condition(given: Mapping[str, Any]) -> Condition:
     for value in values:
         _check_value(field, kind, value)
     for pattern in regex:
-        _check_regex(field, pattern)
+        if len(pattern) > 128:
+            raise invalid(f"Condition value for '{field}' cannot contain more than 128 characters")
+        regex_groups(pattern)
     if field == "http-header":
         return Condition(field, values, header=_header_name(config or {}), regex=regex)
     return Condition(field, values, regex=regex)
@@ -150,12 +152,16 @@ def _check_cidr(value: str) -> None:
         raise invalid(f"The specified value '{value}' is not a valid CIDR block") from None
 
 
-def _check_regex(field: str, pattern: str) -> None:
-    if len(pattern) > 128:
-        raise invalid(f"Condition value for '{field}' cannot contain more than 128 characters")
+def regex_groups(pattern: str) -> int:
+    """The number of groups of a regular expression, which Envoy's engine must understand: it would refuse the whole
+    load balancer because of one that it does not know."""
+    import re2
+
+    options = re2.Options()
+    options.log_errors = False
     try:
-        re.compile(pattern)
-    except re.error:
+        return int(re2.compile(pattern, options).groups)
+    except re2.error:
         raise invalid(f"Condition value '{pattern}' is not a valid regular expression") from None
 
 

@@ -16,7 +16,7 @@ from moorage.domain.load_balancer import (
     Rule,
 )
 from moorage.domain.target_group import HealthCheck, Target, TargetGroup, TargetState
-from moorage.services.elbv2 import mutual
+from moorage.services.elbv2 import mutual, transforms
 from moorage.services.elbv2.conditions import KINDS
 
 
@@ -105,7 +105,7 @@ def rule(record: Rule) -> dict[str, Any]:
         "Conditions": [condition(one) for one in record.conditions],
         "Actions": actions(record.actions),
         "IsDefault": False,
-        "Transforms": [],
+        "Transforms": [transforms.shown(one) for one in record.transforms],
     }
 
 

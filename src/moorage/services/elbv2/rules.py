@@ -11,7 +11,7 @@ import msgspec
 from moorage.domain.errors import AwsError
 from moorage.domain.load_balancer import Listener, LoadBalancer, Rule, listener_of
 from moorage.services.base import RequestContext, operation
-from moorage.services.elbv2 import actions, conditions, present, validate
+from moorage.services.elbv2 import actions, conditions, present, transforms, validate
 from moorage.services.elbv2.common import (
     ElbV2Base,
     check_forwarding,
@@ -21,7 +21,7 @@ from moorage.services.elbv2.common import (
     the_rule,
 )
 from moorage.services.elbv2.quotas import MAX_RULES
-from moorage.services.elbv2.validate import invalid, unsupported
+from moorage.services.elbv2.validate import invalid
 from moorage.store.api import Transaction, View
 from moorage.store.elbv2_queries import delete_rule, put_rule
 from moorage.store.tables.elbv2 import LISTENERS, RULES
@@ -32,7 +32,6 @@ class Rules(ElbV2Base):
     async def create_rule(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
         listener = the_listener(self.store, ctx, params["ListenerArn"])
         priority = validate.between("Rule priority", params["Priority"], 1, 50000)
-        _no_transforms(params)
         wanted = Rule(
             arn=f"{listener.arn.replace(':listener/', ':listener-rule/', 1)}/{self.ids.hex(16)}",
             listener_arn=listener.arn,
@@ -40,7 +39,9 @@ class Rules(ElbV2Base):
             conditions=conditions.parse(params["Conditions"]),
             actions=actions.parse(params["Actions"], protocol=listener.protocol, port=listener.port),
             tags=validate.tags(params.get("Tags")),
+            transforms=transforms.parse(params.get("Transforms")),
         )
+        transforms.check(wanted.transforms, wanted.actions)
 
         def change(tx: Transaction) -> Rule:
             current = the_listener(tx, ctx, listener.arn)
@@ -71,7 +72,9 @@ class Rules(ElbV2Base):
 
     @operation("ModifyRule")
     async def modify_rule(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
-        _no_transforms(params)
+        if params.get("Transforms") and params.get("ResetTransforms"):
+            raise invalid("Transforms and ResetTransforms cannot be specified at the same time")
+        asked = transforms.parse(params.get("Transforms"))
 
         def change(tx: Transaction) -> Rule:
             record = _rule_or_default(tx, ctx, params["RuleArn"])
@@ -86,6 +89,9 @@ class Rules(ElbV2Base):
                 wanted = actions.parse(params["Actions"], protocol=listener.protocol, port=listener.port)
                 check_forwarding(tx, ctx, owner, listener.protocol, wanted)
                 after = msgspec.structs.replace(after, actions=wanted)
+            if asked or params.get("ResetTransforms"):
+                after = msgspec.structs.replace(after, transforms=asked)
+            transforms.check(after.transforms, after.actions)
             return put_rule(tx, after)
 
         return {"Rules": [present.rule(await self.store.update(change))]}
@@ -167,7 +173,3 @@ def _show(record: Rule | Listener) -> dict[str, Any]:
 def _in_use(priority: int) -> AwsError:
     return AwsError("PriorityInUse", f"Priority '{priority}' is currently in use")
 
-
-def _no_transforms(params: Mapping[str, Any]) -> None:
-    if params.get("Transforms"):
-        raise unsupported("Moorage does not rewrite host headers or URLs yet: rule transforms are not supported")
