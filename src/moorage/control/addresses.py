@@ -23,6 +23,8 @@ class Addresses:
         self._last: dict[SubnetKey, str] = {}
         for interface in store.all(NETWORK_INTERFACES):
             self._taken.setdefault(_key(interface), set()).add(interface.ipv4)
+            # The newest comes last: the walk through the subnet goes on behind it.
+            self._last[_key(interface)] = interface.ipv4
 
     def allocate(
         self,

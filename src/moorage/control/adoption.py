@@ -229,7 +229,8 @@ class Adoption:
         name, runtime_id, health = container.name, one.id, one.health
         if container.known in ("PULLED", "CREATED"):
             await update_task(self._store, task.arn, lambda tx, t: container_started(t, name, runtime_id, started))
-        await self._container_health(task.arn, name, runtime_id, health)
+        if container.health != health:
+            await self._container_health(task.arn, name, runtime_id, health)
         await self._steps.follow_logs(task, name, runtime_id)
 
     def _remove(self, orphans: list[ObservedContainer]) -> None:

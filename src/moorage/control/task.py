@@ -18,7 +18,7 @@ from moorage.control.starts_first import StartsFirst
 from moorage.control.task_steps import StepFailed, TaskSteps
 from moorage.control.task_writes import enter, fail, update_task
 from moorage.control.warm_pool import OWNER, WarmPool
-from moorage.decide.task_lifecycle import Step, TaskPlan, decide_task
+from moorage.decide.task_lifecycle import Step, TaskPlan, decide_task, is_settled
 from moorage.domain.clock import Clock, Ids
 from moorage.domain.errors import Retryable
 from moorage.domain.network import NetworkInterface
@@ -36,7 +36,7 @@ _RETRY_FIRST, _RETRY_LONGEST = 0.5, 15.0
 
 
 class TaskController:
-    """`start()` looks at every living task once; `close()` leaves containers as they are."""
+    """`start()` looks once at every living task that has not settled; `close()` leaves containers as they are."""
 
     def __init__(
         self,
@@ -73,7 +73,8 @@ class TaskController:
             self._remember_targets(task)
             if task.interface is not None:
                 subnets[f"{task.account}/{task.region}/{task.interface.subnet_id}"] = None
-            self.loop.wake(task.arn)
+            if not is_settled(task):
+                self.loop.wake(task.arn)
         for key in subnets:
             subnet = self._store.get(SUBNETS, key)
             if subnet is not None:
@@ -91,6 +92,8 @@ class TaskController:
     def explain(self, task_arn: str) -> str | None:
         """What the last pass over the task said, and what its steps are having trouble with."""
         parts = [part for part in (self.loop.said(task_arn), self._trouble.get(task_arn)) if part]
+        if not parts and (task := self._store.get(TASKS, task_arn)) is not None and is_settled(task):
+            return "no action: runs as it should"  # nobody had to look at it since the start
         return "; ".join(parts) or None
 
     # --- being woken -------------------------------------------------------------------------------------------------

@@ -67,6 +67,15 @@ def decide_task(task: Task, document: Document, draining: int, now: float) -> Ta
     return _start_up(task, document, now)
 
 
+def is_settled(task: Task) -> bool:
+    """Runs as it should, whatever the time: `decide_task` has nothing to do until the record changes."""
+    return (
+        task.last_status == "RUNNING"
+        and task.desired_status == "RUNNING"
+        and all(container.known == "RUNNING" for container in task.containers)
+    )
+
+
 # --- up --------------------------------------------------------------------------------------------------------------
 def _start_up(task: Task, document: Document, now: float) -> TaskPlan:
     if task.last_status == "PROVISIONING":
