@@ -1,4 +1,4 @@
-"""The seam to a layer-7 proxy: whole load balancers and whole target groups, put and removed one at a time, so that
+"""The seam to the proxy: whole load balancers and whole target groups, put and removed one at a time, so that
 the cost of a change does not grow with the number of load balancers.
 
 Every verb is idempotent and returns when the proxy has taken the change into use (or raises `ProxyRefused` with the
@@ -27,11 +27,13 @@ class ProxyRefused(Permanent):
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """Where requests of a target group may go. `healthy` False: only used when no endpoint is healthy (fail-open)."""
+    """Where requests of a target group may go. `healthy` False: only used when no endpoint is healthy (fail-open).
+    `zone`: told only where it matters, in a group without cross-zone balancing."""
 
     address: str
     port: int
     healthy: bool = True
+    zone: str = ""
 
 
 class Certificate(msgspec.Struct, frozen=True):
@@ -66,8 +68,11 @@ class LoadBalancerConfig(msgspec.Struct, frozen=True):
 
 
 class TargetGroupConfig(msgspec.Struct, frozen=True):
+    """`cross_zone` False: every zone that has a healthy endpoint gets the same share, however many it has."""
+
     target_group: TargetGroup
     endpoints: tuple[Endpoint, ...]
+    cross_zone: bool = True
 
 
 class Proxy(Protocol):
@@ -78,6 +83,11 @@ class Proxy(Protocol):
     async def put_target_group(self, config: TargetGroupConfig) -> None: ...
 
     async def remove_target_group(self, arn: str) -> None: ...
+
+    async def cut(self, places: Sequence[tuple[str, int]]) -> int:
+        """Ends the connections that are open to these addresses, whatever is under way on them; answers how many. Does
+        what it can: where this machine gives no way to it, nothing is cut."""
+        ...
 
     async def retain(self, load_balancers: Sequence[str], target_groups: Sequence[str]) -> None:
         """After a restart of the control plane: forget everything that is not named here."""

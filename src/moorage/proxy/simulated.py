@@ -26,6 +26,8 @@ class SimulatedProxy:
         self.target_groups: dict[str, TargetGroupConfig] = {}
         self.latency = latency
         self.counts: Counter[str] = Counter()
+        self.cuts: list[tuple[str, int]] = []
+        """Every address whose connections were ended, in order."""
         self._clock = clock
         self._random = random.Random(seed)
         self._available = True
@@ -47,6 +49,11 @@ class SimulatedProxy:
     async def remove_target_group(self, arn: str) -> None:
         await self._take_in("remove_target_group")
         self.target_groups.pop(arn, None)
+
+    async def cut(self, places: Sequence[tuple[str, int]]) -> int:
+        await self._take_in("cut")
+        self.cuts += places
+        return len(places)
 
     async def retain(self, load_balancers: Sequence[str], target_groups: Sequence[str]) -> None:
         # What is put while this call is under way is not what it means.

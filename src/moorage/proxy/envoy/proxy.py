@@ -1,4 +1,4 @@
-"""Envoy as the data plane of the application load balancers: the `Proxy` contract over one Envoy process and one ADS
+"""Envoy as the data plane of the load balancers: the `Proxy` contract over one Envoy process and one ADS
 server. Decides the order of changes (make before break) and which refusals reach whom; holds no knowledge of Envoy's
 resources (translate) nor of the wire (xds).
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from moorage.domain.load_balancer import forwarded_to
 from moorage.domain.request_record import RequestRecord
 from moorage.proxy.driver import LoadBalancerConfig, ProxyRefused, ProxyUnavailable, TargetGroupConfig
 from moorage.proxy.envoy import translate
+from moorage.proxy.envoy.connections import end_connections
 from moorage.proxy.envoy.encode import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, SECRET, encode
-from moorage.proxy.envoy.ports import default_port_of, loopback_families
+from moorage.proxy.envoy.ports import default_port_of, is_listening, loopback_families
 from moorage.proxy.envoy.process import EnvoyProcess
 from moorage.proxy.envoy.request_log import parse
 from moorage.proxy.envoy.script import TargetTraits
@@ -115,8 +116,8 @@ class EnvoyProxy:
     async def put_target_group(self, config: TargetGroupConfig) -> None:
         arn = config.target_group.arn
         async with self._lock(arn):
-            self._ads.set((CLUSTER, arn), encode(CLUSTER, cluster(config.target_group)))
-            self._ads.set((ENDPOINTS, arn), encode(ENDPOINTS, assignment(config)))
+            self._ads.set((CLUSTER, arn), encode(CLUSTER, cluster(config.target_group, cross_zone=config.cross_zone)))
+            self._ads.set((ENDPOINTS, arn), encode(ENDPOINTS, assignment(config, self._port_of)))
             await self._settle([(CLUSTER, arn), (ENDPOINTS, arn)])
         await self._traits_of(config)
 
@@ -127,6 +128,10 @@ class EnvoyProxy:
             self._traits.pop(arn, None)
             await self._settle([(CLUSTER, arn)])
         self._locks.pop(arn, None)
+
+    async def cut(self, places: Sequence[tuple[str, int]]) -> int:
+        running = self.process.running
+        return 0 if running is None else await asyncio.to_thread(end_connections, running.pid, frozenset(places))
 
     async def put_load_balancer(self, config: LoadBalancerConfig) -> None:
         arn = config.load_balancer.arn
@@ -169,6 +174,7 @@ class EnvoyProxy:
         for port in sorted(made.ports):
             edges |= self._edges(port)
         listeners = {**made.listeners, **edges}
+        await self._withdraw((), self._stale_edges(made.ports, edges), ())
         self._set_all(SECRET, made.secrets)
         self._set_all(ROUTES, made.routes)
         self._set_all(LISTENER, listeners)
@@ -187,6 +193,9 @@ class EnvoyProxy:
                 self._ads.unset((ROUTES, name))
             self._drop_secrets(before.secrets.keys() - made.secrets.keys())
             await self._drop_unused_edges(before.ports)
+        if config.load_balancer.type == "network":
+            # its door on the shared address is a convenience: it answers on its own address
+            refusals = [one for one in refusals if one.key[1] not in edges]
         if refusals:
             raise self._refused(refusals, listeners)
 
@@ -221,6 +230,11 @@ class EnvoyProxy:
     def _edges(self, port: int) -> translate.Resources:
         return translate.edge_resources(port, self._port_of, self._families, self._made.values())
 
+    def _stale_edges(self, ports: Iterable[int], wanted: Container[str]) -> list[str]:
+        """Doors of the shared address that are open on these ports and no longer wanted."""
+        names = [name for port in ports for name in translate.edge_names(port)]
+        return [name for name in names if name not in wanted and self._ads.desired((LISTENER, name)) is not None]
+
     def _drop_secrets(self, arns: Iterable[str]) -> None:
         """A certificate may serve several load balancers."""
         used = {arn for made in self._made.values() for arn in made.secrets}
@@ -230,9 +244,10 @@ class EnvoyProxy:
     async def _drop_unused_edges(self, ports: Iterable[int]) -> None:
         in_use = self._ports_in_use()
         unused = set(ports) - in_use
-        await self._withdraw((), [translate.edge_name(p, f) for p in unused for f in ("v4", "v6")], ())
+        await self._withdraw((), self._stale_edges(unused, ()), ())
         for port in set(ports) & in_use:  # without the HTTPS of what went
             edges = self._edges(port)
+            await self._withdraw((), self._stale_edges([port], edges), ())
             self._set_all(LISTENER, edges)
             await self._settle([(LISTENER, name) for name in edges], refuse=False)
 
@@ -265,7 +280,7 @@ class EnvoyProxy:
 
     async def _until_listening(self, listeners: translate.Resources) -> None:
         """Envoy acknowledges a listener a moment before its threads accept connections."""
-        new = {name: r for name, r in listeners.items() if name not in self._listening}
+        new = {name: r for name, r in listeners.items() if name not in self._listening and "filter_chains" in r}
         for name, resource in new.items():
             address = resource["address"]["socket_address"]
             await _accepts(address["address"], address["port_value"])
@@ -364,12 +379,7 @@ def _port_of_scope(scope: dict[str, Any]) -> int:
 async def _accepts(address: str, port: int) -> None:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + 5.0
-    while loop.time() < deadline:
-        try:
-            _, writer = await asyncio.open_connection(address, port)
-        except OSError:
-            await asyncio.sleep(0.005)
-        else:
-            writer.close()
-            return
-    raise ProxyUnavailable("Envoy does not listen yet", f"on {address}:{port}", "Look at envoy.log", delay=1.0)
+    while not is_listening(address, port):
+        if loop.time() > deadline:
+            raise ProxyUnavailable("Envoy does not listen yet", f"on {address}:{port}", "Look at envoy.log", delay=1.0)
+        await asyncio.sleep(0.005)

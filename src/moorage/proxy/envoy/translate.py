@@ -4,19 +4,22 @@
     target group                  one Cluster, one ClusterLoadAssignment
     port in use by any            one edge Listener per address family
 
+What a network load balancer's listeners become is said in `translate_network`.
+
 Names are stable: the same input gives the same resources after a restart, so that nothing is sent that Envoy has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from moorage.domain.load_balancer import Listener, trust_store_of
+from moorage.domain.load_balancer import DATAGRAM, LAYER_4, STREAM, Listener, LoadBalancer, trust_store_of
 from moorage.domain.target_group import TargetGroup
 from moorage.proxy.driver import LoadBalancerConfig
+from moorage.proxy.envoy import translate_network as network
 from moorage.proxy.envoy.script import TargetTraits
 from moorage.proxy.envoy.translate_listeners import edge_listener, named_chain, own_listener, scopes
 from moorage.proxy.envoy.translate_routes import RouteContext, route_configuration
@@ -39,6 +42,8 @@ class LoadBalancerResources(msgspec.Struct, frozen=True):
     plain_ports: frozenset[int] = frozenset()
     edge_chains: Mapping[int, dict[str, Any]] = {}
     secrets: Resources = {}
+    unnamed: tuple[tuple[LoadBalancer, Listener], ...] = ()
+    """TCP and UDP listeners: at the edge only on a port that they have for themselves."""
 
     def together(self, other: LoadBalancerResources) -> LoadBalancerResources:
         """Everything of both; `other` where both have a name."""
@@ -50,6 +55,7 @@ class LoadBalancerResources(msgspec.Struct, frozen=True):
             other.plain_ports,
             other.edge_chains,
             self.secrets | other.secrets,
+            other.unnamed,
         )
 
 
@@ -72,12 +78,18 @@ def load_balancer_resources(
             for arn in listener.certificates
             if arn in config.certificates
         },
+        tuple((config.load_balancer, listener) for listener in served if listener.protocol in STREAM | DATAGRAM),
     )
     for listener in served:
         balancer, port = config.load_balancer, listener.port
         name = listener_name(balancer.arn, port)
         context = RouteContext(balancer, listener, port_of, traits)
         arns = [arn for arn in listener.certificates if arn in config.certificates]
+        if listener.protocol in LAYER_4:
+            _add_network(made.listeners, name, config, listener, port_of(port), arns)
+            if listener.protocol == "TLS":
+                chains[port] = network.named_chain(name, balancer, listener, arns)
+            continue
         anchors = config.trust_stores.get(trust_store_of(listener) or "")
         made.listeners[name] = own_listener(name, balancer, listener, port_of(port), arns, anchors)
         made.routes[name] = route_configuration(name, context, config.rules.get(listener.arn, ()))
@@ -88,22 +100,52 @@ def load_balancer_resources(
     return made
 
 
+def _add_network(
+    listeners: Resources, name: str, config: LoadBalancerConfig, listener: Listener, port: int, arns: Sequence[str]
+) -> None:
+    balancer = config.load_balancer
+    if listener.protocol != "UDP":
+        chain = network.stream_chain(balancer, listener, arns)
+        listeners[name] = network.stream_listener(name, balancer.loopback, port, [chain])
+    if listener.protocol in DATAGRAM:
+        name = datagram_name(name)
+        listeners[name] = network.datagram_listener(name, balancer.loopback, port, listener)
+
+
 def edge_resources(
     port: int, port_of: Callable[[int], int], families: tuple[str, ...], users: Iterable[LoadBalancerResources] = ()
 ) -> Resources:
     """The shared listeners of one port. `users`: the load balancers that have it, for what HTTPS needs."""
     of_port = [one for one in users if port in one.ports]
     tls = [one.edge_chains[port] for one in of_port if port in one.edge_chains]
-    plain = not tls or any(port in one.plain_ports for one in of_port)
-    made = {}
+    plain = any(port in one.plain_ports for one in of_port)
+    unnamed = [pair for one in of_port for pair in one.unnamed if pair[1].port == port]
+    shared = bool(tls) or plain or not unnamed
+    stream = None if shared else network.edge_owner(pair for pair in unnamed if pair[1].protocol in STREAM)
+    datagram = network.edge_owner(pair for pair in unnamed if pair[1].protocol in DATAGRAM)
+    made: Resources = {}
     for family in families:
-        name = edge_name(port, family)
-        made[name] = edge_listener(name, EDGE_ADDRESSES[family], port, port_of(port), plain=plain, tls=tls)
+        name, address, bind_port = edge_name(port, family), EDGE_ADDRESSES[family], port_of(port)
+        if shared:
+            made[name] = edge_listener(name, address, port, bind_port, plain=plain or not tls, tls=tls)
+        elif stream:
+            made[name] = network.stream_listener(name, address, bind_port, [network.stream_chain(*stream)])
+        if datagram:
+            name = datagram_name(name)
+            made[name] = network.datagram_listener(name, address, bind_port, datagram[1])
     return made
+
+
+def edge_names(port: int) -> tuple[str, ...]:
+    """All that `edge_resources` can name."""
+    streams = [edge_name(port, family) for family in EDGE_ADDRESSES]
+    return (*streams, *(datagram_name(name) for name in streams))
 
 
 def traits_of(group: TargetGroup) -> TargetTraits | None:
     """What routes to the target group must know of it; None when there is nothing special about it."""
+    if group.protocol in LAYER_4:
+        return None
     attributes = group.attributes
     kind = attributes.get("stickiness.type", "lb_cookie")
     seconds, name = None, ""
@@ -123,10 +165,16 @@ def edge_name(port: int, family: str) -> str:
     return f"edge/{port}/{family}"
 
 
+def datagram_name(listener: str) -> str:
+    """The UDP door beside a listener."""
+    return f"{listener}/udp"
+
+
 def _is_served(listener: Listener, config: LoadBalancerConfig) -> bool:
     if listener.protocol == "HTTPS":
         trusted = trust_store_of(listener)
         if trusted is not None and trusted not in config.trust_stores:
             return False  # rather closed than open to everybody
+    if listener.protocol in ("HTTPS", "TLS"):
         return bool(listener.certificates) and listener.certificates[0] in config.certificates
-    return listener.protocol == "HTTP"
+    return True

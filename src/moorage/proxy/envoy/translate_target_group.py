@@ -1,14 +1,16 @@
-"""Target group → Envoy cluster and endpoints. Pure. Source: semantics elbv2 §5 (fail-open), §6 (algorithms), §7.
+"""Target groups and their endpoints → Envoy clusters and endpoint assignments. Pure. Source: semantics elbv2 §4, §5, §7.
 
 The cluster changes only when an attribute of the target group changes; targets coming, going and changing health
-travel in the (small) endpoint resource.
+travel in the (small) endpoint resource. With too few healthy ones, all get traffic (fail-open), and without cross-zone
+balancing every zone that has a healthy target gets the same share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from moorage.domain.load_balancer import LAYER_4
 from moorage.domain.target_group import TargetGroup
 from moorage.proxy.driver import Endpoint, TargetGroupConfig
 
@@ -16,13 +18,18 @@ CONNECT_TIMEOUT = "1s"
 """AWS gives a connection 10 s. A task that was killed leaves an address that answers nothing at all: with one second
 per attempt and repeats on other targets, its requests are served elsewhere instead of waiting out the ten."""
 
-_HTTP = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-_TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
-_LEAST = "type.googleapis.com/envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest"
+_EXT = "type.googleapis.com/envoy.extensions."
+_HTTP = _EXT + "upstreams.http.v3.HttpProtocolOptions"
+_TLS = _EXT + "transport_sockets.tls.v3.UpstreamTlsContext"
+_LEAST = _EXT + "load_balancing_policies.least_request.v3.LeastRequest"
+_PROXY_PROTOCOL = _EXT + "transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport"
+_PLAIN = _EXT + "transport_sockets.raw_buffer.v3.RawBuffer"
 _UNLIMITED = 1_000_000
+_WHOLE_ZONES = 1_000_000
+"""Overprovisioning factor: a zone keeps its whole share until its last healthy target goes."""
 
 
-def cluster(group: TargetGroup) -> dict[str, Any]:
+def cluster(group: TargetGroup, *, cross_zone: bool = True) -> dict[str, Any]:
     """The envoy.config.cluster.v3.Cluster of a target group, named by its ARN."""
     made: dict[str, Any] = {
         "name": group.arn,
@@ -32,7 +39,11 @@ def cluster(group: TargetGroup) -> dict[str, Any]:
         "connect_timeout": CONNECT_TIMEOUT,
         "ignore_health_on_host_removal": True,
         # fail-open is decided in `endpoints`, exactly; Envoy's own percentage is off
-        "common_lb_config": {"update_merge_window": "0s", "healthy_panic_threshold": {"value": 0}},
+        "common_lb_config": {
+            "update_merge_window": "0s",
+            "healthy_panic_threshold": {"value": 0},
+            **({} if cross_zone else {"locality_weighted_lb_config": {}}),
+        },
         "circuit_breakers": {
             "thresholds": [
                 {
@@ -43,33 +54,44 @@ def cluster(group: TargetGroup) -> dict[str, Any]:
                 }
             ]
         },
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": _HTTP,
-                "common_http_protocol_options": {"idle_timeout": "60s", "max_response_headers_kb": 32},
-                "explicit_http_config": _protocol(group),
-            }
-        },
-        **_algorithm(group),
+        **(_by_flow(group) if group.protocol in LAYER_4 else _by_request(group, cross_zone)),
     }
-    if group.protocol == "HTTPS":
-        # targets' certificates are never validated (elbv2 §7)
-        made["transport_socket"] = {"name": "envoy.transport_sockets.tls", "typed_config": {"@type": _TLS}}
+    if transport := _transport(group):
+        made["transport_socket"] = transport
     return made
 
 
-def assignment(config: TargetGroupConfig) -> dict[str, Any]:
+def assignment(config: TargetGroupConfig, port_of: Callable[[int], int] = lambda port: port) -> dict[str, Any]:
     """The envoy.config.endpoint.v3.ClusterLoadAssignment. With fewer healthy targets than the minimum, all registered
-    targets get traffic (fail-open): worked example, 4 registered, 0 healthy, minimum 1 → all 4."""
-    open_to_all = _fails_open(config.target_group, config.endpoints)
-    hosts = [
-        {
-            "endpoint": {"address": {"socket_address": {"address": e.address, "port_value": e.port}}},
-            "health_status": "HEALTHY" if e.healthy or open_to_all else "UNHEALTHY",
-        }
-        for e in config.endpoints
-    ]
-    return {"cluster_name": config.target_group.arn, "endpoints": [{"lb_endpoints": hosts}] if hosts else []}
+    targets get traffic (fail-open): worked example, 4 registered, 0 healthy, minimum 1 → all 4. `port_of`: port of the
+    API → port of this machine, for targets that are load balancers themselves."""
+    group = config.target_group
+    open_to_all = _fails_open(group, config.endpoints)
+    made: dict[str, Any] = {"cluster_name": group.arn, "endpoints": []}
+    for zone in _zones(config):
+        hosts = [
+            _host(e, port_of(e.port) if group.target_type == "alb" else e.port, healthy=e.healthy or open_to_all)
+            for e in config.endpoints
+            if config.cross_zone or e.zone == zone
+        ]
+        place = {} if config.cross_zone else {"locality": {"zone": zone or "all"}, "load_balancing_weight": 1}
+        made["endpoints"].append({**place, "lb_endpoints": hosts})
+    if not config.cross_zone:
+        made["policy"] = {"overprovisioning_factor": _WHOLE_ZONES}
+    return made
+
+
+def _zones(config: TargetGroupConfig) -> list[str]:
+    if not config.endpoints:
+        return []
+    return [""] if config.cross_zone else sorted({e.zone for e in config.endpoints})
+
+
+def _host(endpoint: Endpoint, port: int, *, healthy: bool) -> dict[str, Any]:
+    return {
+        "endpoint": {"address": {"socket_address": {"address": endpoint.address, "port_value": port}}},
+        "health_status": "HEALTHY" if healthy else "UNHEALTHY",
+    }
 
 
 def _fails_open(group: TargetGroup, endpoints: Sequence[Endpoint]) -> bool:
@@ -82,24 +104,79 @@ def _fails_open(group: TargetGroup, endpoints: Sequence[Endpoint]) -> bool:
     return percentage.isdigit() and healthy * 100 < int(percentage) * len(endpoints)
 
 
+def _transport(group: TargetGroup) -> dict[str, Any] | None:
+    """What is spoken below the application: TLS (targets' certificates are never validated, elbv2 §7), and before
+    everything the PROXY protocol, if a network load balancer's target group asks for it."""
+    tls = {"name": "envoy.transport_sockets.tls", "typed_config": {"@type": _TLS}}
+    secure = group.protocol in ("HTTPS", "TLS")
+    if group.attributes.get("proxy_protocol_v2.enabled") != "true":
+        return tls if secure else None
+    plain = {"name": "envoy.transport_sockets.raw_buffer", "typed_config": {"@type": _PLAIN}}
+    config = {"version": "V2"}
+    return {
+        "name": "envoy.transport_sockets.upstream_proxy_protocol",
+        "typed_config": {
+            "@type": _PROXY_PROTOCOL,
+            "config": config,
+            "transport_socket": tls if secure else plain,
+        },
+    }
+
+
+def _by_flow(group: TargetGroup) -> dict[str, Any]:
+    """Targets of a network load balancer: a connection or UDP session stays where it began. Sticky groups choose by the
+    client's address."""
+    return {"lb_policy": "MAGLEV" if group.attributes.get("stickiness.enabled") == "true" else "ROUND_ROBIN"}
+
+
+def _by_request(group: TargetGroup, cross_zone: bool) -> dict[str, Any]:
+    options = {
+        "@type": _HTTP,
+        "common_http_protocol_options": {"idle_timeout": "60s", "max_response_headers_kb": 32},
+        "explicit_http_config": _protocol(group),
+    }
+    return {
+        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},
+        **_algorithm(group, cross_zone),
+    }
+
+
 def _protocol(group: TargetGroup) -> dict[str, Any]:
     if group.protocol_version in ("HTTP2", "GRPC"):
         return {"http2_protocol_options": {}}
     return {"http_protocol_options": {}}
 
 
-def _algorithm(group: TargetGroup) -> dict[str, Any]:
+def _algorithm(group: TargetGroup, cross_zone: bool) -> dict[str, Any]:
     algorithm = group.attributes.get("load_balancing.algorithm.type", "round_robin")
     if algorithm == "least_outstanding_requests":
+        zones: dict[str, Any] = {} if cross_zone else {"locality_lb_config": {"locality_weighted_lb_config": {}}}
         policy = {
             "name": "envoy.load_balancing_policies.least_request",
-            "typed_config": {"@type": _LEAST, "selection_method": "FULL_SCAN"},
+            "typed_config": {"@type": _LEAST, "selection_method": "FULL_SCAN", **zones},
         }
         return {"load_balancing_policy": {"policies": [{"typed_extension_config": policy}]}}
     if algorithm == "weighted_random":
+        if group.attributes.get("load_balancing.algorithm.anomaly_mitigation") == "on":
+            return {"lb_policy": "RANDOM", "outlier_detection": _MITIGATION}
         return {"lb_policy": "RANDOM"}
     slow_start = int(group.attributes.get("slow_start.duration_seconds", "0"))
     if slow_start:
         window = {"slow_start_config": {"slow_start_window": f"{slow_start}s"}}
         return {"lb_policy": "ROUND_ROBIN", "round_robin_lb_config": window}
     return {"lb_policy": "ROUND_ROBIN"}
+
+
+_MITIGATION = {
+    "interval": "5s",
+    "base_ejection_time": "10s",
+    "max_ejection_percent": 50,
+    "consecutive_5xx": 10,
+    "enforcing_consecutive_5xx": 100,
+    "enforcing_consecutive_gateway_failure": 0,
+    "success_rate_minimum_hosts": 3,
+    "success_rate_request_volume": 20,
+    "enforcing_success_rate": 100,
+}
+"""Anomaly mitigation: a target that fails clearly more than the others of its group (three at least) is passed over for a
+while, at most half of them at once. AWS lowers its share instead."""
