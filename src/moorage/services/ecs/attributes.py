@@ -8,11 +8,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from moorage.decide.placement.capabilities import is_reserved
 from moorage.domain.container_instance import ContainerInstance
 from moorage.domain.errors import AwsError
 from moorage.services.base import Provider, RequestContext, operation
 from moorage.services.ecs import placement, resolve
-from moorage.services.ecs.capabilities import is_reserved
 from moorage.services.ecs.container_instances import arn_of
 from moorage.services.ecs.paging import page
 from moorage.store.api import StoreApi, Transaction

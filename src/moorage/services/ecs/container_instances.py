@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from moorage.decide.placement import capabilities
 from moorage.decide.placement.addresses import lowest_free_address
 from moorage.decide.placement.expression import InvalidExpression, holds, parse
 from moorage.domain import sentences
@@ -23,7 +24,7 @@ from moorage.domain.errors import AwsError
 from moorage.domain.scope import Scope
 from moorage.domain.task import Task
 from moorage.services.base import Provider, RequestContext, operation
-from moorage.services.ecs import capabilities, placement, resolve
+from moorage.services.ecs import placement, resolve
 from moorage.services.ecs.paging import page
 from moorage.services.ecs.present_instances import container_instance
 from moorage.services.ecs.tags import to_mapping
