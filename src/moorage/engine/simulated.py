@@ -34,7 +34,7 @@ from moorage.engine.driver import (
     SubnetNetwork,
 )
 from moorage.engine.simulated_container import SimulatedContainer
-from moorage.engine.simulated_host import SimulatedHost, name_of, same_place
+from moorage.engine.simulated_host import SimulatedHost, name_of
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ class SimulatedEngine(SimulatedHost):
 
     async def start_sandbox(self, spec: SandboxSpec) -> Sandbox:
         def effect() -> Sandbox:
-            for known in self._sandboxes.values():
+            for known in self._beside(spec) if spec.ipv4 is not None else self._sandboxes.values():
                 if known.spec.task_arn == spec.task_arn and known.running:
                     return known.sandbox
             pooled = self._pooled(spec)
@@ -60,7 +60,7 @@ class SimulatedEngine(SimulatedHost):
                 pooled.labels = {LABEL_INSTALLATION: "simulated", LABEL_TASK: spec.task_arn, LABEL_SANDBOX: "true"}
                 return pooled.sandbox
             # What died in the place of this one is replaced.
-            for dead in [one for one in self._sandboxes.values() if not one.running and same_place(one.spec, spec)]:
+            for dead in [one for one in self._beside(spec) if not one.running]:
                 del self._sandboxes[dead.id]
             return self._make_sandbox(spec)
 
@@ -101,9 +101,9 @@ class SimulatedEngine(SimulatedHost):
 
     async def create(self, spec: ContainerSpec, sandbox: Sandbox) -> str:
         def effect() -> str:
-            for known in self._containers.values():
-                if known.spec.docker_name == spec.docker_name:
-                    return known.id
+            known = self._containers.get(self._by_name.get(spec.docker_name, ""))
+            if known is not None:
+                return known.id
             if sandbox.id not in self._sandboxes:
                 raise CannotCreateContainerError(f"No such container: {sandbox.id[:12]}")
             id = f"{self._random.getrandbits(256):064x}"
@@ -114,6 +114,7 @@ class SimulatedEngine(SimulatedHost):
             self._containers[id] = SimulatedContainer(
                 id, spec, labels, sandbox.id, self.images[spec.image], self._clock.now, self._report
             )
+            self._by_name[spec.docker_name] = id
             self._sandboxes[sandbox.id].containers.append(self._containers[id])
             return id
 

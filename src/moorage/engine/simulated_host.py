@@ -26,6 +26,7 @@ from moorage.engine.driver import (
     PortBinding,
     Sandbox,
     SandboxSpec,
+    SubnetNetwork,
 )
 from moorage.engine.simulated_container import SIGKILLED, SimulatedContainer, SimulatedImage
 
@@ -89,6 +90,10 @@ class SimulatedHost:
         self._sandboxes: dict[str, SimulatedSandbox] = {}
         self._at: dict[str, str] = {}
         """The newest sandbox of an address."""
+        self._places: dict[tuple[str | None, SubnetNetwork | None], list[str]] = {}
+        """All sandboxes of an address in a network; some may be gone."""
+        self._by_name: dict[str, str] = {}
+        """Containers by their names; some may be gone."""
         self._volumes: dict[str, str | None] = {}
         """Named volumes, each with the task that it ends with."""
         self._images_by_reference: dict[str, str] = {}
@@ -215,6 +220,7 @@ class SimulatedHost:
         standing = self._sandboxes[sandbox_id] = SimulatedSandbox(sandbox_id, sandbox, Sandbox(sandbox_id), labels)
         if sandbox.ipv4 is not None:
             self._at[sandbox.ipv4] = sandbox_id
+        self._note_place(sandbox_id, sandbox)
         for id, spec in containers.items():
             container = SimulatedContainer(
                 id,
@@ -227,6 +233,7 @@ class SimulatedHost:
             )
             container.state, container.started_at = "running", self._clock.now()
             self._containers[id] = container
+            self._by_name[spec.docker_name] = id
             standing.containers.append(container)
 
     # === inside ======================================================================================================
@@ -243,18 +250,30 @@ class SimulatedHost:
         self._sandboxes[id] = SimulatedSandbox(id, spec, Sandbox(id), labels)
         if spec.ipv4 is not None:
             self._at[spec.ipv4] = id
+        self._note_place(id, spec)
         return self._sandboxes[id].sandbox
+
+    def _note_place(self, id: str, spec: SandboxSpec) -> None:
+        if spec.ipv4 is not None:
+            there = self._places.setdefault((spec.ipv4, spec.network), [])
+            there[:] = [one for one in there if one in self._sandboxes]
+            there.append(id)
+
+    def _beside(self, spec: SandboxSpec) -> list[SimulatedSandbox]:
+        """The sandboxes that have its address, oldest first."""
+        ids = self._places.get((spec.ipv4, spec.network), []) if spec.ipv4 is not None else []
+        return [self._sandboxes[id] for id in ids if id in self._sandboxes]
 
     def _pooled(self, spec: SandboxSpec) -> SimulatedSandbox | None:
         """The warm sandbox that is there for this address."""
-        for one in self._sandboxes.values():
-            if one.running and not one.spec.task_arn and same_place(one.spec, spec):
+        for one in self._beside(spec):
+            if one.running and not one.spec.task_arn:
                 return one
         return None
 
     def _check_address(self, spec: SandboxSpec) -> None:
-        for other in self._sandboxes.values():
-            if other.running and same_place(other.spec, spec):
+        for other in self._beside(spec):
+            if other.running:
                 # A warming that was ordered before a crash may come late: nobody waits for it, and it is refused.
                 if spec.task_arn:
                     self.violations.append(f"{spec.task_arn} and {other.spec.task_arn} both have {spec.ipv4}")
@@ -308,10 +327,6 @@ class SimulatedHost:
                 stream.get_nowait()
             stream.put_nowait(None)
         self._streams = []
-
-
-def same_place(one: SandboxSpec, other: SandboxSpec) -> bool:
-    return one.ipv4 is not None and (one.ipv4, one.network) == (other.ipv4, other.network)
 
 
 def _overlap(one: PortBinding, other: PortBinding) -> bool:
