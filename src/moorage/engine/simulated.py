@@ -183,7 +183,8 @@ class SimulatedEngine(SimulatedHost):
     async def remove_sandbox(self, sandbox_id: str) -> None:
         def effect() -> None:
             sandbox = self._sandboxes.pop(sandbox_id, None)
-            inside = [c for c in self._containers.values() if c.sandbox_id == sandbox_id and c.state == "running"]
+            made = sandbox.containers if sandbox is not None else ()
+            inside = [c for c in made if c.state == "running" and c.id in self._containers]
             if sandbox is not None and sandbox.running and inside:
                 names = ", ".join(name_of(c.spec) for c in inside)
                 self.violations.append(f"the sandbox of {sandbox.spec.task_arn} was removed under running {names}")
