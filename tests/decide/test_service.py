@@ -141,13 +141,14 @@ def test_the_breaker_rolls_back_to_the_tasks_that_still_run() -> None:
     service = rolling(failures=2, failed_tasks=2)
     plan = decide_service(a_snapshot(service, a_task("a"), a_task("b"), ended=(failed("x"),)), NOW)  # type: ignore[arg-type]
     primary = plan.service.deployments[0]
-    assert (primary.id, primary.status, primary.rollback_of) == ("ecs-svc/1", "PRIMARY", "ecs-svc/2")
+    assert (primary.id, primary.status, primary.rollback_of) == ("ecs-svc/99", "PRIMARY", "ecs-svc/2")
+    assert plan.moved == (("ecs-svc/1", "ecs-svc/99"),)
     assert plan.service.revision_arn == "revision/1"
     assert (plan.start, plan.stop) == ((), ())
     assert "(service web) (deployment ecs-svc/2) deployment failed: tasks failed to start." in plan.events
-    assert "(service web) rolling back to deployment ecs-svc/1." in plan.events
+    assert "(service web) rolling back to deployment ecs-svc/99." in plan.events
     # The failed deployment has no tasks left: the rollback is complete in the same pass.
-    assert [d.id for d in plan.service.deployments] == ["ecs-svc/1"]
+    assert [d.id for d in plan.service.deployments] == ["ecs-svc/99"]
     assert primary.rollout_state == "COMPLETED"
     assert [(o.status, o.service_deployment_arn) for o in plan.outcomes] == [
         ("ROLLBACK_IN_PROGRESS", "service-deployment/2"),
@@ -161,7 +162,7 @@ def test_tasks_of_a_failed_deployment_are_stopped() -> None:
     plan = decide_service(a_snapshot(service, a_task("a"), a_task("b"), crashing), NOW)  # type: ignore[arg-type]
     assert stopped_names(plan) == {"n"}
     assert [(d.id, d.rollout_state) for d in plan.service.deployments] == [
-        ("ecs-svc/1", "IN_PROGRESS"),
+        ("ecs-svc/99", "IN_PROGRESS"),
         ("ecs-svc/2", "FAILED"),
     ]
 

@@ -29,11 +29,18 @@ def is_ec2(revision: Revision) -> bool:
 
 
 def place_tasks(
-    view: View, service: Service, revision: Revision, definition: TaskDefinition, count: int, seed: str
+    view: View,
+    service: Service,
+    revision: Revision,
+    definition: TaskDefinition,
+    count: int,
+    seed: str,
+    zone: str | None = None,
 ) -> Placed:
-    """Where the next `count` tasks of the revision go (ecs-services §7)."""
+    """Where the next `count` tasks of the revision go (ecs-services §7). `zone`: only there."""
     states = [(service.cluster_arn, status) for status in ("ACTIVE", "DRAINING")]
     instances = [one for state in states for one in view.find(CONTAINER_INSTANCES, "cluster", state)]
+    instances = [one for one in instances if zone in (None, one.availability_zone)]
     hosts = hosts_of(
         sorted(instances, key=lambda one: (one.registered_at, one.arn)),
         lambda arn: view.find(TASKS, "container_instance", arn),

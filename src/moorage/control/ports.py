@@ -3,11 +3,13 @@ simulated world."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from moorage.decide.rollout.hooks import HookAnswer
+from moorage.domain.alarm import Alarm
 from moorage.domain.scope import Scope
 from moorage.engine.driver import RegistryAuth
 
@@ -27,14 +29,45 @@ class ImageSource(Protocol):
         ...
 
 
+class AwsCalls(Protocol):
+    async def call(
+        self, scope: Scope, service: str, operation: str, params: Mapping[str, Any], *, principal: str = ""
+    ) -> Mapping[str, Any]:
+        """One call of any AWS service of this installation (botocore's names), as `principal` (an ARN; empty: the
+        account's root) would make it over the wire. Raises `AwsError` with the service's own code."""
+        ...
+
+
 class SecretSource(Protocol):
     async def value(self, scope: Scope, value_from: str) -> str:
         """The value behind `valueFrom` (ecs-tasks §18). Raises `AwsError` with the reason."""
         ...
 
 
+class ObjectSource(Protocol):
+    async def read(self, scope: Scope, bucket: str, key: str, version: str | None = None) -> bytes | None:
+        """The content of an object in S3; None when there is no such bucket or object. Raises `AwsError`."""
+        ...
+
+
+class FileSystemSource(Protocol):
+    async def root(self, scope: Scope, file_system_id: str, access_point_id: str | None) -> str:
+        """The directory of an EFS file system that an access point (None: the whole) begins at, from "/" on. Raises
+        `AwsError` when there is no such file system or access point."""
+        ...
+
+
+class TaskSources(msgspec.Struct, frozen=True):
+    """Where tasks get what their definitions only name. None: whoever asks is told that there is no such source."""
+
+    secrets: SecretSource | None = None
+    objects: ObjectSource | None = None
+    file_systems: FileSystemSource | None = None
+
+
 class ContainerLog(msgspec.Struct, frozen=True):
-    """Where a container's output goes: `prefix` None means that the stream is named by the container's engine id."""
+    """Where a container's output goes: `prefix` None means that the stream is named by the container's engine id.
+    `options`: of the awslogs driver, as the task definition has them."""
 
     scope: Scope
     container_id: str
@@ -44,6 +77,7 @@ class ContainerLog(msgspec.Struct, frozen=True):
     region: str
     prefix: str | None = None
     create_group: bool = False
+    options: dict[str, str] = {}
 
 
 class ContainerLogs(Protocol):
@@ -65,6 +99,18 @@ class PassThroughImages:
 
     def resolve(self, scope: Scope, image: str) -> ImageReference:
         return ImageReference(image)
+
+
+class AlarmSource(Protocol):
+    """CloudWatch, as deployments look at it."""
+
+    async def alarms(self, scope: Scope, names: Sequence[str]) -> Mapping[str, Alarm]:
+        """The alarms of these names, by name; those that do not exist are missing."""
+        ...
+
+    async def changed(self) -> None:
+        """Returns when an alarm may have changed since the call; need not know of every change."""
+        ...
 
 
 class HookRequest(msgspec.Struct, frozen=True):

@@ -16,78 +16,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import msgspec
 from msgspec.structs import replace
 
-from moorage.decide.health import TargetFact, Verdict, judge
+from moorage.decide.health import Verdict, judge
+from moorage.decide.rebalancing import RebalancingPass
 from moorage.decide.rollout import circuit_breaker
-from moorage.decide.rollout.percent import maximum_running, minimum_healthy
-from moorage.decide.rollout.rolling import Candidate, Step, Stop, next_step
-from moorage.decide.rollout.traffic_shift import Weights
+from moorage.decide.rollout.percent import early_success, maximum_running, minimum_healthy
+from moorage.decide.rollout.rolling import Candidate, Step, Stop, hold, next_step
+from moorage.decide.service_plan import (
+    DeploymentOutcome,
+    FreshIds,
+    ServicePlan,
+    ServiceSnapshot,
+    StopOrder,
+)
 from moorage.domain import sentences
-from moorage.domain.load_balancer import Action
-from moorage.domain.service import Deployment, Revision, Service
+from moorage.domain.service import Service
 from moorage.domain.task import Task
-from moorage.domain.task_definition import Document
+
+__all__ = [
+    "DeploymentOutcome",
+    "FreshIds",
+    "SchedulerPass",
+    "ServicePlan",
+    "ServiceSnapshot",
+    "StopOrder",
+    "decide_service",
+]
 
 STEADY_REPEAT = 6 * 3600.0
-
-
-class FreshIds(msgspec.Struct, frozen=True):
-    """Identifiers for a deployment that the decision may have to create (a rollback)."""
-
-    deployment: str
-    service_deployment_arn: str
-
-
-class ServiceSnapshot(msgspec.Struct, frozen=True):
-    """`tasks`: not yet STOPPED. `ended`: desired STOPPED and not accounted for (some may still be among `tasks`).
-    `documents` by task definition ARN; `targets` by task ARN, then target group ARN. `revisions` and `rules` (actions by
-    rule ARN) are only there while a deployment shifts traffic. `leaving`: tasks on container instances that are draining;
-    they are replaced like those of an old revision."""
-
-    service: Service
-    revisions: Mapping[str, Revision]
-    documents: Mapping[str, Document]
-    tasks: tuple[Task, ...]
-    ended: tuple[Task, ...]
-    targets: Mapping[str, Mapping[str, TargetFact]]
-    fresh: FreshIds
-    rules: Mapping[str, tuple[Action, ...]] = {}
-    leaving: frozenset[str] = frozenset()
-
-
-class StopOrder(msgspec.Struct, frozen=True):
-    task_arn: str
-    reason: str
-
-
-class DeploymentOutcome(msgspec.Struct, frozen=True):
-    """A change of a service deployment record. `status` as ServiceDeployment.status (§5.6)."""
-
-    service_deployment_arn: str
-    status: str
-    reason: str | None = None
-    rollback_revision: str | None = None
-    failure_count: int | None = None
-
-
-class ServicePlan(msgspec.Struct, frozen=True):
-    """`start`: (deployment id, count). `healthy`: tasks that count as healthy for the first time. `accounted`: stopped
-    tasks that need no further notice. `said`: the pass in one sentence. `verdicts` by task ARN, for whoever asks why.
-    `weights`: what listener rules should forward to from now on."""
-
-    service: Service
-    start: tuple[tuple[str, int], ...] = ()
-    stop: tuple[StopOrder, ...] = ()
-    healthy: tuple[str, ...] = ()
-    accounted: tuple[str, ...] = ()
-    events: tuple[str, ...] = ()
-    outcomes: tuple[DeploymentOutcome, ...] = ()
-    said: str = ""
-    again_after: float | None = None
-    verdicts: Mapping[str, Verdict] = {}
-    weights: tuple[Weights, ...] = ()
 
 
 def decide_service(snapshot: ServiceSnapshot, now: float) -> ServicePlan:
@@ -98,23 +55,9 @@ def decide_service(snapshot: ServiceSnapshot, now: float) -> ServicePlan:
     return SchedulerPass(snapshot, now).plan()
 
 
-class SchedulerPass:
-    """The working state of one pass; every method is one of the steps above."""
-
-    def __init__(self, snapshot: ServiceSnapshot, now: float) -> None:
-        self.snapshot = snapshot
-        self.now = now
-        self.service = snapshot.service
-        self.deployments = {d.id: d for d in snapshot.service.deployments}
-        self.primary_id = snapshot.service.deployments[0].id
-        self.events: list[str] = []
-        self.outcomes: list[DeploymentOutcome] = []
-        self.again: list[float] = []
-        self.living = [t for t in snapshot.tasks if t.desired_status == "RUNNING"]
-
-    @property
-    def primary(self) -> Deployment:
-        return self.deployments[self.primary_id]
+class SchedulerPass(RebalancingPass):
+    """One pass; every method is one of the steps above. Step 3 is `failing.py`; moving tasks between zones, after step 4,
+    is `rebalancing.py`."""
 
     def plan(self) -> ServicePlan:
         accounted = self.account()
@@ -137,6 +80,8 @@ class SchedulerPass:
             said=self.sentence(step, verdicts),
             again_after=min(self.again) if self.again else None,
             verdicts=verdicts,
+            moved=tuple(self.moved),
+            start_in=self.start_in,
         )
 
     # 1 ---------------------------------------------------------------------------------------------------------------
@@ -196,90 +141,6 @@ class SchedulerPass:
                 )
         return tuple(t.arn for t in newly)
 
-    # 3 ---------------------------------------------------------------------------------------------------------------
-    def trip(self) -> None:
-        self.stop()
-        breaker = self.service.deployment_configuration.circuit_breaker
-        primary = self.primary
-        limit = circuit_breaker.threshold(breaker, self.service.desired_count)
-        if not breaker.enable or primary.rollout_state != "IN_PROGRESS" or primary.failures < limit:
-            return
-        name = self.service.name
-        self.events.append(sentences.deployment_failed(name, primary.id))
-        candidate = self.service.last_good_revision if breaker.rollback and primary.rollback_of is None else None
-        if candidate is None or candidate == primary.revision_arn:
-            self.deployments[primary.id] = replace(
-                primary, rollout_state="FAILED", rollout_reason=sentences.BREAKER_TRIPPED, updated_at=self.now
-            )
-            if breaker.rollback:
-                self.events.append(sentences.no_rollback_candidate(name, primary.id))
-            status = "ROLLBACK_FAILED" if breaker.rollback else "STOPPED"
-            self.outcome(primary, status, sentences.BREAKER_TRIPPED)
-            return
-        self.roll_back(primary, candidate)
-
-    def stop(self) -> None:
-        """What StopServiceDeployment asked for: back to the last good revision, or (ABORT) nothing more of this one."""
-        asked, primary = self.service.stop_requested, self.primary
-        if asked is None:
-            return
-        self.service = replace(self.service, stop_requested=None)
-        if primary.rollout_state != "IN_PROGRESS" or primary.rollback_of is not None:
-            return
-        candidate = self.service.last_good_revision
-        if asked == "ROLLBACK" and candidate not in (None, primary.revision_arn):
-            self.roll_back(primary, candidate, sentences.STOP_REQUESTED)
-            return
-        reason = sentences.STOPPED_BY_REQUEST
-        self.deployments[primary.id] = replace(
-            primary, rollout_state="FAILED", rollout_reason=reason, updated_at=self.now
-        )
-        self.outcome(primary, "STOPPED", reason)
-
-    def roll_back(self, failed: Deployment, revision: str, reason: str = sentences.ROLLED_BACK) -> None:
-        """The last good revision becomes PRIMARY again: its own deployment when that still has tasks, else a new one."""
-        last_good = next((d for d in self.deployments.values() if d.revision_arn == revision), None)
-        back = replace(
-            last_good
-            or Deployment(
-                id=self.snapshot.fresh.deployment,
-                status="PRIMARY",
-                revision_arn=revision,
-                service_deployment_arn=failed.service_deployment_arn,
-                created_at=self.now,
-                updated_at=self.now,
-            ),
-            status="PRIMARY",
-            # The rollback is part of the service deployment that failed; that one tells how it ended.
-            service_deployment_arn=failed.service_deployment_arn,
-            rollout_state="IN_PROGRESS",
-            rollback_of=failed.id,
-            failed_tasks=0,
-            failures=0,
-            launches_blocked_until=None,
-            updated_at=self.now,
-        )
-        self.deployments[back.id] = replace(back, rollout_reason=sentences.in_progress(back.id))
-        self.deployments[failed.id] = replace(
-            failed,
-            status="ACTIVE",
-            rollout_state="FAILED",
-            rollout_reason=sentences.breaker_rolling_back(back.id),
-            updated_at=self.now,
-        )
-        self.primary_id = back.id
-        self.service = replace(self.service, revision_arn=revision)
-        self.events.append(sentences.rolling_back(self.service.name, back.id))
-        self.outcomes.append(
-            DeploymentOutcome(
-                failed.service_deployment_arn,
-                "ROLLBACK_IN_PROGRESS",
-                reason,
-                rollback_revision=revision,
-                failure_count=failed.failures,
-            )
-        )
-
     # 4 ---------------------------------------------------------------------------------------------------------------
     def roll(self, verdicts: Mapping[str, Verdict]) -> Step:
         primary, configuration = self.primary, self.service.deployment_configuration
@@ -294,14 +155,19 @@ class SchedulerPass:
             )
             for task in self.living
         ]
+        if primary.rollout_state == "FAILED":
+            return hold(candidates, desired=desired)
+        minimum = minimum_healthy(desired, configuration.minimum_healthy_percent)
+        maximum = maximum_running(desired, configuration.maximum_percent)
         step = next_step(
             candidates,
-            desired=desired,
-            minimum=minimum_healthy(desired, configuration.minimum_healthy_percent),
-            maximum=maximum_running(desired, configuration.maximum_percent),
-            may_start=primary.rollout_state != "FAILED" and blocked_for <= 0,
+            desired=self.with_newcomers(desired, verdicts),
+            minimum=minimum,
+            maximum=maximum,
+            may_start=blocked_for <= 0,
         )
-        if blocked_for > 0 and primary.rollout_state != "FAILED":
+        self.rebalance(step, verdicts, room=maximum - desired)
+        if blocked_for > 0:
             self.again.append(blocked_for)
         if step.blocked:
             self.events.append(sentences.blocked_percents(self.service.name))
@@ -321,7 +187,7 @@ class SchedulerPass:
             if stop.verdict.state == "unhealthy":
                 self.events.append(self.unhealthy_event(stop))
         if orders:
-            self.events.append(sentences.stopped(name, [stop.task.id for stop in step.stop]))
+            self.events += self.moved_out or [sentences.stopped(name, [stop.task.id for stop in step.stop])]
         drained: dict[str, int] = {}
         for stop in step.stop:
             if stop.task.targets_registered and stop.task.deployment_id:
@@ -347,31 +213,58 @@ class SchedulerPass:
     # 5 ---------------------------------------------------------------------------------------------------------------
     def close(self, verdicts: Mapping[str, Verdict], step: Step) -> None:
         """Old deployments without tasks leave the list; a deployment with all its tasks healthy is COMPLETED."""
-        populated = {t.deployment_id for t in self.snapshot.tasks}
+        populated = {t.deployment_id for t in self.tasks}
         for deployment in list(self.deployments.values()):
             if deployment.id != self.primary_id and deployment.id not in populated:
                 del self.deployments[deployment.id]
-        if step.start or step.stop:
-            return
-        primary = self.primary
-        mine = [t for t in self.living if t.deployment_id == primary.id]
+        mine = [t for t in self.living if t.deployment_id == self.primary_id]
         healthy = sum(1 for t in mine if verdicts[t.arn].state == "healthy")
-        desired = self.service.desired_count
-        complete = len(self.deployments) == 1 and healthy == len(mine) == desired
-        if complete and primary.rollout_state == "IN_PROGRESS":
-            self.deployments[primary.id] = replace(
-                primary,
-                rollout_state="COMPLETED",
-                rollout_reason=sentences.completed(primary.id),
-                failures=0,
-                updated_at=self.now,
-            )
-            self.service = replace(self.service, last_good_revision=primary.revision_arn)
-            self.events.append(sentences.deployment_completed(self.service.name, primary.id))
-            self.outcome(primary, "ROLLBACK_SUCCESSFUL" if primary.rollback_of else "SUCCESSFUL", None)
+        idle = not step.start and not step.stop
+        whole = idle and len(self.deployments) == 1 and healthy == len(mine) == self.service.desired_count
+        if self.primary.rollout_state == "IN_PROGRESS" and (whole or self.is_early_success(healthy)):
+            self.complete()
         # Tasks that are still draining or stopping are not yet at rest.
-        at_rest = len(self.living) == len(self.snapshot.tasks)
-        self.note_steady(steady=complete and at_rest and self.primary.rollout_state == "COMPLETED")
+        at_rest = len(self.living) == len(self.tasks)
+        self.note_steady(steady=whole and at_rest and self.primary.rollout_state == "COMPLETED")
+
+    def is_early_success(self, healthy: int) -> bool:
+        """`earlySuccessCriteria` (§3.8): enough of the new tasks are healthy; the others follow in the background."""
+        criteria, primary = self.service.deployment_configuration.early_success, self.primary
+        if criteria is None or not criteria.enable or self.service.shift is not None or primary.rollback_of is not None:
+            return False
+        cleaned_up = criteria.source_service_revision_cleanup == "DEFERRED" or len(self.deployments) == 1
+        percent = 100 if criteria.healthy_percent is None else criteria.healthy_percent
+        return cleaned_up and healthy >= early_success(self.service.desired_count, percent)
+
+    def complete(self) -> None:
+        """Everything is done; a bake time must have passed since then."""
+        primary = self.primary
+        since = self.now if primary.baking_since is None else primary.baking_since
+        left = since + self.bake_time() - self.now
+        if left > 0:
+            self.deployments[primary.id] = replace(primary, baking_since=since)
+            self.again.append(left)
+            return
+        self.deployments[primary.id] = replace(
+            primary,
+            rollout_state="COMPLETED",
+            rollout_reason=sentences.completed(primary.id),
+            failures=0,
+            updated_at=self.now,
+        )
+        self.service = replace(self.service, last_good_revision=primary.revision_arn)
+        self.events.append(sentences.deployment_completed(self.service.name, primary.id))
+        self.outcome(primary, "ROLLBACK_SUCCESSFUL" if primary.rollback_of else "SUCCESSFUL", None)
+
+    def bake_time(self) -> float:
+        """Seconds that a rolling deployment is watched after its last step: as configured, or as long as its alarms need
+        to notice anything (§3.7). The other strategies have a stage for it, a rollback has none."""
+        configuration = self.service.deployment_configuration
+        if self.service.shift is not None or self.primary.rollback_of is not None:
+            return 0.0
+        if configuration.bake_time_minutes is not None:
+            return configuration.bake_time_minutes * 60.0
+        return self.primary.alarm_window if configuration.watched_alarms else 0.0
 
     def note_steady(self, *, steady: bool) -> None:
         if not steady:
@@ -395,18 +288,6 @@ class SchedulerPass:
             service = replace(service, steady_since=None)
         return service
 
-    def outcome(
-        self,
-        deployment: Deployment,
-        status: str,
-        reason: str | None,
-    ) -> None:
-        # A rollback's record goes on telling how often the failed deployment failed.
-        failures = deployment.failures if deployment.rollback_of is None else None
-        self.outcomes.append(
-            DeploymentOutcome(deployment.service_deployment_arn, status, reason, failure_count=failures)
-        )
-
     def sentence(self, step: Step, verdicts: Mapping[str, Verdict]) -> str:
         primary, desired = self.primary, self.service.desired_count
         states = [v.state for v in verdicts.values()]
@@ -416,10 +297,17 @@ class SchedulerPass:
         if step.stop:
             doing.append(f"stops {len(step.stop)} ({step.stop[0].why})")
         wait = (primary.launches_blocked_until or 0.0) - self.now
+        if primary.rollout_state == "FAILED":
+            doing.append("launches nothing until the service is updated")
         if wait > 0 and sum(1 for t in self.living if t.deployment_id == primary.id) < desired:
             doing.append(f"launches again in {wait:.0f} s after {primary.failed_tasks} failed launches")
         if step.blocked:
             doing.append("blocked: the minimum and maximum healthy percent allow neither a start nor a stop")
+        if primary.rollout_state == "IN_PROGRESS" and primary.baking_since is not None:
+            left = primary.baking_since + self.bake_time() - self.now
+            doing.append(f"bakes: watched for {max(0.0, left):.0f} s more")
+        if self.service.rebalance is not None and self.service.rebalance.zones:
+            doing.append(f"moves tasks to {', '.join(self.service.rebalance.zones)}")
         waiting = next((v.reason for v in verdicts.values() if v.state == "waiting"), None)
         if not doing:
             doing.append(f"waits: a task {waiting}" if waiting else "no action")

@@ -19,8 +19,9 @@ from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
+from moorage.decide.failing import Failure
 from moorage.decide.health import Verdict
-from moorage.decide.rollout import circuit_breaker, stages, traffic_shift
+from moorage.decide.rollout import stages, traffic_shift
 from moorage.decide.rollout.percent import maximum_running, minimum_healthy
 from moorage.decide.rollout.rolling import Candidate, Step, next_step
 from moorage.decide.service import SchedulerPass, ServicePlan
@@ -52,20 +53,18 @@ class ShiftingPass(SchedulerPass):
             return
         if self.shift.direction != "forward":
             return
-        breaker, green = self.service.deployment_configuration.circuit_breaker, self.primary
-        limit = circuit_breaker.threshold(breaker, self.service.desired_count)
+        failure = self.failure()
         if self.shift.requested == "ABORT":
             self._halt(sentences.STOPPED_BY_REQUEST, "STOPPED")
         elif self.shift.requested == "ROLLBACK":
             self._turn_back(stages.turn_back(self.shift, sentences.STOP_REQUESTED, self.now))
-        elif breaker.enable and green.rollout_state == "IN_PROGRESS" and green.failures >= limit:
-            if breaker.rollback:
-                self._turn_back(stages.turn_back(self.shift, sentences.ROLLED_BACK, self.now))
-            else:
-                self.events.append(sentences.deployment_failed(self.service.name, green.id))
-                self._halt(sentences.BREAKER_TRIPPED, "STOPPED")
+        elif failure is not None and failure.rollback:
+            self._turn_back(stages.turn_back(self.shift, failure.rolled_back, self.now), failure)
+        elif failure is not None:
+            self.events.append(failure.event)
+            self._halt(failure.stopped, "STOPPED", failure)
 
-    def _turn_back(self, turn: stages.Turn) -> None:
+    def _turn_back(self, turn: stages.Turn, failure: Failure | None = None) -> None:
         assert turn.failed is not None
         green, shift = self.deployments[self.shift.green], self.shift
         self.service = replace(self.service, shift=turn.shift)
@@ -73,16 +72,21 @@ class ShiftingPass(SchedulerPass):
         self.events.append(sentences.native_failed(self.service.name, green.id, turn.failed))
         if shift.blue is None:
             self.events.append(sentences.no_rollback_candidate(self.service.name, green.id))
-            self._halt(turn.failed, "ROLLBACK_FAILED")
+            self._halt(turn.failed, "ROLLBACK_FAILED", failure)
             return
         blue = self.deployments[shift.blue]
-        self.roll_back(green, blue.revision_arn, turn.failed)
+        self.roll_back(green, blue.revision_arn, turn.failed, failure)
 
-    def _halt(self, reason: str, status: str) -> None:
+    def _halt(self, reason: str, status: str, failure: Failure | None = None) -> None:
         green = self.deployments[self.shift.green]
-        self.deployments[green.id] = replace(green, rollout_state="FAILED", rollout_reason=reason, updated_at=self.now)
+        self.deployments[green.id] = replace(
+            green,
+            rollout_state="FAILED",
+            rollout_reason=reason if failure is None else failure.state_reason,
+            updated_at=self.now,
+        )
         self.service = replace(self.service, shift=stages.halt(self.shift))
-        self.outcome(green, status, reason)
+        self.outcome(green, status, reason, failure)
 
     # --- a move, and the tasks it needs ------------------------------------------------------------------------------
     def roll(self, verdicts: Mapping[str, Verdict]) -> Step:
@@ -111,7 +115,7 @@ class ShiftingPass(SchedulerPass):
             desired=self.service.desired_count,
             green_healthy=healthy(shift.green),
             blue_healthy=healthy(shift.blue),
-            others=sum(1 for t in self.snapshot.tasks if t.deployment_id not in (shift.green, shift.blue)),
+            others=sum(1 for t in self.tasks if t.deployment_id not in (shift.green, shift.blue)),
             problem=traffic_shift.problem(self._routes(), self.snapshot.rules),
             routed=bool(self._routes()),
         )
@@ -195,7 +199,7 @@ class ShiftingPass(SchedulerPass):
                 self.service = replace(self.service, shift=None)
                 self.again.append(0.0)
             return
-        populated = {t.deployment_id for t in self.snapshot.tasks} | {self.shift.green, self.shift.blue}
+        populated = {t.deployment_id for t in self.tasks} | {self.shift.green, self.shift.blue}
         for id in [id for id in self.deployments if id not in populated]:
             del self.deployments[id]
 

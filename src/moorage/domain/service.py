@@ -189,12 +189,11 @@ class Shift(msgspec.Struct, frozen=True):
 
 
 class Rebalance(msgspec.Struct, frozen=True):
-    """Tasks on their way from full availability zones to empty ones: `started` (task ARNs) are the newcomers, one task of
-    a full zone stops for each of them when they are healthy. `failed_at`: a zone had no place; it is not tried again at
-    once."""
+    """Tasks on their way between availability zones: one was started in each of `zones`, and as many stop in the fullest
+    zones when those are healthy. No `zones`: nothing is under way, the last attempt failed at `failed_at`."""
 
     since: float
-    started: tuple[str, ...] = ()
+    zones: tuple[str, ...] = ()
     failed_at: float | None = None
 
 

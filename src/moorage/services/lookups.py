@@ -6,11 +6,12 @@ dictionaries.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
+from moorage.domain.alarm import Alarm
 from moorage.domain.capacity_provider import HostGroup
 from moorage.domain.network import SecurityGroup, Subnet
 from moorage.domain.scope import Scope
@@ -26,6 +27,18 @@ class NetworkLookup(Protocol):
     async def default_security_group(self, scope: Scope, vpc_id: str) -> SecurityGroup | None: ...
 
     async def vpc_exists(self, scope: Scope, vpc_id: str) -> bool: ...
+
+    async def elastic_addresses(self, scope: Scope, allocation_ids: Sequence[str]) -> dict[str, str]:
+        """Allocation id → the address."""
+        ...
+
+
+class DefaultNetwork(Protocol):
+    """The network that is used when nobody names one."""
+
+    async def default_subnets(self, scope: Scope) -> Sequence[Subnet]:
+        """The subnets of the default VPC, one in each Availability Zone; empty when there is no default VPC."""
+        ...
 
 
 class RoleLookup(Protocol):
@@ -55,6 +68,21 @@ class NoHostGroups:
 
     async def group(self, scope: Scope, identifier: str) -> HostGroup | None:
         return None
+
+
+class AlarmLookup(Protocol):
+    """Reads of CloudWatch alarms."""
+
+    async def alarms(self, scope: Scope, names: Sequence[str]) -> Mapping[str, Alarm]:
+        """Those that exist, by name."""
+        ...
+
+
+class NoAlarms:
+    """There is no CloudWatch."""
+
+    async def alarms(self, scope: Scope, names: Sequence[str]) -> Mapping[str, Alarm]:
+        return {}
 
 
 class ImageLookup(Protocol):

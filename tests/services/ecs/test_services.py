@@ -89,7 +89,7 @@ async def test_a_new_one_shows_what_aws_shows(main: Rig) -> None:
         "enableECSManagedTags": False,
         "propagateTags": "NONE",
         "enableExecuteCommand": False,
-        "availabilityZoneRebalancing": "DISABLED",
+        "availabilityZoneRebalancing": "ENABLED",
     }
     prefix = BASE + "service-deployment/main/web/"
     assert made["currentServiceDeployment"].startswith(prefix)
@@ -284,8 +284,6 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"tags": [{"key": "aws:x"}]}, INVALID, "aws: prefixed tag key names are not allowed for external use."),
 ]
 NOT_YET = [
-    ({PERCENT: {"bakeTimeInMinutes": 5}}, "a bake time with the deployment strategy ROLLING"),
-    ({PERCENT: {"alarms": {"alarmNames": ["x"], "enable": True, "rollback": True}}}, "deployment alarms"),
     ({"serviceConnectConfiguration": {"enabled": True}}, "Service Connect"),
     ({"serviceRegistries": [{"registryArn": "a"}]}, "service registries (Cloud Map)"),
     ({"volumeConfigurations": [{"name": "v"}]}, "volumes configured at launch"),

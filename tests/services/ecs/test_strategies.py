@@ -78,11 +78,18 @@ async def references(rig: Rig, **changes: Any) -> list[dict[str, Any]]:
         ),
         (
             {**BLUE_GREEN, "alarms": {"alarmNames": ["a"], "enable": True, "rollback": True}},
-            "Moorage does not support deployment alarms yet.",
+            "The following CloudWatch alarms do not exist: a",
         ),
         (
-            {**BLUE_GREEN, "earlySuccessCriteria": {"enable": True}},
-            "Moorage does not support early success criteria yet.",
+            {
+                **BLUE_GREEN,
+                "earlySuccessCriteria": {
+                    "enable": True,
+                    "healthyPercent": 100,
+                    "sourceServiceRevisionCleanup": "BLOCKING",
+                },
+            },
+            "earlySuccessCriteria is only allowed with the ROLLING deployment strategy.",
         ),
         (
             {"lifecycleHooks": [HOOK]},

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from moorage.decide.health import Verdict
 from moorage.domain.task import Task
@@ -117,6 +118,17 @@ def next_step(
     return Step(start, tuple(stops), blocked, protected)
 
 
+def hold(candidates: Sequence[Candidate], *, desired: int) -> Step:
+    """A deployment has failed and nothing replaces it: both sets of tasks stay as they are (§3.6), neither larger than
+    desired. 4 desired, 2 old and 4 new → nothing; 1 desired → 1 old and 1 new stay; 0 desired → all go."""
+    stops: list[Stop] = []
+    for new in (True, False):
+        mine = [replace(c, new=True) for c in candidates if c.new is new]
+        step = next_step(mine, desired=desired, minimum=0, maximum=desired, may_start=False)
+        stops += [stop for stop in step.stop if desired == 0 or stop.why == "scale-in"]
+    return Step(0, tuple(stops))
+
+
 def _rank(verdict: Verdict) -> int:
     """The less a task serves, the earlier it goes."""
     return {"unhealthy": 0, "waiting": 2 if verdict.serving else 1, "healthy": 3}[verdict.state]
@@ -124,22 +136,33 @@ def _rank(verdict: Verdict) -> int:
 
 def _in_stop_order(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Unhealthy, then not serving yet, then serving but not counted, then healthy; within that from the zone with the most
-    tasks, youngest first."""
-    remaining = Counter(c.task.availability_zone for c in candidates)
-    pools: dict[tuple[int, str], list[Candidate]] = {}
+    tasks, there from the container instance with the most, and the youngest first (§3.4 step 5)."""
+    in_zone = Counter(c.task.availability_zone for c in candidates)
+    on_instance = Counter(_instance(c) for c in candidates)
+    pools: dict[tuple[int, str], dict[str, list[Candidate]]] = {}
     for c in candidates:
-        pools.setdefault((_rank(c.verdict), c.task.availability_zone), []).append(c)
+        pools.setdefault((_rank(c.verdict), c.task.availability_zone), {}).setdefault(_instance(c), []).append(c)
     for pool in pools.values():
-        # Popped from the end: those that have not started yet go first, then the youngest.
-        pool.sort(key=lambda c: (c.task.started_at is None, c.task.created_at, c.task.arn))
+        for mine in pool.values():
+            # Popped from the end: those that have not started yet go first, then the youngest.
+            mine.sort(key=lambda c: (c.task.started_at is None, c.task.created_at, c.task.arn))
     order: list[Candidate] = []
     for state in range(4):
         zones = {zone for s, zone in pools if s == state}
         while zones:
-            zone = max(sorted(zones), key=lambda z: remaining[z])
+            zone = max(sorted(zones), key=lambda z: in_zone[z])
             pool = pools[(state, zone)]
-            order.append(pool.pop())
-            remaining[zone] -= 1
+            instance = max(sorted(pool), key=lambda i: on_instance[i])
+            order.append(pool[instance].pop())
+            in_zone[zone] -= 1
+            on_instance[instance] -= 1
+            if not pool[instance]:
+                del pool[instance]
             if not pool:
                 zones.discard(zone)
     return order
+
+
+def _instance(candidate: Candidate) -> str:
+    """Its container instance; tasks on Fargate have none to share."""
+    return candidate.task.instance.arn if candidate.task.instance is not None else ""

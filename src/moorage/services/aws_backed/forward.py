@@ -152,6 +152,10 @@ class AwsBacked:
         else:
             self._journal.unlink(missing_ok=True)
 
+    async def changed(self) -> None:
+        """Returns with the next request that may change something."""
+        await self._changed.wait()
+
     async def close(self) -> None:
         """Ends the worker; nothing is lost. Called when the control plane stops."""
         await self._worker.close()

@@ -8,10 +8,11 @@ from msgspec.structs import replace
 
 from moorage.domain.errors import AwsError
 from moorage.domain.scope import Scope
-from moorage.domain.service import CircuitBreaker, DeploymentConfiguration
+from moorage.domain.service import DeploymentConfiguration
 from moorage.domain.task import LoadBalancerRef
 from moorage.domain.task_definition import Document
 from moorage.services.ecs import placement
+from moorage.services.ecs.validate_deployment import with_early_success, with_failure_detection
 from moorage.services.ecs.validate_strategy import with_strategy
 from moorage.store.api import View
 from moorage.store.elbv2_queries import load_balancers_of
@@ -27,7 +28,6 @@ def refuse(message: str) -> AwsError:
 
 def check_unsupported(request: dict[str, Any]) -> None:
     """What Moorage does not do yet is refused by name, never accepted and ignored."""
-    configuration = request.get("deploymentConfiguration") or {}
     if len(request.get("serviceRegistries") or ()) > 1:
         raise refuse("service registries can have at most 1 items.")
     for given, what in (
@@ -35,17 +35,11 @@ def check_unsupported(request: dict[str, Any]) -> None:
         (request.get("serviceRegistries"), "service registries (Cloud Map)"),
         (request.get("volumeConfigurations"), "volumes configured at launch"),
         (request.get("vpcLatticeConfigurations"), "VPC Lattice"),
-        ((configuration.get("alarms") or {}).get("enable"), "deployment alarms"),
-        (configuration.get("earlySuccessCriteria"), "early success criteria"),
         (request.get("gatewayConnectors"), "gateway connectors"),
         (request.get("monitoring"), "monitoring configurations of services"),
     ):
         if given:
             raise refuse(f"Moorage does not support {what} yet.")
-    if request.get("availabilityZoneRebalancing") == "ENABLED":
-        percent = configuration.get("maximumPercent")
-        if percent is not None and percent <= 100:
-            raise refuse("Availability Zone Rebalancing requires a maximumPercent greater than 100.")
 
 
 def check_members(request: dict[str, Any]) -> None:
@@ -73,19 +67,8 @@ def deployment_configuration(current: DeploymentConfiguration, given: dict[str, 
         current,
         maximum_percent=_or(given.get("maximumPercent"), current.maximum_percent),
         minimum_healthy_percent=_or(given.get("minimumHealthyPercent"), current.minimum_healthy_percent),
-        alarms=_or(given.get("alarms"), current.alarms),
     )
-    if given.get("deploymentCircuitBreaker") is not None:
-        breaker = given["deploymentCircuitBreaker"]
-        changed = replace(
-            changed,
-            circuit_breaker=CircuitBreaker(
-                enable=bool(breaker.get("enable")),
-                rollback=bool(breaker.get("rollback")),
-                threshold_configuration=breaker.get("thresholdConfiguration"),
-                reset_on_healthy_task=breaker.get("resetOnHealthyTask"),
-            ),
-        )
+    changed = with_failure_detection(changed, given)
     changed = with_strategy(changed, given)
     if not 0 <= changed.minimum_healthy_percent <= 100:
         raise refuse("minimumHealthyPercent must be at most 100")
@@ -93,7 +76,7 @@ def deployment_configuration(current: DeploymentConfiguration, given: dict[str, 
         raise refuse("maximumPercent must be at least 100")
     if changed.maximum_percent == 100 and changed.minimum_healthy_percent == 100:
         raise refuse("Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments.")
-    return changed
+    return with_early_success(changed, given)
 
 
 def check_load_balancers(

@@ -61,7 +61,6 @@ def with_strategy(current: DeploymentConfiguration, given: dict[str, Any]) -> De
     if strategy == "ROLLING":
         for member, what in (
             ("lifecycleHooks", "deployment lifecycle hooks"),
-            ("bakeTimeInMinutes", "a bake time"),
             ("linearConfiguration", "linear deployments"),
             ("canaryConfiguration", "canary deployments"),
         ):
@@ -131,8 +130,6 @@ def check_strategy(
         if advanced and attached:
             raise _refuse("advancedConfiguration is only allowed with a deployment strategy other than ROLLING.")
         return
-    if configuration.alarms and configuration.alarms.get("enable"):
-        raise _refuse("Moorage does not support deployment alarms yet.")
     if references and not advanced:
         raise _refuse(
             "advancedConfiguration field is required for all loadBalancers when using a non-ROLLING deployment strategy"
