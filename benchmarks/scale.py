@@ -29,7 +29,8 @@ from typing import Any
 from _fleet import IMAGES, Fleet, fleet, networks
 
 from moorage.control.adoption import Adoption
-from moorage.control.container_spec import container_spec, sandbox_spec
+from moorage.control.container_network import sandbox_spec
+from moorage.control.container_spec import container_spec, labels
 from moorage.domain.clock import Ids, SystemClock
 from moorage.engine.simulated import SimulatedEngine
 from moorage.proxy.simulated import SimulatedProxy
@@ -58,10 +59,10 @@ def stand(engine: SimulatedEngine, made: Fleet) -> None:
     [document] = [record.document for table, record in made.records if table.name == "task_definitions"]
     for task in made.tasks:
         assert task.interface is not None
-        spec = container_spec(task, document, document.container_definitions[0], "web", {})
+        spec = container_spec(task, document, document.container_definitions[0], "web")
         runtime_id = task.containers[0].runtime_id or ""
         engine.stand(
-            task.sandbox_id or "", sandbox_spec(task, document, subnets[task.interface.subnet_id]), {runtime_id: spec}
+            task.sandbox_id or "", sandbox_spec(task, document, subnets[task.interface.subnet_id], labels(task)), {runtime_id: spec}
         )
 
 
@@ -157,6 +158,7 @@ async def _recover(path: Path, size: tuple[int, int]) -> dict[str, float]:
     del made
     gc.collect()
     gc.freeze()
+    gc.disable()  # as the server does until it has started
     compared = _compared()
     before = memory()
     started, cpu = time.perf_counter(), time.process_time()
@@ -165,6 +167,8 @@ async def _recover(path: Path, size: tuple[int, int]) -> dict[str, float]:
         log, clock, Ids(1), engine, SimulatedProxy(clock), SimulatedProber(engine), Networks(), verify=False
     )
     up = time.perf_counter() - started
+    gc.freeze()
+    gc.enable()
     plane = process.plane
     await compared.wait()
     for work in (plane.services.loop, plane.tasks.loop, plane.targets.groups, plane.targets.checks):

@@ -174,7 +174,7 @@ class Store:
             table = by_name.get(write.kind)
             if table is not None and write.data is not None:
                 record = sharing.record(store._read(table, write.key, write.data))
-                store._rows[table].put(sharing.text(write.key), record, write.order)
+                store._rows[table].load(sharing.text(write.key), record, write.order)
         return store
 
     # -- reading ------------------------------------------------------------------------------------------------------

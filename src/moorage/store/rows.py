@@ -93,6 +93,24 @@ class Rows(Generic[R]):
             return ()
         return (self._all.records[bucket],) if isinstance(bucket, str) else bucket.read(self._orders)
 
+    def load(self, key: str, record: R, order: int) -> None:
+        """`put` of a record that is not there yet, in rising order, before anybody has read anything."""
+        self._orders[key] = order
+        self._all.records[key] = record
+        self._all.highest = order
+        for function, buckets in self._indexes:
+            value = function(record)
+            if value is None:
+                continue
+            bucket = buckets.get(value)
+            if bucket is None:
+                buckets[value] = key
+            elif isinstance(bucket, str):
+                self._enter(buckets, value, key, record, order)
+            else:
+                bucket.records[key] = record
+                bucket.highest = order
+
     def put(self, key: str, record: R, order: int) -> None:
         before = self._all.records.get(key)
         # Everything that can raise comes first: index functions and hashing.
