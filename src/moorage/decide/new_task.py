@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
+from moorage.domain.container_instance import ContainerInstance
 from moorage.domain.scope import Scope
 from moorage.domain.service import AwsvpcConfiguration
-from moorage.domain.task import Container, Interface, LoadBalancerRef, OnInstance, Task
+from moorage.domain.task import Container, Interface, LoadBalancerRef, OnInstance, Task, Waiting
 from moorage.domain.task_definition import TaskDefinition
 
 PLATFORM_VERSION = "1.4.0"
 EPHEMERAL_GIB = 20
+
+
+def override_of(task: Task, container: str) -> dict[str, Any]:
+    """What RunTask said about one container, {} when nothing."""
+    overrides = (task.overrides or {}).get("containerOverrides") or []
+    return next((o for o in overrides if o.get("name") == container), {})
 
 
 def new_task(
@@ -36,9 +45,10 @@ def new_task(
     tags: Mapping[str, str] | None = None,
     enable_execute_command: bool = False,
     instance: OnInstance | None = None,
+    waiting: Waiting | None = None,
 ) -> Task:
     """`subnet`: (subnet id, VPC id, availability zone) chosen for an awsvpc task. `instance`: where a task of
-    the EC2 launch type was placed."""
+    the EC2 launch type was placed; `waiting`: it shall be placed when its capacity provider has an instance."""
     account, region = arn.split(":")[4], arn.split(":")[3]
     document = definition.document
     fargate = launch_type == "FARGATE"
@@ -64,7 +74,7 @@ def new_task(
         launch_type=launch_type,
         availability_zone=subnet[2] if subnet is not None else availability_zone,
         desired_status="RUNNING",
-        last_status="PROVISIONING" if interface is not None else "PENDING",
+        last_status="PROVISIONING" if interface is not None or waiting is not None else "PENDING",
         containers=tuple(
             Container(
                 name=c.name or "",
@@ -89,4 +99,21 @@ def new_task(
         ephemeral_storage_gib=ephemeral or (EPHEMERAL_GIB if fargate else None),
         tags=dict(tags or {}),
         instance=instance,
+        waiting=waiting,
+    )
+
+
+def on_instance(task: Task, instance: ContainerInstance) -> Task:
+    """The waiting task, placed: with an interface in a subnet of the instance's zone when it is to have one."""
+    interface, waiting = None, task.waiting or Waiting()
+    if waiting.subnets:
+        near = [subnet for subnet in waiting.subnets if subnet[2] == instance.availability_zone]
+        subnet_id, vpc_id, _ = (near or waiting.subnets)[0]
+        interface = Interface(waiting.attachment_id, subnet_id, vpc_id, waiting.security_groups)
+    return replace(
+        task,
+        instance=OnInstance(instance.arn, instance.ec2_instance_id, instance.address),
+        availability_zone=instance.availability_zone,
+        interface=interface,
+        waiting=None,
     )

@@ -16,6 +16,7 @@ from typing import Literal
 
 import msgspec
 
+from moorage.decide.firelens import router_of, uses_firelens
 from moorage.domain import sentences
 from moorage.domain.task import Container, LastStatus, StopCode, Task
 from moorage.domain.task_definition import ContainerDefinition, Dependency, Document
@@ -79,6 +80,8 @@ def is_settled(task: Task) -> bool:
 # --- up --------------------------------------------------------------------------------------------------------------
 def _start_up(task: Task, document: Document, now: float) -> TaskPlan:
     if task.last_status == "PROVISIONING":
+        if task.waiting is not None:
+            return TaskPlan(f"waits for an instance of the capacity provider {task.capacity_provider}")
         if task.interface is not None and task.interface.ipv4 is None:
             return TaskPlan("waits for an address in its subnet", steps=(Step("allocate"),))
         return TaskPlan("has its network", enter="PENDING")
@@ -113,8 +116,7 @@ def _launchable(
     for container in task.containers:
         if container.known not in ("PULLED", "CREATED"):
             continue
-        definition = document.container(container.name)
-        unmet = next((d for d in _dependencies(definition) if not _met(task, d)), None)
+        unmet = next((d for d in _dependencies(document, container.name) if not _met(task, d)), None)
         # Dependencies order the start of the task; a container that is started again does not wait for them.
         if unmet is None or container.restarts:
             launches.append(Step("launch", container.name))
@@ -126,13 +128,17 @@ def _launchable(
     return tuple(launches), waits, again
 
 
-def _dependencies(definition: ContainerDefinition | None) -> tuple[Dependency, ...]:
-    """dependsOn, plus the implicit START dependencies of links and volumesFrom (ecs-task-definitions §5)."""
+def _dependencies(document: Document, name: str) -> tuple[Dependency, ...]:
+    """dependsOn, plus the implicit START dependencies of links and volumesFrom, and of whoever writes to the task's log
+    router, which therefore starts first and stops last (ecs-task-definitions §5, ecs-tasks §20)."""
+    definition = document.container(name)
     if definition is None:
         return ()
     named = tuple(link.split(":")[0] for link in definition.links or ())
     sources = tuple(v.source_container for v in definition.volumes_from or () if v.source_container)
-    implied = tuple(Dependency(container_name=name, condition="START") for name in named + sources)
+    router = router_of(document) if uses_firelens(definition) else None
+    routers = (router.name or "",) if router is not None and router.name != name else ()
+    implied = tuple(Dependency(container_name=name, condition="START") for name in named + sources + routers)
     return (definition.depends_on or ()) + implied
 
 
@@ -182,7 +188,7 @@ def _failure(task: Task, document: Document, now: float) -> Failure | None:
     for container in task.containers:
         if container.known not in ("NONE", "PULLED", "CREATED") or container.restarts:
             continue
-        for dependency in _dependencies(document.container(container.name)):
+        for dependency in _dependencies(document, container.name):
             why = _never(task, document, dependency, now)
             if why is not None:
                 text = sentences.dependency_failed(container.name, dependency.container_name, dependency.condition, why)
@@ -254,7 +260,7 @@ def _serves(task: Task, document: Document) -> bool:
 def _stoppable(task: Task, document: Document) -> list[str]:
     """Running containers on which no running container depends; everything when a cycle would block that."""
     alive = [c.name for c in task.containers if c.known == "RUNNING"]
-    needed = {dependency.container_name for name in alive for dependency in _dependencies(document.container(name))}
+    needed = {dependency.container_name for name in alive for dependency in _dependencies(document, name)}
     return [name for name in alive if name not in needed] or alive
 
 

@@ -21,6 +21,15 @@ INSTANCE_DEREGISTERED = "Container instance deregistration forced by user"
 SANDBOX_DIED = "InternalError: the task's network namespace went away (its pause container stopped)"
 
 
+SPOT_INTERRUPTED = "Your Spot Task was interrupted."
+CAPACITY_UNAVAILABLE = "Capacity is unavailable at this time. Please try again later or in a different availability zone"
+TOO_MANY_WAITING = "The limit on the number of tasks that wait in the PROVISIONING state has been reached"
+
+
+def host_terminated(ec2_instance_id: str) -> str:
+    return f"Host EC2 (instance {ec2_instance_id}) terminated."
+
+
 def scaling_activity(deployment_id: str) -> str:
     return f"Scaling activity initiated by (deployment {deployment_id})"
 
@@ -55,6 +64,11 @@ def clipped(reason: str) -> str:
 # --- service events --------------------------------------------------------------------------------------------------
 def _tasks(ids: Sequence[str]) -> str:
     return " ".join(f"(task {id})" for id in ids) + "."
+
+
+def task_set(service: str, id: str) -> str:
+    """How a service is called in the events of one of its task sets."""
+    return f"{service}, taskSet {id}"
 
 
 def started(service: str, ids: Sequence[str]) -> str:
@@ -123,10 +137,11 @@ def not_placed(service: str, reason: str) -> str:
     return f"(service {service}) was unable to place a task. Reason: {reason.rstrip('.')}."
 
 
-def no_instances(service: str) -> str:
+def no_instances(service: str, where: str = "cluster") -> str:
+    """`where`: "cluster" or "capacity provider"."""
     return (
         f"(service {service}) was unable to place a task because no container instance met all of its requirements. "
-        f"Reason: No Container Instances were found in your cluster. {MORE}"
+        f"Reason: No Container Instances were found in your {where}. {MORE}"
     )
 
 
@@ -290,6 +305,27 @@ STOPPED_BY_REQUEST = "Service deployment stopped because StopServiceDeployment w
 
 def native_failed(service: str, deployment_id: str, reason: str) -> str:
     return f"(service {service}) (deployment {deployment_id}) deployment failed: {reason}"
+
+
+def environment_file_failed(arn: str, why: str) -> str:
+    return (
+        "ResourceInitializationError: failed to download env files: file download command: non empty error stream: "
+        f"service call has been retried 1 time(s): failed to download {arn}: {why}"
+    )
+
+
+def router_config_failed(arn: str, why: str) -> str:
+    return (
+        "ResourceInitializationError: unable to download the FireLens configuration from s3: service call has been "
+        f"retried 1 time(s): failed to download {arn}: {why}"
+    )
+
+
+def file_system_failed(file_system_id: str, why: str) -> str:
+    return (
+        "ResourceInitializationError: failed to invoke EFS utils commands to set up EFS volumes: stderr: Failed to "
+        f'resolve "{file_system_id}" - check that your file system ID is correct: {why}'
+    )
 
 
 def secret_failed(value_from: str, why: str) -> str:

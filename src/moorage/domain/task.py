@@ -52,12 +52,26 @@ KnownStatus = Literal["NONE", "PULLED", "CREATED", "RUNNING", "STOPPED"]
 
 
 class NetworkBinding(msgspec.Struct, frozen=True, gc=False):
-    """A container port of a bridge or host task on its container instance: what `networkBindings` shows."""
+    """A container port of a bridge or host task on its container instance: what `networkBindings` shows. Of a range
+    ("8000-8010") the ports are the first ones."""
 
     bind_ip: str
     container_port: int
     host_port: int
     protocol: str = "tcp"
+    container_port_range: str | None = None
+    host_port_range: str | None = None
+
+
+class AttachedVolume(msgspec.Struct, frozen=True, gc=False):
+    """A volume configured at launch: the Amazon EBS attachment of one task. `settings`: as the caller gave them."""
+
+    name: str
+    attachment_id: str
+    volume_id: str
+    role_arn: str
+    delete_on_termination: bool = True
+    settings: dict[str, Any] = {}
 
 
 class OnInstance(msgspec.Struct, frozen=True, gc=False):
@@ -70,11 +84,13 @@ class OnInstance(msgspec.Struct, frozen=True, gc=False):
 
 class Waiting(msgspec.Struct, frozen=True):
     """What a task that waits for an instance of its capacity provider wants of it: the placement parameters as the API
-    has them, and the subnets it may have its interface in, as (subnet id, VPC id, availability zone)."""
+    has them, and for its interface the subnets to choose from, as (subnet id, VPC id, availability zone)."""
 
     constraints: tuple[dict[str, Any], ...] = ()
     strategy: tuple[dict[str, Any], ...] = ()
     subnets: tuple[tuple[str, str, str], ...] = ()
+    security_groups: tuple[str, ...] = ()
+    attachment_id: str = ""
 
 
 class TargetPlace(msgspec.Struct, frozen=True, gc=False):
@@ -91,7 +107,8 @@ class TargetPlace(msgspec.Struct, frozen=True, gc=False):
 class Container(msgspec.Struct, frozen=True, gc=False):
     """`known`: how far the engine got (finer than the API's PENDING/RUNNING/STOPPED); `runtime_id`: the engine's id.
     `image` is the reference of the task definition, `pulled` what containers are created from. `restarts`: how often
-    its restart policy had it started again; `finished_at` is then when it last ended."""
+    its restart policy had it started again; `finished_at` is then when it last ended. `stop_sent_at`: when it got its stop
+    signal from us (SIGKILL follows after its stopTimeout)."""
 
     name: str
     id: str
@@ -107,6 +124,7 @@ class Container(msgspec.Struct, frozen=True, gc=False):
     finished_at: float | None = None
     bindings: tuple[NetworkBinding, ...] = ()
     restarts: int = 0
+    stop_sent_at: float | None = None
 
     @property
     def last_status(self) -> str:
@@ -186,6 +204,7 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     accounted: bool = False
     protected_until: float | None = None
     instance: OnInstance | None = None
+    volumes: tuple[AttachedVolume, ...] = ()
     waiting: Waiting | None = None
 
     @property
@@ -198,6 +217,9 @@ class Task(msgspec.Struct, frozen=True, gc=False):
 
     def container(self, name: str) -> Container | None:
         return next((c for c in self.containers if c.name == name), None)
+
+    def volume(self, name: str) -> AttachedVolume | None:
+        return next((v for v in self.volumes if v.name == name), None)
 
     @property
     def target_places(self) -> tuple[TargetPlace, ...]:

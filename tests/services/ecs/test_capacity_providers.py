@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from .rig import BASE, Rig, run_params
+from moorage.domain.capacity_provider import SpotShortage
+from moorage.store.tables.ecs import CONTAINER_INSTANCES, SPOT_SHORTAGES
+
+from .rig import ACCOUNT, BASE, REGION, Rig, run_params
 
 ARN = BASE + "capacity-provider/hosts"
 UNKNOWN = "The specified capacity provider does not exist. Specify a valid name or ARN and try again."
@@ -223,3 +227,80 @@ async def test_tags(ecs: Rig) -> None:
     assert (await ecs.call("ListTagsForResource", resourceArn=ARN))["tags"] == [{"key": "a", "value": "b"}]
     shown = await ecs.call("DescribeCapacityProviders", capacityProviders=["hosts"], include=["TAGS"])
     assert shown["capacityProviders"][0]["tags"] == [{"key": "a", "value": "b"}]
+
+
+# --- RunTask ---------------------------------------------------------------------------------------------------------
+async def hosts_of(rig: Rig, *, managed: bool = True, instances: int = 0) -> None:
+    """A provider "hosts" on the cluster with so many instances of 2,048 CPU units, and the definition "bridge" of 1,024."""
+    await create(rig, managedScaling={"status": "ENABLED" if managed else "DISABLED"})
+    await put(rig, "hosts", default=[{"capacityProvider": "hosts"}])
+    container = {"name": "app", "image": "a", "memory": 64, "cpu": 1024}
+    await rig.call("RegisterTaskDefinition", family="bridge", containerDefinitions=[container])
+    for number in range(instances):
+        made = await rig.call("RegisterContainerInstance", cluster="main")
+        arn = made["containerInstance"]["containerInstanceArn"]
+        record = rig.store.get(CONTAINER_INSTANCES, arn)
+        assert record is not None
+        mine = replace(record, capacity_provider="hosts", registered_at=float(number))
+        await rig.store.update(lambda tx, mine=mine: tx.put(CONTAINER_INSTANCES, mine))
+
+
+async def test_tasks_go_to_the_instances_of_their_provider_and_the_others_wait(main: Rig) -> None:
+    await hosts_of(main, instances=1)
+    await main.call("RegisterContainerInstance", cluster="main")  # nobody's: not for this provider
+    ran = await main.call("RunTask", cluster="main", taskDefinition="bridge", count=3)
+    assert ran["failures"] == []
+    placed, same, waits = ran["tasks"]
+    assert placed["containerInstanceArn"] == same["containerInstanceArn"]
+    assert {(t["capacityProviderName"], t["launchType"]) for t in ran["tasks"]} == {("hosts", "EC2")}
+    assert (placed["lastStatus"], waits["lastStatus"]) == ("PENDING", "PROVISIONING")
+    assert "containerInstanceArn" not in waits
+    assert "availabilityZone" not in waits
+    described = await main.call("DescribeClusters", clusters=["main"], include=["STATISTICS"])
+    assert {"name": "pendingEC2TasksCount", "value": "3"} in described["clusters"][0]["statistics"]
+
+
+async def test_without_managed_scaling_nothing_waits(main: Rig) -> None:
+    await hosts_of(main, managed=False)
+    refusal = await main.refused("RunTask", cluster="main", taskDefinition="bridge")
+    assert refusal.message == "No Container Instances were found in your capacity provider."
+
+
+async def test_without_managed_scaling_a_full_instance_is_a_failure(main: Rig) -> None:
+    await hosts_of(main, managed=False, instances=1)
+    ran = await main.call("RunTask", cluster="main", taskDefinition="bridge", count=3)
+    assert len(ran["tasks"]) == 2
+    assert [failure["reason"] for failure in ran["failures"]] == ["RESOURCE:CPU"]
+
+
+async def test_a_waiting_task_can_be_stopped(main: Rig) -> None:
+    await hosts_of(main)
+    (task,) = (await main.call("RunTask", cluster="main", taskDefinition="bridge"))["tasks"]
+    stopped = await main.call("StopTask", cluster="main", task=task["taskArn"])
+    assert (stopped["task"]["desiredStatus"], stopped["task"]["stopCode"]) == ("STOPPED", "UserInitiated")
+
+
+async def test_no_more_than_500_tasks_wait(main: Rig) -> None:
+    await hosts_of(main)
+    for _ in range(50):
+        await main.call("RunTask", cluster="main", taskDefinition="bridge", count=10)
+    ran = await main.call("RunTask", cluster="main", taskDefinition="bridge", count=2)
+    assert (ran["tasks"], len(ran["failures"])) == ([], 2)
+
+
+async def test_spot_capacity_may_lack_and_nothing_falls_back(main: Rig) -> None:
+    await put(main, "FARGATE", "FARGATE_SPOT")
+    shortage = SpotShortage(ACCOUNT, REGION, main.clock.now() + 60)
+    await main.store.update(lambda tx: tx.put(SPOT_SHORTAGES, shortage))
+    params = run_params(count=4, capacityProviderStrategy=[item("FARGATE"), item("FARGATE_SPOT")])
+    del params["launchType"]
+    ran = await main.call("RunTask", **params)
+    assert [task["capacityProviderName"] for task in ran["tasks"]] == ["FARGATE", "FARGATE"]
+    reason = "Capacity is unavailable at this time. Please try again later or in a different availability zone"
+    assert ran["failures"] == [{"reason": reason}] * 2
+    main.clock.time += 60
+    assert len((await main.call("RunTask", **params))["tasks"]) == 4
+
+
+def item(provider: str) -> dict[str, Any]:
+    return {"capacityProvider": provider, "weight": 1}

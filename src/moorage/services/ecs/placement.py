@@ -18,6 +18,7 @@ from moorage.store.api import View
 from moorage.store.tables.ecs import CONTAINER_INSTANCES, TASK_DEFINITIONS, TASKS
 
 NO_INSTANCES = "No Container Instances were found in your cluster."
+NO_INSTANCES_OF_PROVIDER = "No Container Instances were found in your capacity provider."
 MOST_STRATEGIES, MOST_CONSTRAINTS = 5, 10
 
 

@@ -11,11 +11,15 @@ import msgspec
 
 from moorage.decide.health import roll_up
 from moorage.decide.ipam import private_dns_name
+from moorage.decide.rollout.circuit_breaker import threshold
 from moorage.decide.rollout.hooks import timeout_action
-from moorage.domain.cluster import Cluster, StrategyItem
-from moorage.domain.service import Deployment, HookRun, Revision, Service, ServiceDeployment, ServiceEvent
+from moorage.domain.cluster import Cluster
+from moorage.domain.service import ENDED, Deployment, HookRun, Revision, Service, ServiceDeployment, ServiceEvent
 from moorage.domain.task import Container, Interface, NetworkBinding, Task
 from moorage.domain.task_definition import Document, TaskDefinition
+from moorage.services.ecs.express_present import managed_resources
+from moorage.services.ecs.present_revision import PENDING, awsvpc, launched_on, strategy
+from moorage.services.ecs.present_task_sets import task_sets
 from moorage.services.ecs.tags import to_list
 from moorage.store.api import View
 from moorage.store.tables.ecs import (
@@ -29,7 +33,6 @@ from moorage.store.tables.ecs import (
 )
 
 Shape = dict[str, Any]
-PENDING = ("PROVISIONING", "PENDING", "ACTIVATING")
 _ATTACHED = ("PENDING", "ACTIVATING", "RUNNING", "DEACTIVATING", "STOPPING")
 
 
@@ -105,10 +108,6 @@ def _attachments(view: View, record: Cluster) -> list[Shape]:
     return found
 
 
-def strategy(items: tuple[StrategyItem, ...]) -> list[Shape]:
-    return [{"capacityProvider": i.capacity_provider, "weight": i.weight, "base": i.base} for i in items]
-
-
 def task_definition(record: TaskDefinition) -> Shape:
     shape: Shape = {"taskDefinitionArn": record.arn}
     shape |= msgspec.to_builtins(record.document)
@@ -139,7 +138,6 @@ def task(view: View, record: Task, *, tags: bool = False) -> Shape:
         "taskDefinitionArn": record.task_definition_arn,
         "attachments": [_attachment(record, record.interface)] if record.interface is not None else [],
         "attributes": [{"name": "ecs.cpu-architecture", "value": _architecture(document)}],
-        "availabilityZone": record.availability_zone,
         "containers": [
             _container(record, c, document.container(c.name) if document is not None else None)
             for c in record.containers
@@ -155,6 +153,8 @@ def task(view: View, record: Task, *, tags: bool = False) -> Shape:
         "tags": to_list(record.tags) if tags else [],
         "version": record.version,
     }
+    if record.availability_zone:
+        shape["availabilityZone"] = record.availability_zone
     if record.connectivity_at is not None:
         shape["connectivity"] = "CONNECTED"
         shape["connectivityAt"] = record.connectivity_at
@@ -278,8 +278,7 @@ def _overrides(record: Task) -> Shape:
 
 # --- services --------------------------------------------------------------------------------------------------------
 def service(view: View, record: Service, *, tags: bool = False, events: bool = True) -> Shape:
-    revision = view.get(REVISIONS, record.revision_arn)
-    assert revision is not None, "a service keeps the revision it was made of"
+    revision = view.get(REVISIONS, record.revision_arn) or _without_task_sets(record)
     living = view.find(TASKS, "service", record.arn)
     shape: Shape = {
         "serviceArn": record.arn,
@@ -291,7 +290,6 @@ def service(view: View, record: Service, *, tags: bool = False, events: bool = T
         "desiredCount": record.desired_count,
         "runningCount": sum(1 for t in living if t.last_status == "RUNNING"),
         "pendingCount": sum(1 for t in living if t.last_status in PENDING),
-        "taskDefinition": revision.task_definition_arn,
         "deploymentConfiguration": _deployment_configuration(record),
         "deployments": [_deployment(view, record, d, living) for d in record.deployments],
         "events": [],
@@ -306,7 +304,11 @@ def service(view: View, record: Service, *, tags: bool = False, events: bool = T
         "enableExecuteCommand": record.enable_execute_command,
         "availabilityZoneRebalancing": record.az_rebalancing,
     }
-    shape |= _compute(revision)
+    shape |= launched_on(revision)
+    if revision.task_definition_arn:
+        shape["taskDefinition"] = revision.task_definition_arn
+    if record.controller != "ECS":
+        shape["taskSets"] = task_sets(view, record, tags=tags)
     if revision.network is not None:
         shape["networkConfiguration"] = {"awsvpcConfiguration": awsvpc(revision)}
     if events:
@@ -334,28 +336,14 @@ def service(view: View, record: Service, *, tags: bool = False, events: bool = T
     return shape
 
 
-def awsvpc(revision: Revision) -> Shape:
-    assert revision.network is not None
-    return {
-        "subnets": list(revision.network.subnets),
-        "securityGroups": list(revision.network.security_groups or ()),
-        "assignPublicIp": revision.network.assign_public_ip or "DISABLED",
-    }
+def _without_task_sets(record: Service) -> Revision:
+    """What a service shows of the controller EXTERNAL that has no PRIMARY task set (yet)."""
+    assert record.controller != "ECS", "a service keeps the revision it was made of"
+    return Revision("", record.arn, record.cluster_arn, "", record.created_at, "", launch_type="EC2")
 
 
 def event(record: ServiceEvent) -> Shape:
     return {"id": record.uuid, "createdAt": record.created_at, "message": record.message}
-
-
-def _compute(revision: Revision) -> Shape:
-    shape: Shape = {}
-    if revision.strategy:
-        shape["capacityProviderStrategy"] = strategy(revision.strategy)
-    elif revision.launch_type is not None:
-        shape["launchType"] = revision.launch_type
-    if revision.platform_version is not None:
-        shape |= {"platformVersion": revision.platform_version, "platformFamily": "Linux"}
-    return shape
 
 
 def _deployment_configuration(record: Service) -> Shape:
@@ -385,6 +373,9 @@ def _deployment_configuration(record: Service) -> Shape:
         ]
     if configuration.alarms is not None:
         shape["alarms"] = configuration.alarms
+    if configuration.early_success is not None:
+        criteria = msgspec.to_builtins(configuration.early_success)
+        shape["earlySuccessCriteria"] = {name: value for name, value in criteria.items() if value is not None}
     return shape
 
 
@@ -416,7 +407,7 @@ def _deployment(view: View, record: Service, deployment: Deployment, living: Any
         "rolloutState": deployment.rollout_state,
         "rolloutStateReason": deployment.rollout_reason,
     }
-    shape |= _compute(revision)
+    shape |= launched_on(revision)
     if revision.platform_version is not None:
         shape["platformVersion"] = "1.4.0" if revision.platform_version == "LATEST" else revision.platform_version
     if revision.network is not None:
@@ -452,11 +443,13 @@ def service_deployment(view: View, record: ServiceDeployment, *, brief: bool = F
         shape["lifecycleStage"] = record.lifecycle_stage
     if record.hooks:
         shape["lifecycleHookDetails"] = [_hook_detail(run) for run in record.hooks]
-    shape["deploymentCircuitBreaker"] = {
-        "status": record.breaker_status,
-        "failureCount": record.failure_count,
-        "threshold": record.threshold,
-    }
+    shape["deploymentCircuitBreaker"] = _breaker(record, service)
+    if record.alarm_names:
+        shape["alarms"] = {
+            "status": record.alarms_status,
+            "alarmNames": list(record.alarm_names),
+            "triggeredAlarmNames": list(record.triggered_alarms),
+        }
     if record.rollback_reason is not None:
         shape["rollback"] = {
             "reason": record.rollback_reason,
@@ -464,6 +457,17 @@ def service_deployment(view: View, record: ServiceDeployment, *, brief: bool = F
             "serviceRevisionArn": record.rollback_revision,
         }
     return shape
+
+
+def _breaker(record: ServiceDeployment, service: Service | None) -> Shape:
+    """While it runs, what its deployment has counted and the threshold of the latest desired count (ecs-services §3.6)."""
+    failures, limit = record.failure_count, record.threshold
+    if service is not None and service.deployments and record.status not in ENDED:
+        primary = service.deployments[0]
+        if primary.service_deployment_arn == record.arn and primary.rollback_of is None:
+            failures = primary.failures
+            limit = threshold(service.deployment_configuration.circuit_breaker, service.desired_count)
+    return {"status": record.breaker_status, "failureCount": failures, "threshold": limit}
 
 
 def _hook_detail(run: HookRun) -> Shape:
@@ -528,4 +532,7 @@ def service_revision(view: View, record: Revision) -> Shape:
         }
     if record.network is not None:
         shape["networkConfiguration"] = {"awsvpcConfiguration": awsvpc(record)}
-    return shape | _compute(record)
+    managed = managed_resources(view, record.service_arn, record.arn)
+    if managed is not None:
+        shape["ecsManagedResources"] = managed
+    return shape | launched_on(record)

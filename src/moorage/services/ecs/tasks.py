@@ -10,11 +10,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from moorage.decide.capacity_strategy import choose_provider
+from moorage.decide.capacity_placement import Start
 from moorage.decide.new_task import new_task
 from moorage.decide.placement.constraints import Constraint
 from moorage.decide.placement.filters import Wish, refusal
-from moorage.decide.placement.hosts import Host
 from moorage.decide.placement.place import place, wish_of
 from moorage.decide.placement.strategies import RANDOM
 from moorage.decide.placement.subnets import choose_subnet
@@ -22,10 +21,10 @@ from moorage.domain import sentences
 from moorage.domain.clock import Clock, Ids
 from moorage.domain.cluster import Cluster
 from moorage.domain.errors import AwsError
-from moorage.domain.task import Task
+from moorage.domain.task import Task, Waiting
 from moorage.domain.task_definition import Document, TaskDefinition
 from moorage.services.base import Provider, RequestContext, operation
-from moorage.services.ecs import compute, fargate, networking, placement, present, resolve
+from moorage.services.ecs import compute, fargate, networking, placement, present, provider_placement, resolve
 from moorage.services.ecs.container_instances import arn_of
 from moorage.services.ecs.idempotency import Idempotency
 from moorage.services.ecs.paging import page
@@ -83,16 +82,21 @@ class TaskOperations(Provider):
             if again is not None:
                 return again, []
             resolve.cluster(tx, ctx.scope, request.get("cluster"))
-            where: Sequence[Host | None] = [None] * count
+            where: Sequence[Start] = [Start(None)] * count
             failures: list[dict[str, str]] = []
-            if chosen.launches_on == "EC2":
+            if chosen.strategy:
+                wish = self._wish(definition, request, network, rules.constraints)
+                where, failures = provider_placement.run(
+                    tx, cluster, chosen.strategy, count, wish, rules, seed, self._clock.now()
+                )
+            elif chosen.launches_on == "EC2":
                 instances = placement.instances(tx, cluster.arn)
                 if not any(one.status == "ACTIVE" for one in instances):
                     raise _refuse(placement.NO_INSTANCES)
                 wish = self._wish(definition, request, network, rules.constraints)
                 hosts = placement.hosts(tx, instances)
                 placed = place(hosts, wish, rules.strategies or RANDOM, count=count, seed=seed)
-                where, failures = placed.hosts, placement.failures(placed.refused)
+                where, failures = [Start(None, host) for host in placed.hosts], placement.failures(placed.refused)
             if network is not None:
                 network.remember(tx)
             arns = [
@@ -127,22 +131,22 @@ class TaskOperations(Provider):
         cluster: Cluster,
         definition: TaskDefinition,
         request: dict[str, Any],
-        where: Sequence[Host | None],
+        where: Sequence[Start],
         chosen: compute.Compute,
         network: networking.CheckedNetwork | None,
         tags: dict[str, str],
     ) -> list[Task]:
-        """One task per item of `where`: the host that placement chose, or None on Fargate."""
+        """One task per item of `where`."""
         carried = dict(definition.tags) if request.get("propagateTags") == "TASK_DEFINITION" else {}
         if request.get("enableECSManagedTags"):
             carried["aws:ecs:clusterName"] = cluster.name
         zones: Counter[str] = Counter()
         subnets: Counter[str] = Counter()
-        providers: Counter[str] = Counter()
         made: list[Task] = []
-        for host in where:
-            subnet = None
-            if network is not None:
+        for start in where:
+            subnet, host = None, start.host
+            elsewhere = "" if start.waits else f"{ctx.region}a"
+            if network is not None and not start.waits:
                 options = [
                     (s.subnet_id, s.availability_zone)
                     for s in network.subnets
@@ -153,9 +157,6 @@ class TaskOperations(Provider):
                 subnet = (subnet_id, chosen_subnet.vpc_id, chosen_subnet.availability_zone)
                 zones[chosen_subnet.availability_zone] += 1
                 subnets[subnet_id] += 1
-            provider = choose_provider(chosen.strategy, providers) if chosen.strategy else None
-            if provider is not None:
-                providers[provider] += 1
             made.append(
                 new_task(
                     arn=ctx.scope.arn("ecs", f"task/{cluster.name}/{self._ids.hex(32)}"),
@@ -168,16 +169,27 @@ class TaskOperations(Provider):
                     network=network.configuration if network is not None else None,
                     subnet=subnet,
                     security_groups=(network.configuration.security_groups or ()) if network is not None else (),
-                    availability_zone=f"{ctx.region}a" if host is None else host.instance.availability_zone,
-                    capacity_provider=provider,
+                    availability_zone=host.instance.availability_zone if host is not None else elsewhere,
+                    capacity_provider=start.provider,
                     started_by=request.get("startedBy"),
                     overrides=request.get("overrides"),
                     tags=carried | tags,
                     enable_execute_command=bool(request.get("enableExecuteCommand")),
                     instance=placement.on(host.instance) if host is not None else None,
+                    waiting=self._waiting(request, network) if start.waits else None,
                 )
             )
         return made
+
+    def _waiting(self, request: dict[str, Any], network: networking.CheckedNetwork | None) -> Waiting:
+        subnets = network.subnets if network is not None else ()
+        return Waiting(
+            constraints=tuple(request.get("placementConstraints") or ()),
+            strategy=tuple(request.get("placementStrategy") or ()),
+            subnets=tuple((s.subnet_id, s.vpc_id, s.availability_zone) for s in subnets),
+            security_groups=(network.configuration.security_groups or ()) if network is not None else (),
+            attachment_id=self._ids.uuid() if network is not None else "",
+        )
 
     def _definition(self, ctx: RequestContext, identifier: str) -> TaskDefinition:
         definition = resolve.task_definition(self._store, ctx.scope, identifier)
@@ -213,7 +225,7 @@ class TaskOperations(Provider):
         def write(tx: Transaction) -> tuple[list[str], list[dict[str, str]]]:
             resolve.cluster(tx, ctx.scope, request.get("cluster"))
             wish = replace(self._wish(definition, request, network), constraints=())
-            where: list[Host] = []
+            where: list[Start] = []
             failures: list[dict[str, str]] = []
             for identifier in dict.fromkeys(arn_of(ctx.scope, cluster, one) for one in wanted):
                 record = tx.get(CONTAINER_INSTANCES, identifier)
@@ -223,7 +235,7 @@ class TaskOperations(Provider):
                 (host,) = placement.hosts(tx, (record,))
                 refused = refusal(host, wish)
                 if refused is None:
-                    where.append(host)
+                    where.append(Start(None, host))
                 else:
                     failures.append({"arn": identifier, "reason": refused.reason, "detail": refused.detail})
             if network is not None:
