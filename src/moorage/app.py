@@ -12,9 +12,7 @@ import gc
 import logging
 import signal
 import sys
-from typing import Any
 
-import msgspec
 import uvloop
 from aiohttp import web
 
@@ -22,11 +20,11 @@ from moorage.control.access_logs import AccessLogs
 from moorage.control.log_retention import LogRetention
 from moorage.control.log_router import LogRouter
 from moorage.control.plane import ControlPlane
-from moorage.control.ports import ImageReference
+from moorage.control.ports import ImageReference, TaskSources
 from moorage.control.prober import HttpProber
 from moorage.control.requests import RequestLog
 from moorage.domain.clock import Clock, Ids, SystemClock
-from moorage.domain.errors import AwsError, MoorageError, Permanent
+from moorage.domain.errors import MoorageError, Permanent
 from moorage.domain.scope import Scope
 from moorage.downloads_door import DownloadsDoor
 from moorage.engine.docker.engine import DockerEngine, HostFacts
@@ -42,6 +40,7 @@ from moorage.services.aws_backed.ec2 import Ec2Provider
 from moorage.services.aws_backed.forward import AwsBacked
 from moorage.services.aws_backed.lookups import MotoNamespaces, MotoNetworks
 from moorage.services.aws_backed.objects import MotoObjects
+from moorage.services.aws_backed.task_sources import MotoFileSystems, MotoSecrets
 from moorage.services.ecr.provider import EcrProvider
 from moorage.services.ecs import EcsProvider
 from moorage.services.ecs.container_instances import ContainerInstanceAddresses
@@ -120,7 +119,7 @@ class App:
             prober=HttpProber(),
             images=_Images(ImageResolver(self.registry, self.store)),
             logs=self.log_router,
-            secrets=_Secrets(self.backed),
+            sources=TaskSources(MotoSecrets(self.backed), MotoObjects(self.backed), MotoFileSystems(self.backed)),
         )
         self.people = People(settings, self.store, clock, self.plane, proxy=self.proxy.status, host=self.host)
         self.plane.load_balancers.certificates = self.certificates
@@ -235,44 +234,6 @@ class _Images:
         if found is None:
             return ImageReference(image)
         return ImageReference(found.image, RegistryAuth(found.username, found.password), found.digest)
-
-
-class _Secrets:
-    """Secrets Manager and SSM parameters behind `valueFrom` (semantics ecs-tasks §18)."""
-
-    def __init__(self, backed: AwsBacked) -> None:
-        self._backed = backed
-
-    async def value(self, scope: Scope, value_from: str) -> str:
-        if ":secretsmanager:" in value_from:
-            return await self._secret(scope, value_from)
-        name = value_from.split(":parameter", 1)[-1] if value_from.startswith("arn:") else value_from
-        answer = await self._backed.call(scope, "ssm", "GetParameter", {"Name": name, "WithDecryption": True})
-        return str(answer["Parameter"]["Value"])
-
-    async def _secret(self, scope: Scope, value_from: str) -> str:
-        """`arn:…:secret:name` or `arn:…:secret:name:json-key:version-stage:version-id` with empty fields allowed."""
-        parts = value_from.split(":")
-        key, stage, version = [*parts[7:], "", "", ""][:3]
-        request: dict[str, Any] = {"SecretId": ":".join(parts[:7])}
-        if stage:
-            request["VersionStage"] = stage
-        if version:
-            request["VersionId"] = version
-        answer = await self._backed.call(scope, "secretsmanager", "GetSecretValue", request)
-        text = str(answer.get("SecretString", ""))
-        if not key:
-            return text
-        try:
-            document = msgspec.json.decode(text)
-        except msgspec.DecodeError:
-            document = None
-        if not isinstance(document, dict) or key not in document:
-            raise AwsError(
-                "ResourceNotFoundException", f"retrieved secret from Secrets Manager did not contain json key {key}"
-            )
-        found = document[key]
-        return found if isinstance(found, str) else msgspec.json.encode(found).decode()
 
 
 async def _serve(settings: Settings) -> None:

@@ -322,9 +322,9 @@ async def test_registry_credentials_go_to_the_registry(world: PortsWorld, monkey
     given: list[Any] = []
     pull = world.engine.pull
 
-    async def noting(image: str, auth: Any = None, *, always: bool = True) -> Any:
+    async def noting(image: str, auth: Any = None, **how: Any) -> Any:
         given.append(auth)
-        return await pull(image, auth, always=always)
+        return await pull(image, auth, **how)
 
     monkeypatch.setattr(world.engine, "pull", noting)
     arn = await world.pair({"repositoryCredentials": {"credentialsParameter": "/registry"}})

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from moorage.control.ports import ContainerLog
+from moorage.control.ports import ContainerLog, TaskSources
 from moorage.domain.errors import AwsError
 from moorage.domain.scope import Scope
 from moorage.engine.simulated_container import SimulatedImage
@@ -60,19 +60,44 @@ class Secrets:
         return self.values[value_from]
 
 
+class Objects:
+    """S3: content by "bucket/key"."""
+
+    def __init__(self) -> None:
+        self.content: dict[str, bytes] = {}
+
+    async def read(self, scope: Scope, bucket: str, key: str, version: str | None = None) -> bytes | None:
+        return self.content.get(f"{bucket}/{key}")
+
+
+class FileSystems:
+    """EFS: the directories of access points, by file system."""
+
+    def __init__(self) -> None:
+        self.points: dict[str, dict[str, str]] = {}
+
+    async def root(self, scope: Scope, file_system_id: str, access_point_id: str | None) -> str:
+        if file_system_id not in self.points:
+            raise AwsError("FileSystemNotFound", f"{file_system_id} does not exist")
+        return self.points[file_system_id].get(access_point_id or "", "/")
+
+
 class PortsWorld(World):
-    """With logs and secrets beside."""
+    """With logs, secrets, objects and file systems beside."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.logs = Logs(["known"])
         self.secrets = Secrets({})
+        self.objects = Objects()
+        self.file_systems = FileSystems()
 
     async def start_control_plane(self) -> None:
         await super().start_control_plane()
         assert self.process is not None
         steps = self.process.plane.tasks.steps
-        steps._logs, steps._secrets = self.logs, self.secrets
+        steps._logs = self.logs
+        steps._resources._sources = TaskSources(self.secrets, self.objects, self.file_systems)
 
     async def pair(self, first: dict[str, Any], *others: dict[str, Any], **document: Any) -> str:
         """Registers "pair" with these containers (names and images "app", "b", "c" …) and runs it; the task's ARN."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import urllib.request
 
@@ -19,8 +18,6 @@ from moorage.engine.driver import (
     LABEL_SANDBOX,
     LABEL_TASK,
     NetworkError,
-    PortBinding,
-    SandboxSpec,
     SubnetNetwork,
 )
 from support.images import web_image
@@ -179,59 +176,6 @@ async def test_a_claimed_sandbox_dies_under_its_tasks_name(engine: DockerEngine,
     assert died.labels[LABEL_TASK] == spec.task_arn
     assert LABEL_POOL not in died.labels
     await events.aclose()
-
-
-async def test_bridge_mode_publishes_fixed_and_free_ports(engine: DockerEngine):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        free = probe.getsockname()[1]
-    ports = (PortBinding(8080, free), PortBinding(8080), PortBinding(9000, 0, "udp"))
-    sandbox = await engine.start_sandbox(SandboxSpec(task_arn(1), "bridge", {}, ports=ports))
-    assert sandbox.ports[0] == PortBinding(8080, free)
-    assert sandbox.ports[1].host_port not in (0, free)
-    assert sandbox.ports[2].host_port > 0
-    await run(engine, await web_image(port=8080, body="bridge\n"), None, sandbox)
-    for binding in sandbox.ports[:2]:
-        assert await get(f"http://127.0.0.1:{binding.host_port}/") == "bridge\n"
-    again = await engine.start_sandbox(SandboxSpec(task_arn(1), "bridge", {}, ports=ports))
-    assert again == sandbox
-
-
-@pytest.mark.parametrize("by", ["a process", "a container"])
-async def test_a_host_port_that_is_taken_is_named(engine: DockerEngine, by: str):
-    with socket.socket() as holder:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        holder.bind(("0.0.0.0", 0))
-        port = holder.getsockname()[1]
-        if by == "a container":
-            holder.close()
-            await engine.start_sandbox(SandboxSpec(task_arn(1), "bridge", {}, ports=(PortBinding(80, port),)))
-        else:
-            holder.listen()
-        with pytest.raises(NetworkError, match=f"the host port {port} is already in use on this host"):
-            await engine.start_sandbox(SandboxSpec(task_arn(2), "bridge", {}, ports=(PortBinding(80, port),)))
-    assert len([found for found in await engine.list() if found.labels[LABEL_TASK] == task_arn(2)]) == 0
-
-
-async def test_host_mode_shares_the_hosts_network(engine: DockerEngine, busybox: str):
-    sandbox = await engine.start_sandbox(SandboxSpec(task_arn(1), "host", {}, hostname="ignored"))
-    container = await run(engine, busybox, "cat /proc/net/dev | grep -c docker0", sandbox)
-    assert await output(engine, container) == ["1"]
-
-
-async def test_bridge_mode_carries_dns_hosts_and_sysctls(engine: DockerEngine, busybox: str):
-    spec = SandboxSpec(
-        task_arn(1), "bridge", {}, hostname="front", sysctls={"net.core.somaxconn": "77"},
-        dns_servers=("192.0.2.53",), dns_search=("corp.example",), extra_hosts=(("db", "192.0.2.1"),),
-    )  # fmt: skip
-    sandbox = await engine.start_sandbox(spec)
-    look = "hostname; cat /proc/sys/net/core/somaxconn /etc/resolv.conf /etc/hosts"
-    lines = await output(engine, await run(engine, busybox, look, sandbox))
-    assert lines[:2] == ["front", "77"]
-    text = "\n".join(lines)
-    assert "nameserver 192.0.2.53" in text
-    assert "search corp.example" in text
-    assert "192.0.2.1\tdb" in text
 
 
 async def test_a_range_that_overlaps_names_the_network_that_holds_it(engine: DockerEngine, subnet: SubnetNetwork):

@@ -10,10 +10,13 @@ import pytest
 from moorage.engine.docker.client import ApiError
 from moorage.engine.docker.containers import create_body
 from moorage.engine.docker.networks import network_body, overlapping, routed_gateway
-from moorage.engine.docker.sandbox import pause_body, real_ports, start_failure
+from moorage.engine.docker.observe import published
+from moorage.engine.docker.port_ranges import free_run
+from moorage.engine.docker.sandbox import pause_body, start_failure
 from moorage.engine.driver import (
     ContainerSpec,
     HealthCheckSpec,
+    LogDriver,
     Mount,
     PortBinding,
     SandboxSpec,
@@ -127,6 +130,16 @@ def test_members_of_the_container(field: str, value: Any, expected: dict[str, An
             {"Devices": [{"PathOnHost": "/dev/a", "PathInContainer": "/dev/b", "CgroupPermissions": "rw"}]},
         ),
         ({"privileged": True}, {"Privileged": True}),
+        (
+            {"pid_mode": "sandbox", "ipc_mode": "sandbox"},
+            {"PidMode": "container:pause-id", "IpcMode": "container:pause-id"},
+        ),
+        ({"pid_mode": "host", "ipc_mode": "none"}, {"PidMode": "host", "IpcMode": "none"}),
+        ({"security_options": ("no-new-privileges",)}, {"SecurityOpt": ["no-new-privileges"]}),
+        (
+            {"log_driver": LogDriver("syslog", {"tag": "x"})},
+            {"LogConfig": {"Type": "syslog", "Config": {"tag": "x"}}},
+        ),
         ({"readonly_root_filesystem": True, "init": True}, {"ReadonlyRootfs": True, "Init": True}),
         ({"system_controls": {"kernel.msgmax": "9", "net.core.somaxconn": "1"}}, {"Sysctls": {"kernel.msgmax": "9"}}),
     ],
@@ -175,48 +188,66 @@ def test_newer_engines_take_the_mac_address_at_the_endpoint():
     assert body["NetworkingConfig"]["EndpointsConfig"]["moorage-abc-subnet-1"]["MacAddress"] == "02:00:00:00:00:01"
 
 
-@pytest.mark.parametrize("mode", ["bridge", "host", "none"])
-def test_other_modes_have_no_address(mode: str):
-    body = a_pause(mode=mode, network=None, ipv4=None, hostname="name", ports=(PortBinding(80, 8080),))
-    assert body["HostConfig"]["NetworkMode"] == mode
+def test_the_pause_of_a_task_whose_containers_have_their_own_networks():
+    body = a_pause(mode="none", network=None, ipv4=None, shares_ipc=True)
+    assert body["HostConfig"]["NetworkMode"] == "none"
+    assert body["HostConfig"]["IpcMode"] == "shareable"
     assert "NetworkingConfig" not in body
-    assert ("Hostname" in body) == (mode != "host")
-    assert ("PortBindings" in body["HostConfig"]) == (mode == "bridge")
 
 
-def test_bridge_ports():
-    ports = (PortBinding(80, 8080), PortBinding(80), PortBinding(53, 0, "udp"))
-    body = a_pause(mode="bridge", network=None, ipv4=None, ports=ports)
-    assert body["ExposedPorts"] == {"80/tcp": {}, "53/udp": {}}
-    assert body["HostConfig"]["PortBindings"] == {
-        "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}, {"HostIp": "0.0.0.0", "HostPort": ""}],
-        "53/udp": [{"HostIp": "0.0.0.0", "HostPort": ""}],
+def test_a_container_with_a_network_of_its_own():
+    body = a_container(
+        network="bridge",
+        hostname="front",
+        ports=(PortBinding(80, 8080), PortBinding(80), PortBinding(53, 0, "udp"), PortBinding(90, 9000, size=2)),
+        links=(("ecs-db-1", "db"),),
+        dns_servers=("10.0.0.2",),
+        dns_search=("corp",),
+        extra_hosts=(("old", "10.0.0.9"),),
+        system_controls={"net.core.somaxconn": "1"},
+    )
+    assert body["Hostname"] == "front"
+    assert body["ExposedPorts"] == {"80/tcp": {}, "53/udp": {}, "90/tcp": {}, "91/tcp": {}}
+    expected = {
+        "NetworkMode": "bridge",
+        "PortBindings": {
+            "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}, {"HostIp": "0.0.0.0", "HostPort": ""}],
+            "53/udp": [{"HostIp": "0.0.0.0", "HostPort": ""}],
+            "90/tcp": [{"HostIp": "0.0.0.0", "HostPort": "9000"}],
+            "91/tcp": [{"HostIp": "0.0.0.0", "HostPort": "9001"}],
+        },
+        "Links": ["ecs-db-1:db"],
+        "Dns": ["10.0.0.2"],
+        "DnsSearch": ["corp"],
+        "ExtraHosts": ["old:10.0.0.9"],
+        "Sysctls": {"net.core.somaxconn": "1"},
     }
-    published = {
-        "80/tcp": [{"HostPort": "32768"}, {"HostPort": "8080"}],
-        "53/udp": [{"HostPort": "32769"}],
+    assert expected.items() <= body["HostConfig"].items()
+
+
+def test_published_ports_are_told_one_by_one_in_ipv4():
+    ports = {
+        "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "32768"}, {"HostIp": "::", "HostPort": "32768"}],
+        "53/udp": [{"HostIp": "127.0.0.2", "HostPort": "32769"}],
         "9/tcp": None,
     }
-    assert real_ports(ports, published) == (
-        PortBinding(80, 8080),
+    assert published({"NetworkSettings": {"Ports": ports}}) == (
         PortBinding(80, 32768),
-        PortBinding(53, 32769, "udp"),
+        PortBinding(53, 32769, "udp", "127.0.0.2"),
     )
+    assert published({}) == ()
+
+
+def test_a_run_of_free_ports():
+    assert free_run(3, {32769}) == 32770
+    assert free_run(2, set(), start=40000) == 40000
+    assert free_run(2, set(range(40000, 61000)), start=40000) == 32768
+    assert free_run(2, set(range(32768, 61000, 2))) is None
 
 
 @pytest.mark.parametrize(
     ("message", "sentence"),
     [
-        (
-            "driver failed programming external connectivity on endpoint x (y): Bind for 0.0.0.0:8080 failed:"
-            " port is already allocated",
-            "the host port 8080 is already in use",
-        ),
-        (
-            "driver failed programming external connectivity on endpoint x (y): Error starting userland proxy:"
-            " listen tcp4 0.0.0.0:81: bind: address already in use",
-            "the host port 81 is already in use",
-        ),
         ("Address already in use", "the address 10.0.1.20 is already in use in subnet-1 (10.0.1.0/24)"),
         ("no space left on device", "starting the network namespace of the task: Error response from daemon: no space"),
     ],

@@ -90,14 +90,23 @@ async def test_a_warm_sandbox_is_taken_over(engine):
 
 
 async def test_host_ports_are_found_and_refused(engine):
-    one = await engine.start_sandbox(SandboxSpec("t1", "bridge", {}, ports=(PortBinding(80), PortBinding(81, 8081))))
-    two = await engine.start_sandbox(SandboxSpec("t2", "bridge", {}, ports=(PortBinding(80),)))
-    assert one.ports[0].host_port != two.ports[0].host_port
-    with pytest.raises(NetworkError, match="8081 failed: port is already allocated"):
-        await engine.start_sandbox(SandboxSpec("t3", "bridge", {}, ports=(PortBinding(80, 8081),)))
-    await engine.start(await engine.create(ContainerSpec("app", "t1-app", "t1", "web", {}), one))
+    sandbox = await engine.start_sandbox(SandboxSpec("t1", "none", {}))
+
+    async def started(name: str, *ports: PortBinding) -> tuple[PortBinding, ...]:
+        spec = ContainerSpec("app", name, "t1", "web", {}, network="bridge", ports=ports)
+        container = await engine.create(spec, sandbox)
+        await engine.start(container)
+        found = await engine.inspect(container)
+        return found.ports
+
+    one = await started("one", PortBinding(80), PortBinding(81, 8081))
+    two = await started("two", PortBinding(80, size=2))
+    assert len({binding.host_port for binding in (*one, *two)}) == 4
+    with pytest.raises(CannotStartContainerError, match="8081 failed: port is already allocated"):
+        await started("three", PortBinding(80, 8081))
     await asyncio.sleep(1)
-    assert await engine.request("127.0.0.1", one.ports[0].host_port) == 200
+    assert await engine.request("127.0.0.1", one[0].host_port) == 200
+    assert await engine.request("127.0.0.1", two[0].host_port) == 200
 
 
 async def test_images_that_are_not_there_or_cannot_start(engine):

@@ -14,13 +14,14 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from moorage.control.container_network import bindings_of
 from moorage.control.task_steps import TaskSteps
 from moorage.control.task_writes import container_started, container_stopped, fail, update_task, with_container
 from moorage.decide.task_lifecycle import is_restarted
 from moorage.domain import sentences
 from moorage.domain.clock import Clock
 from moorage.domain.errors import MoorageError
-from moorage.domain.task import ORDER, Container, StopCode, Task
+from moorage.domain.task import ORDER, Container, NetworkBinding, StopCode, Task
 from moorage.domain.task_definition import ContainerDefinition
 from moorage.engine.driver import (
     LABEL_CONTAINER,
@@ -228,10 +229,20 @@ class Adoption:
     async def _running(self, task: Task, container: Container, one: ObservedContainer, started: float) -> None:
         name, runtime_id, health = container.name, one.id, one.health
         if container.known in ("PULLED", "CREATED"):
-            await update_task(self._store, task.arn, lambda tx, t: container_started(t, name, runtime_id, started))
+            bindings = self._bindings(task, name, one)
+            await update_task(
+                self._store, task.arn, lambda tx, t: container_started(tx, t, name, runtime_id, started, bindings)
+            )
         if container.health != health:
             await self._container_health(task.arn, name, runtime_id, health)
         await self._steps.follow_logs(task, name, runtime_id)
+
+    def _bindings(self, task: Task, name: str, one: ObservedContainer) -> tuple[NetworkBinding, ...]:
+        definition = self._store.get(TASK_DEFINITIONS, task.task_definition_arn)
+        container = definition.document.container(name) if definition is not None else None
+        if definition is None or container is None:
+            return ()
+        return bindings_of(definition.document, container, one.ports)
 
     def _remove(self, orphans: list[ObservedContainer]) -> None:
         """Containers first, then the sandbox that they stand in."""

@@ -1,22 +1,22 @@
 """From a task and its definition to what the engine is asked for: pure translation, no decisions about when.
 
-Source: semantics ecs-tasks §10 (overrides), §15 (limits), §16 (network modes), §17 (environment), §21.
+Networks, volumes and output have their own modules (`container_network`, `container_volumes`, `container_output`); this
+one puts the container together. Source: semantics ecs-tasks §10 (overrides), §15 (limits), §17 (environment), §21.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, cast
 
-from msgspec.structs import replace
-
-from moorage.control.ports import ContainerLog
-from moorage.decide.ipam import private_dns_name
-from moorage.domain.network import Subnet
-from moorage.domain.scope import Scope
-from moorage.domain.task import NetworkBinding, Task
-from moorage.domain.task_definition import ContainerDefinition, Document, Volume
+from moorage.control.container_network import own_network, system_controls
+from moorage.control.container_output import log_driver
+from moorage.control.container_volumes import mounts, socket_volume
+from moorage.control.task_resources import NOTHING, Resources
+from moorage.decide import firelens
+from moorage.decide.new_task import override_of
+from moorage.domain.task import Task
+from moorage.domain.task_definition import ContainerDefinition, Document
 from moorage.engine.driver import (
-    EVERYWHERE,
     LABEL_CLUSTER,
     LABEL_CONTAINER,
     LABEL_FAMILY,
@@ -25,10 +25,6 @@ from moorage.engine.driver import (
     ContainerSpec,
     HealthCheckSpec,
     Mount,
-    PortBinding,
-    Sandbox,
-    SandboxSpec,
-    SubnetNetwork,
     Tmpfs,
     Ulimit,
 )
@@ -54,82 +50,30 @@ def labels(task: Task, container: str | None = None) -> dict[str, str]:
     return found if container is None else found | {LABEL_CONTAINER: container}
 
 
-def network_of(subnet: Subnet) -> SubnetNetwork:
-    return SubnetNetwork(
-        name=f"{subnet.account}-{subnet.region}-{subnet.subnet_id}", cidr=subnet.range, subnet_id=subnet.subnet_id
-    )
+def docker_name(task: Task, name: str) -> str:
+    family, revision = family_and_revision(task.task_definition_arn)
+    return f"ecs-{family}-{revision}-{name}-{task.id}"
 
 
-def sandbox_spec(task: Task, document: Document, subnet: Subnet | None) -> SandboxSpec:
-    mode = document.network_mode or "bridge"
-    if mode == "awsvpc":
-        assert task.interface is not None
-        assert task.interface.ipv4 is not None
-        assert subnet is not None
-        return SandboxSpec(
-            task_arn=task.arn,
-            mode="awsvpc",
-            labels=labels(task),
-            network=network_of(subnet),
-            ipv4=task.interface.ipv4,
-            mac=task.interface.mac,
-            hostname=private_dns_name(task.interface.ipv4, task.region),
-            sysctls=_network_controls(document),
-        )
-    published_on = task.instance.address if task.instance is not None else EVERYWHERE
-    ports = tuple(
-        PortBinding(mapping.container_port, mapping.host_port or 0, mapping.protocol or "tcp", published_on)
-        for definition in document.container_definitions
-        for mapping in definition.port_mappings or ()
-        if mapping.container_port is not None
-    )
-    return SandboxSpec(
-        task_arn=task.arn,
-        mode="host" if mode == "host" else "none" if mode == "none" else "bridge",
-        labels=labels(task),
-        ports=ports if mode == "bridge" else (),
-        sysctls=_network_controls(document) if mode == "bridge" else {},
-    )
-
-
-def with_bindings(task: Task, document: Document, sandbox: Sandbox) -> Task:
-    """The task with the network bindings of its containers (ecs-tasks §16): what the sandbox got in bridge mode; the
-    container ports themselves in host mode, where processes listen on every address of the machine."""
-    published = {
-        (p.container_port, p.protocol): NetworkBinding(p.host_ip, *_ports(p), p.protocol) for p in sandbox.ports
-    }
-
-    def bindings(name: str) -> tuple[NetworkBinding, ...]:
-        definition = document.container(name)
-        found = []
-        for mapping in (definition.port_mappings or ()) if definition is not None else ():
-            port, protocol = mapping.container_port, mapping.protocol or "tcp"
-            if port is None:
-                continue
-            if document.network_mode == "host":
-                found.append(NetworkBinding(EVERYWHERE, port, port, protocol))
-            elif (port, protocol) in published:
-                found.append(published[(port, protocol)])
-        return tuple(found)
-
-    return replace(task, containers=tuple(replace(c, bindings=bindings(c.name)) for c in task.containers))
-
-
-def _ports(binding: PortBinding) -> tuple[int, int]:
-    return binding.container_port, binding.host_port
-
-
-def container_override(task: Task, name: str) -> dict[str, Any]:
-    overrides = (task.overrides or {}).get("containerOverrides") or []
-    return next((o for o in overrides if o.get("name") == name), {})
+def architecture(document: Document) -> str | None:
+    """What images must be made for ("amd64", "arm64"); None when the task definition does not say."""
+    asked = (document.runtime_platform or {}).get("cpuArchitecture")
+    return {"X86_64": "amd64", "ARM64": "arm64"}.get(str(asked))
 
 
 def container_spec(
-    task: Task, document: Document, definition: ContainerDefinition, image: str, secrets: dict[str, str]
+    task: Task,
+    document: Document,
+    definition: ContainerDefinition,
+    image: str,
+    resources: Resources = NOTHING,
+    router_address: str | None = None,
 ) -> ContainerSpec:
+    """`router_address`: of the task's log router, for a container that does not share its network."""
     name = definition.name or ""
-    override = container_override(task, name)
-    family, revision = family_and_revision(task.task_definition_arn)
+    override = override_of(task, name)
+    is_router = definition.firelens_configuration is not None
+    controls = system_controls(definition)
     parameters = definition.linux_parameters or {}
     capabilities = parameters.get("capabilities") or {}
     memory = override.get("memory", definition.memory)
@@ -140,13 +84,13 @@ def container_spec(
     hard_memory = memory if memory is not None else task_memory
     return ContainerSpec(
         name=name,
-        docker_name=f"ecs-{family}-{revision}-{name}-{task.id}",
+        docker_name=docker_name(task, name),
         task_arn=task.arn,
         image=image,
         labels=dict(definition.docker_labels or {}) | labels(task, name),
         command=_words(override.get("command", definition.command)),
         entry_point=_words(definition.entry_point),
-        environment=_environment(task, definition, override) | secrets,
+        environment=_environment(task, document, definition, resources, router_address),
         user=definition.user,
         working_directory=definition.working_directory,
         # Docker's smallest share; AWS turns 0 and 1 into it as well (ecs-tasks §15).
@@ -157,9 +101,10 @@ def container_spec(
         memory_swap=hard_memory + max_swap if max_swap is not None and hard_memory is not None else hard_memory,
         swappiness=parameters.get("swappiness") if max_swap is not None else None,
         health_check=_health_check(definition),
-        mounts=_mounts(document, definition, task),
+        mounts=mounts(document, definition, task, resources.sources)
+        + ((Mount(firelens.SOCKET_FOLDER, socket_volume(task).name),) if is_router else ()),
         volumes_from=tuple(
-            f"ecs-{family}-{revision}-{v.source_container}-{task.id}" + (":ro" if v.read_only else "")
+            docker_name(task, v.source_container or "") + (":ro" if v.read_only else "")
             for v in definition.volumes_from or ()
         ),
         tmpfs=tuple(
@@ -184,32 +129,21 @@ def container_spec(
         shared_memory_mib=parameters.get("sharedMemorySize"),
         interactive=bool(definition.interactive),
         pseudo_terminal=bool(definition.pseudo_terminal),
-        system_controls={
-            c["namespace"]: c["value"]
-            for c in definition.system_controls or ()
-            # Network controls belong to the namespace that all containers share; Docker refuses them here.
-            if c.get("namespace") and c.get("value") is not None and not c["namespace"].startswith("net.")
-        },
+        # net.* belongs to the network: of the task in awsvpc (then the sandbox has them), else of the container.
+        system_controls=controls
+        if document.network_mode != "awsvpc"
+        else {n: v for n, v in controls.items() if not n.startswith("net.")},
+        pid_mode=cast("Literal['host', 'sandbox'] | None", _SHARED.get(document.pid_mode or "")),
+        ipc_mode=cast("Literal['host', 'sandbox', 'none'] | None", _SHARED.get(document.ipc_mode or "")),
+        security_options=tuple(definition.docker_security_options or ()),
+        log_driver=log_driver(task, definition, resources.log_secrets.get(name, {}), resources.socket_folder),
+        files=resources.router_files if is_router else {},
+        **own_network(task, document, definition, {c.name: docker_name(task, c.name) for c in task.containers}),
     )
 
 
-def container_log(task: Task, definition: ContainerDefinition, container_id: str) -> ContainerLog | None:
-    """None when the container's output does not go to CloudWatch Logs."""
-    configuration = definition.log_configuration
-    if configuration is None or configuration.log_driver != "awslogs":
-        return None
-    options = configuration.options or {}
-    region = options.get("awslogs-region") or task.region
-    return ContainerLog(
-        scope=Scope(task.account, region),
-        container_id=container_id,
-        container_name=definition.name or "",
-        task_id=task.id,
-        group=options.get("awslogs-group", ""),
-        region=region,
-        prefix=options.get("awslogs-stream-prefix"),
-        create_group=options.get("awslogs-create-group", "").lower() == "true",
-    )
+# What a task definition says of namespaces, in the engine's words: those of the task are its sandbox's.
+_SHARED = {"host": "host", "task": "sandbox", "none": "none"}
 
 
 def _words(words: Any) -> tuple[str, ...] | None:
@@ -217,16 +151,28 @@ def _words(words: Any) -> tuple[str, ...] | None:
     return tuple(words) if words else None
 
 
-def _environment(task: Task, definition: ContainerDefinition, override: dict[str, Any]) -> dict[str, str]:
-    """Low to high: what the platform sets, the definition, the override (ecs-tasks §10)."""
+def _environment(
+    task: Task,
+    document: Document,
+    definition: ContainerDefinition,
+    resources: Resources,
+    router_address: str | None,
+) -> dict[str, str]:
+    """Low to high: what the platform sets, environment files, the definition, the override; secrets share no name with
+    the definition's (ecs-tasks §10)."""
+    name = definition.name or ""
     found = {
         "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE" if task.launch_type == "FARGATE" else "AWS_ECS_EC2",
         "AWS_REGION": task.region,
         "AWS_DEFAULT_REGION": task.region,
     }
+    if firelens.uses_firelens(definition):
+        found |= {"FLUENT_HOST": router_address or "127.0.0.1", "FLUENT_PORT": str(firelens.PORT)}
+    found |= resources.files.get(name, {})
     found |= {pair.name: pair.value or "" for pair in definition.environment or () if pair.name}
-    found |= {pair["name"]: pair.get("value") or "" for pair in override.get("environment") or () if pair.get("name")}
-    return found
+    given = override_of(task, name).get("environment") or ()
+    found |= {pair["name"]: pair.get("value") or "" for pair in given if pair.get("name")}
+    return found | dict(resources.secrets.get(name, {}))
 
 
 def _health_check(definition: ContainerDefinition) -> HealthCheckSpec | None:
@@ -240,40 +186,3 @@ def _health_check(definition: ContainerDefinition) -> HealthCheckSpec | None:
         retries=check.retries or CHECK_RETRIES,
         start_period=check.start_period or 0,
     )
-
-
-def _volume_name(task: Task, volume: Volume) -> str:
-    """A volume without a path on the host is shared by the containers of one task and lives as long as it."""
-    return f"moorage-{task.id}-{volume.name}"
-
-
-def task_volumes(task: Task, document: Document) -> tuple[str, ...]:
-    """The engine's names of the volumes that end with the task."""
-    mounted = {point.source_volume for c in document.container_definitions for point in c.mount_points or ()}
-    return tuple(
-        _volume_name(task, volume)
-        for volume in document.volumes
-        if volume.name in mounted and not (volume.host or {}).get("sourcePath")
-    )
-
-
-def _network_controls(document: Document) -> dict[str, str]:
-    """net.* settings belong to the namespace that all containers share: the last container to name one wins."""
-    return {
-        str(control["namespace"]): str(control["value"])
-        for container in document.container_definitions
-        for control in container.system_controls or ()
-        if str(control.get("namespace") or "").startswith("net.") and control.get("value") is not None
-    }
-
-
-def _mounts(document: Document, definition: ContainerDefinition, task: Task) -> tuple[Mount, ...]:
-    volumes = {v.name: v for v in document.volumes}
-    mounts = []
-    for point in definition.mount_points or ():
-        volume = volumes.get(point.source_volume)
-        if volume is None or not point.container_path:
-            continue
-        source = (volume.host or {}).get("sourcePath") or _volume_name(task, volume)
-        mounts.append(Mount(point.container_path, source, bool(point.read_only)))
-    return tuple(mounts)

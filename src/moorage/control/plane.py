@@ -8,7 +8,7 @@ from __future__ import annotations
 from moorage.control.adoption import Adoption
 from moorage.control.lifecycle import LifecycleController
 from moorage.control.load_balancers import LoadBalancersController
-from moorage.control.ports import ContainerLogs, HookCaller, ImageSource, SecretSource
+from moorage.control.ports import ContainerLogs, HookCaller, ImageSource, TaskSources
 from moorage.control.prober import Prober
 from moorage.control.reaper import Reaper
 from moorage.control.service import ServiceController
@@ -32,10 +32,10 @@ class ControlPlane:
         prober: Prober,
         images: ImageSource,
         logs: ContainerLogs | None = None,
-        secrets: SecretSource | None = None,
+        sources: TaskSources = TaskSources(),  # noqa: B008 immutable
         hooks: HookCaller | None = None,
     ) -> None:
-        self.tasks = TaskController(store, clock, ids, engine, images, logs, secrets)
+        self.tasks = TaskController(store, clock, ids, engine, images, logs, sources)
         self.adoption = Adoption(store, clock, engine, self.tasks.steps)
         self.services = ServiceController(store, clock, ids, hooks)
         self.targets = TargetsController(store, clock, prober, proxy)

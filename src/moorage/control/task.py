@@ -13,9 +13,10 @@ from typing import Any
 
 from moorage.control.addresses import Addresses
 from moorage.control.loop import Loop, Pass
-from moorage.control.ports import ContainerLogs, ImageSource, SecretSource
+from moorage.control.ports import ContainerLogs, ImageSource, TaskSources
 from moorage.control.starts_first import StartsFirst
-from moorage.control.task_steps import StepFailed, TaskSteps
+from moorage.control.task_resources import StepFailed
+from moorage.control.task_steps import TaskSteps
 from moorage.control.task_writes import enter, fail, update_task
 from moorage.control.warm_pool import OWNER, WarmPool
 from moorage.decide.task_lifecycle import Step, TaskPlan, decide_task, is_settled
@@ -46,14 +47,14 @@ class TaskController:
         engine: Engine,
         images: ImageSource,
         logs: ContainerLogs | None = None,
-        secrets: SecretSource | None = None,
+        sources: TaskSources = TaskSources(),  # noqa: B008 immutable
     ) -> None:
         self._store = store
         self._clock = clock
         self._addresses = Addresses(store, ids)
         starts = StartsFirst()
         self._pool = WarmPool(engine, self._addresses, starts)
-        self.steps = TaskSteps(store, clock, ids, engine, images, self._addresses, self._pool, starts, logs, secrets)
+        self.steps = TaskSteps(store, clock, ids, engine, images, self._addresses, self._pool, starts, logs, sources)
         self.loop = Loop("task", self._reconcile, workers=64)
         self._under_way: dict[str, dict[Step, asyncio.Task[None]]] = {}
         self._failures: dict[tuple[str, Step], int] = {}

@@ -14,16 +14,13 @@ import msgspec
 from msgspec.structs import replace
 
 from moorage.control.addresses import Addresses
-from moorage.control.container_spec import (
-    container_log,
-    container_spec,
-    network_of,
-    sandbox_spec,
-    task_volumes,
-    with_bindings,
-)
-from moorage.control.ports import ContainerLogs, ImageSource, SecretSource
+from moorage.control.container_network import bindings_of, network_of, sandbox_spec
+from moorage.control.container_output import container_log
+from moorage.control.container_spec import architecture, container_spec, labels
+from moorage.control.container_volumes import task_volumes
+from moorage.control.ports import ContainerLogs, ImageSource, TaskSources
 from moorage.control.starts_first import StartsFirst
+from moorage.control.task_resources import StepFailed, TaskResources
 from moorage.control.task_writes import (
     container_started,
     container_stopped,
@@ -33,28 +30,26 @@ from moorage.control.task_writes import (
     with_container,
 )
 from moorage.control.warm_pool import WarmPool
+from moorage.decide import firelens
 from moorage.decide.task_lifecycle import Step, stop_timeout
 from moorage.domain import sentences
 from moorage.domain.clock import Clock, Ids
-from moorage.domain.errors import AwsError
 from moorage.domain.network import NetworkInterface, Subnet
 from moorage.domain.scope import Scope
-from moorage.domain.task import StopCode, Task
+from moorage.domain.task import Container, Task
 from moorage.domain.task_definition import ContainerDefinition, Document
-from moorage.engine.driver import LABEL_TASK, Engine, EngineError, RegistryAuth, Sandbox
+from moorage.engine.driver import (
+    LABEL_TASK,
+    Engine,
+    EngineError,
+    ObservedContainer,
+    PortBinding,
+    RegistryAuth,
+    Sandbox,
+)
 from moorage.store.api import StoreApi, Transaction
 from moorage.store.tables.ecs import TASK_DEFINITIONS, TASKS
 from moorage.store.tables.network import NETWORK_INTERFACES, SUBNETS
-
-
-class StepFailed(Exception):
-    """The task cannot go on."""
-
-    def __init__(self, stop_code: StopCode, reason: str) -> None:
-        super().__init__(reason)
-        self.stop_code: StopCode = stop_code
-        self.reason = reason
-
 
 # How long an exit may go unreported after `stop` returned: 40 × 50 ms.
 EVENT_PATIENCE, EVENT_INTERVAL = 40, 0.05
@@ -76,7 +71,7 @@ class TaskSteps:
         pool: WarmPool,
         starts: StartsFirst,
         logs: ContainerLogs | None,
-        secrets: SecretSource | None,
+        sources: TaskSources,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -87,7 +82,7 @@ class TaskSteps:
         self._pool = pool
         self._starts = starts
         self._logs = logs
-        self._secrets = secrets
+        self._resources = TaskResources(engine, sources)
         self.resync: Callable[[], Awaitable[None]] = _nothing
 
     async def run(self, arn: str, step: Step) -> None:
@@ -177,17 +172,16 @@ class TaskSteps:
         self._pool.used(subnet)
 
     async def _sandbox(self, task: Task, document: Document) -> None:
+        await self._resources.of(task, document)
         try:
-            sandbox = await self._engine.start_sandbox(sandbox_spec(task, document, self._subnet(task)))
+            spec = sandbox_spec(task, document, self._subnet(task), labels(task))
+            sandbox = await self._engine.start_sandbox(spec)
         except EngineError as error:
             raise StepFailed("TaskFailedToStart", error.reason()) from error
         if task.interface is not None and task.interface.ipv4 is not None:
             self._pool.claimed(task.interface.ipv4)
 
-        def write(tx: Transaction, current: Task) -> Task:
-            return with_bindings(replace(current, sandbox_id=sandbox.id), document, sandbox)
-
-        await update_task(self._store, task.arn, write)
+        await update_task(self._store, task.arn, lambda tx, current: replace(current, sandbox_id=sandbox.id))
 
     # --- containers --------------------------------------------------------------------------------------------------
     async def _pull(self, task: Task, document: Document, name: str) -> None:
@@ -200,7 +194,9 @@ class TaskSteps:
         try:
             reference = self._images.resolve(Scope(task.account, task.region), container.image)
             auth = await self._credentials(task, definition) or reference.auth
-            pulled = await self._engine.pull(reference.image, auth, always=reference.digest is None)
+            pulled = await self._engine.pull(
+                reference.image, auth, always=reference.digest is None, architecture=architecture(document)
+            )
         except EngineError as error:
             await self._never_started(task, definition, error.reason())
             return
@@ -224,9 +220,10 @@ class TaskSteps:
         container = task.container(name)
         assert container is not None
         assert container.pulled is not None
-        secrets = await self._secret_values(task, definition)
+        resources = await self._resources.of(task, document)
+        router = await self._router_address(task, document, definition)
         try:
-            spec = container_spec(task, document, definition, container.pulled, secrets)
+            spec = container_spec(task, document, definition, container.pulled, resources, router)
             runtime_id = await self._engine.create(spec, Sandbox(task.sandbox_id or ""))
         except EngineError as error:
             await self._never_started(task, definition, error.reason())
@@ -242,11 +239,41 @@ class TaskSteps:
         except EngineError as error:
             await self._never_started(task, definition, error.reason(), runtime_id)
             return
+        bindings = bindings_of(document, definition, await self._published(document, definition, runtime_id))
         await update_task(
-            self._store, task.arn, lambda tx, t: container_started(t, name, runtime_id, self._clock.now())
+            self._store,
+            task.arn,
+            lambda tx, t: container_started(tx, t, name, runtime_id, self._clock.now(), bindings),
         )
         if log is not None and self._logs is not None:
             await self._logs.follow(log)
+
+    async def _published(
+        self, document: Document, definition: ContainerDefinition, runtime_id: str
+    ) -> tuple[PortBinding, ...]:
+        """The ports that the container publishes itself (bridge mode); asked of the engine, which chose them."""
+        if document.network_mode not in (None, "bridge") or not definition.port_mappings:
+            return ()
+        found = await self._engine.inspect(runtime_id)
+        return found.ports if found is not None else ()
+
+    async def _router_address(self, task: Task, document: Document, definition: ContainerDefinition) -> str | None:
+        """Where a container finds the log router of its task; None when they share a network or there is none."""
+        router = firelens.router_of(document)
+        if router is None or document.network_mode not in (None, "bridge") or not firelens.uses_firelens(definition):
+            return None
+        current = self._store.get(TASKS, task.arn) or task
+        container = current.container(router.name or "")
+        if container is None or container.runtime_id is None:
+            return None
+        found = await self._engine.inspect(container.runtime_id)
+        return found.ipv4 if found is not None else None
+
+    async def health_of(self, container: Container) -> ObservedContainer | None:
+        """What the engine knows of a running container at this moment; None when nobody knows."""
+        if container.known != "RUNNING" or container.runtime_id is None:
+            return None
+        return await self._engine.inspect(container.runtime_id)
 
     async def follow_logs(self, task: Task, name: str, runtime_id: str) -> None:
         """Takes up following again after a restart of the control plane."""
@@ -256,24 +283,12 @@ class TaskSteps:
         if log is not None and self._logs is not None:
             await self._logs.follow(log)
 
-    async def _secret_values(self, task: Task, definition: ContainerDefinition) -> dict[str, str]:
-        return {secret.name: await self._secret(task, secret.value_from) for secret in definition.secrets or ()}
-
-    async def _secret(self, task: Task, value_from: str) -> str:
-        if self._secrets is None:
-            raise StepFailed("TaskFailedToStart", sentences.secret_failed(value_from, "no source of secrets"))
-        try:
-            return await self._secrets.value(Scope(task.account, task.region), value_from)
-        except AwsError as error:
-            text = sentences.secret_failed(value_from, f"{error.code}: {error.message}")
-            raise StepFailed("TaskFailedToStart", text) from error
-
     async def _credentials(self, task: Task, definition: ContainerDefinition) -> RegistryAuth | None:
         """repositoryCredentials: a secret {"username", "password"} (ecs-tasks §18)."""
         source = (definition.repository_credentials or {}).get("credentialsParameter")
         if not source:
             return None
-        secret = await self._secret(task, str(source))
+        secret = await self._resources.secret(Scope(task.account, task.region), str(source))
         try:
             return msgspec.json.decode(secret, type=RegistryAuth)
         except msgspec.DecodeError as error:
@@ -304,7 +319,18 @@ class TaskSteps:
         container = task.container(name)
         if container is None or container.runtime_id is None:
             return
-        await self._engine.stop(container.runtime_id, stop_timeout(document.container(name)))
+        now = self._clock.now()
+
+        def told(tx: Transaction, current: Task) -> Task:
+            mine = current.container(name)
+            if mine is None or mine.stop_sent_at is not None or mine.known == "STOPPED":
+                return current
+            return with_container(current, replace(mine, stop_sent_at=now))
+
+        await update_task(self._store, task.arn, told)
+        # After a restart of the control plane the container has only what is left of its time.
+        since = now if container.stop_sent_at is None else container.stop_sent_at
+        await self._engine.stop(container.runtime_id, max(0.0, since + stop_timeout(document.container(name)) - now))
         # The engine's event says how it ended; should the event be lost, the engine is asked.
         for _ in range(EVENT_PATIENCE):
             current = self._store.get(TASKS, task.arn)
@@ -327,6 +353,7 @@ class TaskSteps:
     async def _release(self, task: Task) -> None:
         """Removes what the task held on the host, then its address, and the task is STOPPED. Its replacement, which is
         being started at this moment, goes first."""
+        self._resources.forget(task.arn)
         await self._starts.passed(rest=RELEASE_REST, longest=RELEASE_LONGEST_REST)
         for container in task.containers:
             if container.runtime_id is not None:

@@ -9,10 +9,12 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
+from moorage.control.container_network import with_bindings
 from moorage.control.service_events import add_event
+from moorage.control.task_sets import name_in_events
 from moorage.domain import sentences
 from moorage.domain.target_group import Target, target_key
-from moorage.domain.task import ORDER, Container, LastStatus, StopCode, Task
+from moorage.domain.task import ORDER, Container, LastStatus, NetworkBinding, StopCode, Task
 from moorage.store.api import StoreApi, Transaction
 from moorage.store.tables.ecs import SERVICES, TASKS
 from moorage.store.tables.elbv2 import TARGET_GROUPS, TARGETS
@@ -83,7 +85,8 @@ def register_targets(tx: Transaction, task: Task, now: float) -> Task:
         tx.put(TARGETS, Target(arn, place.id, place.port, task.availability_zone, now, reaches=place.reaches))
         registered = True
         if service is not None:
-            add_event(tx, service.arn, sentences.registered(service.name, 1, arn), now)
+            name = name_in_events(service, task.deployment_id)
+            add_event(tx, service.arn, sentences.registered(name, 1, arn), now)
     return replace(task, targets_registered=registered)
 
 
@@ -99,17 +102,29 @@ def deregister_targets(tx: Transaction, task: Task, now: float) -> Task:
             continue
         tx.put(TARGETS, replace(target, deregistered_at=now))
         if service is not None:
-            add_event(tx, service.arn, sentences.deregistered(service.name, 1, arn), now)
+            name = name_in_events(service, task.deployment_id)
+            add_event(tx, service.arn, sentences.deregistered(name, 1, arn), now)
     return replace(task, targets_registered=False)
 
 
-def container_started(task: Task, name: str, runtime_id: str, now: float) -> Task:
+def container_started(
+    tx: Transaction,
+    task: Task,
+    name: str,
+    runtime_id: str,
+    now: float,
+    bindings: tuple[NetworkBinding, ...] = (),
+) -> Task:
+    """A container that is started again may have got other host ports: its targets move with it."""
     container = task.container(name)
     if container is None or container.known == "STOPPED":
         return task
-    return with_container(
-        task, replace(container, known="RUNNING", runtime_id=runtime_id, started_at=container.started_at or now)
-    )
+    running = replace(container, known="RUNNING", runtime_id=runtime_id, started_at=container.started_at or now)
+    changed = with_bindings(with_container(task, running), name, bindings)
+    if not task.targets_registered or changed.target_places == task.target_places:
+        return changed
+    deregister_targets(tx, task, now)
+    return register_targets(tx, replace(changed, targets_registered=False), now)
 
 
 def container_stopped(

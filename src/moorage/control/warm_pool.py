@@ -12,7 +12,7 @@ import logging
 from collections.abc import Coroutine, Iterable
 from typing import Any, Protocol
 
-from moorage.control.container_spec import network_of
+from moorage.control.container_network import network_of
 from moorage.control.starts_first import StartsFirst
 from moorage.decide.ipam import private_dns_name
 from moorage.domain.errors import MoorageError

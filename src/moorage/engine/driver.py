@@ -49,13 +49,19 @@ class CannotStopContainerError(EngineError):
     name = "CannotStopContainerError"
 
 
+class CannotCreateVolumeError(EngineError):
+    name = "CannotCreateVolumeError"
+
+
 class NetworkError(EngineError):
     """The task's network could not be made (overlapping subnet, address taken, host port taken)."""
 
     name = "ResourceInitializationError"
 
 
-NetworkMode = Literal["awsvpc", "bridge", "host", "none"]
+# A sandbox either owns the network of its task, or none: then every container has its own (`ContainerSpec.network`).
+NetworkMode = Literal["awsvpc", "none"]
+OwnNetwork = Literal["bridge", "host", "none"]
 
 
 class SubnetNetwork(msgspec.Struct, frozen=True):
@@ -71,18 +77,18 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104 as ECS publishes: on every address of the h
 
 class PortBinding(msgspec.Struct, frozen=True):
     """bridge mode: `host_port` 0 asks for a free one. `host_ip`: the address of the host that it is published on;
-    two bindings of one host port are fine on two addresses."""
+    two bindings of one host port are fine on two addresses. `size`: that many ports from both on, next to each other."""
 
     container_port: int
     host_port: int = 0
     protocol: str = "tcp"
     host_ip: str = EVERYWHERE
+    size: int = 1
 
 
 class SandboxSpec(msgspec.Struct, frozen=True):
-    """What a task's containers share: one network namespace, held by a pause container.
-
-    awsvpc: `network`, `ipv4` and `mac` are given. bridge: `ports` are published. host/none: neither.
+    """What a task's containers share, held by a pause container: its network namespace (awsvpc: `network`, `ipv4` and
+    `mac` are given), and whatever else containers join by name: process ids, and with `shares_ipc` IPC.
     `labels` go on the pause container and are returned by `list`."""
 
     task_arn: str
@@ -92,7 +98,7 @@ class SandboxSpec(msgspec.Struct, frozen=True):
     ipv4: str | None = None
     mac: str | None = None
     hostname: str | None = None
-    ports: tuple[PortBinding, ...] = ()
+    shares_ipc: bool = False
     sysctls: Mapping[str, str] = {}
     dns_servers: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
@@ -100,10 +106,9 @@ class SandboxSpec(msgspec.Struct, frozen=True):
 
 
 class Sandbox(msgspec.Struct, frozen=True):
-    """`id`: the engine's id of the pause container. `ports`: bridge bindings with real host ports."""
+    """`id`: the engine's id of the pause container."""
 
     id: str
-    ports: tuple[PortBinding, ...] = ()
 
 
 class HealthCheckSpec(msgspec.Struct, frozen=True):
@@ -124,6 +129,28 @@ class Mount(msgspec.Struct, frozen=True):
     read_only: bool = False
 
 
+class VolumeSpec(msgspec.Struct, frozen=True):
+    """A named volume. `create`: False when it must be there already. `outlives`: it is not removed with the
+    installation, because what is in it belongs to its users. `task_arn`: whose it is, None for shared ones.
+    `of_installation`: another installation's of the same name is another volume (the engine's name of it is longer)."""
+
+    name: str
+    driver: str = "local"
+    options: Mapping[str, str] = {}
+    labels: Mapping[str, str] = {}
+    create: bool = True
+    outlives: bool = False
+    task_arn: str | None = None
+    of_installation: bool = False
+
+
+class LogDriver(msgspec.Struct, frozen=True):
+    """Where the engine itself sends a container's output. None of it: to its own files, from which `logs` reads."""
+
+    name: str
+    options: Mapping[str, str] = {}
+
+
 class Ulimit(msgspec.Struct, frozen=True):
     name: str
     soft: int
@@ -137,8 +164,12 @@ class Tmpfs(msgspec.Struct, frozen=True):
 
 
 class ContainerSpec(msgspec.Struct, frozen=True):
-    """One container, joined to its sandbox. None means: as the image says. Memory in MiB, `cpu_shares` as Docker's,
-    `cpus` a hard ceiling in vCPU. Nothing is granted that is not named here. `image` is what `pull` returned."""
+    """One container. None means: as the image says. Memory in MiB, `cpu_shares` as Docker's, `cpus` a hard ceiling in
+    vCPU. Nothing is granted that is not named here. `image` is what `pull` returned.
+
+    `network` None: it joins its sandbox's network. Else the network is its own, and `hostname`, `ports`, `links` (name
+    of a container, alias), DNS and net.* settings are too. `pid_mode`, `ipc_mode`: the host's, the sandbox's, or (None)
+    its own. `files` (path → content) are put into its file system before it starts."""
 
     name: str
     docker_name: str
@@ -175,6 +206,15 @@ class ContainerSpec(msgspec.Struct, frozen=True):
     extra_hosts: tuple[tuple[str, str], ...] = ()
     system_controls: Mapping[str, str] = {}
     stop_signal: str | None = None
+    network: OwnNetwork | None = None
+    hostname: str | None = None
+    ports: tuple[PortBinding, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+    pid_mode: Literal["host", "sandbox"] | None = None
+    ipc_mode: Literal["host", "sandbox", "none"] | None = None
+    security_options: tuple[str, ...] = ()
+    log_driver: LogDriver | None = None
+    files: Mapping[str, bytes] = {}
 
 
 class RegistryAuth(msgspec.Struct, frozen=True):
@@ -190,7 +230,9 @@ class PulledImage(msgspec.Struct, frozen=True):
 
 
 class ObservedContainer(msgspec.Struct, frozen=True):
-    """What the engine says of one of our containers (pause containers included: `sandbox` is True)."""
+    """What the engine says of one of our containers (pause containers included: `sandbox` is True). `ports`: what it
+    publishes itself, one port a binding, and `ipv4` its own address, while it runs. `failed_checks`: health checks that
+    failed in a row, `check_output` what the last one said."""
 
     id: str
     labels: Mapping[str, str]
@@ -201,6 +243,10 @@ class ObservedContainer(msgspec.Struct, frozen=True):
     health: Literal["HEALTHY", "UNHEALTHY", "UNKNOWN"] = "UNKNOWN"
     started_at: float | None = None
     finished_at: float | None = None
+    ports: tuple[PortBinding, ...] = ()
+    ipv4: str | None = None
+    failed_checks: int = 0
+    check_output: str = ""
 
 
 class EngineEvent(msgspec.Struct, frozen=True):
@@ -234,6 +280,8 @@ class ContainerStats(msgspec.Struct, frozen=True):
 
 # Labels that the control plane puts on every container, so that a restarted one can adopt what runs.
 LABEL_INSTALLATION = "io.moorage.installation"
+# Beside or instead of it: volumes that outlive the installation, because their content is their users'.
+LABEL_KEPT = "io.moorage.kept-by"
 LABEL_TASK = "com.amazonaws.ecs.task-arn"
 LABEL_CONTAINER = "com.amazonaws.ecs.container-name"
 LABEL_FAMILY = "com.amazonaws.ecs.task-definition-family"
@@ -261,13 +309,25 @@ class Engine(Protocol):
         shows it with LABEL_POOL = its address; afterwards with the task's LABEL_TASK (and none of the spec's others)."""
         ...
 
-    async def pull(self, image: str, auth: RegistryAuth | None = None, *, always: bool = True) -> PulledImage:
+    async def pull(
+        self, image: str, auth: RegistryAuth | None = None, *, always: bool = True, architecture: str | None = None
+    ) -> PulledImage:
         """Makes the image present. With `always`, asks the registry first and falls back to a local image only when
-        the registry cannot be reached or does not know the image but a local image of that name exists."""
+        the registry cannot be reached or does not know the image but a local image of that name exists. With an
+        `architecture` (amd64, arm64) no other will do; None: the engine's own."""
+        ...
+
+    async def ensure_volume(self, spec: VolumeSpec) -> str:
+        """Makes the volume (or finds it: idempotent by name); the path on the engine's host where its files are.
+        Raises CannotCreateVolumeError."""
         ...
 
     async def create(self, spec: ContainerSpec, sandbox: Sandbox) -> str:
         """Creates (idempotent by `docker_name`), returns the container's id."""
+        ...
+
+    async def inspect(self, container_id: str) -> ObservedContainer | None:
+        """One container as `list` would show it; None when it is gone."""
         ...
 
     async def start(self, container_id: str) -> None: ...

@@ -19,6 +19,7 @@ from moorage.engine.driver import (
     LABEL_SANDBOX,
     LABEL_TASK,
     CannotCreateContainerError,
+    CannotCreateVolumeError,
     CannotPullContainerError,
     CannotStartContainerError,
     ContainerSpec,
@@ -32,6 +33,7 @@ from moorage.engine.driver import (
     Sandbox,
     SandboxSpec,
     SubnetNetwork,
+    VolumeSpec,
 )
 from moorage.engine.simulated_container import SimulatedContainer
 from moorage.engine.simulated_host import SimulatedHost, name_of
@@ -84,7 +86,9 @@ class SimulatedEngine(SimulatedHost):
 
         await self._call("warm", ipv4, self.latencies.sandbox, effect)
 
-    async def pull(self, image: str, auth: RegistryAuth | None = None, *, always: bool = True) -> PulledImage:
+    async def pull(
+        self, image: str, auth: RegistryAuth | None = None, *, always: bool = True, architecture: str | None = None
+    ) -> PulledImage:
         def effect() -> PulledImage:
             script = self.images.get(image)
             if script is None:
@@ -94,10 +98,23 @@ class SimulatedEngine(SimulatedHost):
                 )
             if script.pull_failure is not None:
                 raise CannotPullContainerError(script.pull_failure)
+            if architecture not in (None, script.architecture):
+                raise CannotPullContainerError(
+                    f"image Manifest does not contain descriptor matching platform 'linux/{architecture}'"
+                )
             return PulledImage(image, f"sha256:{hashlib.sha256(image.encode()).hexdigest()}")
 
         script = self.images.get(image)
         return await self._call("pull", image, script.pull if script is not None else 0.2, effect)
+
+    async def ensure_volume(self, spec: VolumeSpec) -> str:
+        def effect() -> str:
+            if not spec.create and spec.name not in self._volumes:
+                raise CannotCreateVolumeError(f"volume '{spec.name}' does not exist and autoprovision is set to false")
+            self._volumes.setdefault(spec.name, spec.task_arn)
+            return f"/volumes/{spec.name}"
+
+        return await self._call("ensure_volume", spec.name, self.latencies.create, effect)
 
     async def create(self, spec: ContainerSpec, sandbox: Sandbox) -> str:
         def effect() -> str:
@@ -110,15 +127,24 @@ class SimulatedEngine(SimulatedHost):
             labels = {LABEL_INSTALLATION: "simulated", **spec.labels}
             for mount in spec.mounts:
                 if mount.source is not None and not mount.source.startswith("/"):
-                    self._volumes[mount.source] = spec.task_arn
+                    self._volumes.setdefault(mount.source, spec.task_arn)
             self._containers[id] = SimulatedContainer(
                 id, spec, labels, sandbox.id, self.images[spec.image], self._clock.now, self._report
             )
             self._by_name[spec.docker_name] = id
             self._sandboxes[sandbox.id].containers.append(self._containers[id])
+            if spec.ports:
+                self._publishing[id] = self._containers[id]
             return id
 
         return await self._call("create", name_of(spec), self.latencies.create, effect)
+
+    async def inspect(self, container_id: str) -> ObservedContainer | None:
+        def effect() -> ObservedContainer | None:
+            found = self._containers.get(container_id)
+            return found.observed() if found is not None else None
+
+        return await self._call("inspect", container_id, self.latencies.create, effect)
 
     async def start(self, container_id: str) -> None:
         container = self._containers.get(container_id)
@@ -134,6 +160,7 @@ class SimulatedEngine(SimulatedHost):
                 raise CannotStartContainerError("cannot join network of a non running container")
             if found.image.start_failure is not None:
                 raise CannotStartContainerError(found.image.start_failure)
+            found.ports = tuple(self._bind(port) for port in found.spec.ports)
             found.start()
 
         seconds = container.image.start if container is not None else 0.01
@@ -166,6 +193,7 @@ class SimulatedEngine(SimulatedHost):
             if gone is not None:
                 gone.kill()
                 del self._containers[container_id]
+                self._publishing.pop(container_id, None)
 
         name = name_of(container.spec) if container is not None else container_id
         await self._call("remove", name, self.latencies.remove, effect)

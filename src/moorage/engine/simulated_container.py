@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
-from moorage.engine.driver import ContainerSpec, ObservedContainer
+from moorage.engine.driver import ContainerSpec, ObservedContainer, PortBinding
 
 SIGKILLED = 137
 Health = Literal["HEALTHY", "UNHEALTHY", "UNKNOWN"]
@@ -28,6 +29,7 @@ class SimulatedImage(msgspec.Struct, frozen=True, kw_only=True):
     `stop_code`; `ignores_sigterm`: it must be killed. `freezes_after`: it accepts connections and answers nothing.
     """
 
+    architecture: str = "amd64"
     pull: float = 0.5
     pull_failure: str | None = None
     start: float = 0.1
@@ -82,6 +84,8 @@ class SimulatedContainer:
         self.finished_at: float | None = None
         self.signalled_at: float | None = None
         self.frozen = False
+        self.ports: tuple[PortBinding, ...] = ()
+        """What it publishes on the host while it runs."""
         self.status: int | None = None
         """A status set from outside, instead of the script's."""
         self.listens_after = image.listens_after
@@ -198,6 +202,8 @@ class SimulatedContainer:
             health=self.health,
             started_at=self.started_at,
             finished_at=self.finished_at,
+            ports=single(self.ports) if self.state == "running" else (),
+            ipv4="172.17.0.2" if self.spec.network == "bridge" else None,
         )
 
     def _after(self, seconds: float | None, function: Callable[..., None], *arguments: object) -> None:
@@ -209,6 +215,15 @@ class SimulatedContainer:
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
+
+
+def single(ports: tuple[PortBinding, ...]) -> tuple[PortBinding, ...]:
+    """Ranges taken apart: one port a binding, as an engine tells them."""
+    return tuple(
+        replace(port, container_port=port.container_port + offset, host_port=port.host_port + offset, size=1)
+        for port in ports
+        for offset in range(port.size)
+    )
 
 
 def _answer(done: asyncio.Future[int], status: int) -> None:

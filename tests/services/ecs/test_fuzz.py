@@ -15,7 +15,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from multidict import CIMultiDict
 
-from moorage.control.container_spec import container_log, container_spec, network_of, sandbox_spec
+from moorage.control.container_network import network_of, sandbox_spec
+from moorage.control.container_output import container_log
+from moorage.control.container_spec import container_spec, labels
+from moorage.control.container_volumes import task_volumes
+from moorage.control.task_resources import Resources, needs_resources
 from moorage.decide.task_lifecycle import decide_task, stop_timeout
 from moorage.domain.clock import Ids
 from moorage.domain.network import Subnet
@@ -245,10 +249,13 @@ def can_be_run(rig: Rig, task: Task) -> None:
         return
     subnet = Subnet(ACCOUNT, REGION, "subnet-a", "vpc-1", "10.0.0.0/24", "us-east-1a")
     ready = replace(task, interface=replace(task.interface, ipv4="10.0.0.4", mac="02:42:0a:00:00:04"))
-    sandbox_spec(ready, document, subnet)
+    sandbox_spec(ready, document, subnet, labels(ready))
     network_of(subnet)
+    task_volumes(ready, document)
+    needs_resources(ready, document)
+    resources = Resources(socket_folder="/sockets")
     for container in document.container_definitions:
-        assert msgspec.json.encode(container_spec(ready, document, container, "image", {}))
+        assert msgspec.json.encode(container_spec(ready, document, container, "image", resources))
         container_log(ready, container, "id")
         stop_timeout(container)
 

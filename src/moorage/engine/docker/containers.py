@@ -1,15 +1,21 @@
 """Containers: `ContainerSpec` → what Docker creates, and the verbs on what was created.
 
-`create_body` is a pure translation and grants nothing that the spec does not name. Network settings (host name, DNS,
-ports) belong to the sandbox: Docker refuses them on a container that joins another's network namespace.
+`create_body` is a pure translation and grants nothing that the spec does not name. A container that joins its sandbox has
+no network settings of its own (host name, DNS, ports): Docker refuses them there.
 """
 
 from __future__ import annotations
 
+import io
 import math
+import tarfile
+from collections.abc import Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from moorage.engine.docker.client import ApiError, Client
+from moorage.engine.docker.port_ranges import PortRanges
 from moorage.engine.docker.sandbox import remove_container
 from moorage.engine.driver import (
     LABEL_INSTALLATION,
@@ -20,6 +26,7 @@ from moorage.engine.driver import (
     ContainerSpec,
     HealthCheckSpec,
     Mount,
+    PortBinding,
     Tmpfs,
 )
 
@@ -45,22 +52,30 @@ def create_body(spec: ContainerSpec, sandbox_id: str, installation: str) -> dict
         "OpenStdin": spec.interactive,
         "HostConfig": _host_config(spec, sandbox_id, installation),
     }
-    optional = {
+    optional: dict[str, Any] = {
         "Cmd": None if spec.command is None else list(spec.command),
         "Entrypoint": None if spec.entry_point is None else list(spec.entry_point),
         "User": spec.user,
         "WorkingDir": spec.working_directory,
         "StopSignal": spec.stop_signal,
+        "Hostname": spec.hostname if spec.network is not None else None,
+        "ExposedPorts": {key: {} for key in _port_bindings(spec.ports)} or None,
     }
     body.update({name: value for name, value in optional.items() if value is not None})
     return body
 
 
 def _host_config(spec: ContainerSpec, sandbox_id: str, installation: str) -> dict[str, Any]:
+    driver = spec.log_driver
+    if driver is not None:
+        log = {"Type": driver.name, "Config": dict(driver.options)}
+    else:
+        log = {"Type": "json-file", "Config": {"max-size": LOG_MAX_SIZE, "max-file": LOG_MAX_FILES}}
+    joined = f"container:{sandbox_id}"
     config: dict[str, Any] = {
-        "NetworkMode": f"container:{sandbox_id}",
+        "NetworkMode": spec.network or joined,
         "RestartPolicy": {"Name": "no"},
-        "LogConfig": {"Type": "json-file", "Config": {"max-size": LOG_MAX_SIZE, "max-file": LOG_MAX_FILES}},
+        "LogConfig": log,
         "CpuShares": max(2, min(spec.cpu_shares, 262144)),
         "Privileged": spec.privileged,
         "ReadonlyRootfs": spec.readonly_root_filesystem,
@@ -84,11 +99,48 @@ def _host_config(spec: ContainerSpec, sandbox_id: str, installation: str) -> dic
             {"PathOnHost": host, "PathInContainer": inside, "CgroupPermissions": permissions}
             for host, inside, permissions in spec.devices
         ],
-        # net.* belongs to the namespace's owner, the sandbox: Docker refuses it here.
-        "Sysctls": {name: value for name, value in spec.system_controls.items() if not name.startswith("net.")},
+        # net.* belongs to the namespace's owner: Docker refuses it on who joins.
+        "Sysctls": {
+            name: value
+            for name, value in spec.system_controls.items()
+            if spec.network is not None or not name.startswith("net.")
+        },
+        "PidMode": joined if spec.pid_mode == "sandbox" else spec.pid_mode,
+        "IpcMode": joined if spec.ipc_mode == "sandbox" else spec.ipc_mode,
+        "SecurityOpt": list(spec.security_options),
     }
+    if spec.network is not None:
+        optional |= {
+            "PortBindings": _port_bindings(spec.ports),
+            "Links": [f"{name}:{alias}" for name, alias in spec.links],
+            "Dns": list(spec.dns_servers),
+            "DnsSearch": list(spec.dns_search),
+            "ExtraHosts": [f"{name}:{address}" for name, address in spec.extra_hosts],
+        }
     config.update({name: value for name, value in optional.items() if value})
     return config
+
+
+def _port_bindings(ports: tuple[PortBinding, ...]) -> dict[str, list[dict[str, str]]]:
+    bindings: dict[str, list[dict[str, str]]] = {}
+    for port in ports:
+        for offset in range(port.size):
+            bindings.setdefault(f"{port.container_port + offset}/{port.protocol}", []).append(
+                # IPv4 only: with both families a dynamic port may differ between them.
+                {"HostIp": port.host_ip, "HostPort": str(port.host_port + offset) if port.host_port else ""}
+            )
+    return bindings
+
+
+def archive_of(files: Mapping[str, bytes]) -> bytes:
+    """A tar of absolute paths, with the folders on the way."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for path, content in files.items():
+            entry = tarfile.TarInfo(path.lstrip("/"))
+            entry.size, entry.mode = len(content), 0o644
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
 
 
 def _memory(spec: ContainerSpec) -> dict[str, int]:
@@ -145,8 +197,25 @@ class Containers:
     def __init__(self, client: Client, installation: str) -> None:
         self._client = client
         self._installation = installation
+        self._ranges = PortRanges(client)
 
     async def create(self, spec: ContainerSpec, sandbox_id: str) -> str:
+        if any(port.size > 1 and not port.host_port for port in spec.ports):
+            spec = replace(spec, ports=await self._ranges.chosen(spec.ports))
+        container_id = await self._create(spec, sandbox_id)
+        if spec.files:
+            await self._put(container_id, spec.files)
+        return container_id
+
+    async def _put(self, container_id: str, files: Mapping[str, bytes]) -> None:
+        headers = {"Content-Type": "application/x-tar"}
+        try:
+            path = f"/containers/{container_id}/archive"
+            await self._client.call("PUT", path, query={"path": "/"}, data=archive_of(files), headers=headers)
+        except ApiError as error:
+            raise CannotCreateContainerError(f"putting {', '.join(files)} into it: {error.text}") from error
+
+    async def _create(self, spec: ContainerSpec, sandbox_id: str) -> str:
         body = create_body(spec, sandbox_id, self._installation)
         for last in (False, True):
             try:
@@ -182,21 +251,6 @@ class Containers:
 
     async def remove(self, container_id: str) -> None:
         await remove_container(self._client, container_id)
-
-    async def remove_volume(self, name: str) -> None:
-        try:
-            await self._client.call("DELETE", f"/volumes/{name}")
-        except ApiError as error:
-            # 409: a container that somebody else started uses it too; it is theirs now.
-            if error.status not in (404, 409):
-                raise
-
-    async def remove_volumes(self) -> None:
-        """Every named volume of this installation."""
-        query = {"filters": f'{{"label": ["{LABEL_INSTALLATION}={self._installation}"]}}'}
-        found = await self._client.call("GET", "/volumes", query=query)
-        for volume in found.get("Volumes") or ():
-            await self.remove_volume(str(volume["Name"]))
 
     async def _ours(self, spec: ContainerSpec, refusal: ApiError) -> str | None:
         """The id of the container that has the name already, if it is this one; None when it is gone meanwhile."""

@@ -17,9 +17,10 @@ from moorage.engine.docker.events import Events
 from moorage.engine.docker.hosts import DockerHost, current_host
 from moorage.engine.docker.images import Images
 from moorage.engine.docker.networks import Networks
-from moorage.engine.docker.observe import list_ids, list_observed
+from moorage.engine.docker.observe import inspect, list_ids, list_observed
 from moorage.engine.docker.sandbox import Sandboxes, remove_container
 from moorage.engine.docker.stats import Stats
+from moorage.engine.docker.volumes import Volumes
 from moorage.engine.driver import (
     ContainerSpec,
     ContainerStats,
@@ -31,6 +32,7 @@ from moorage.engine.driver import (
     Sandbox,
     SandboxSpec,
     SubnetNetwork,
+    VolumeSpec,
 )
 from moorage.settings import Settings
 
@@ -82,6 +84,7 @@ class DockerEngine:
         self._images = Images(self._client)
         self._sandboxes = Sandboxes(self._client, self.installation, self._networks, self._images)
         self._containers = Containers(self._client, self.installation)
+        self._volumes = Volumes(self._client, self.installation)
         self._events = Events(self._client, self.installation, clock or SystemClock())
         self._stats = Stats(self._client)
 
@@ -113,11 +116,19 @@ class DockerEngine:
     async def warm(self, network: SubnetNetwork, ipv4: str, mac: str, hostname: str | None = None) -> None:
         await self._sandboxes.warm(network, ipv4, mac, hostname)
 
-    async def pull(self, image: str, auth: RegistryAuth | None = None, *, always: bool = True) -> PulledImage:
-        return await self._images.pull(image, auth, always)
+    async def pull(
+        self, image: str, auth: RegistryAuth | None = None, *, always: bool = True, architecture: str | None = None
+    ) -> PulledImage:
+        return await self._images.pull(image, auth, always, architecture)
+
+    async def ensure_volume(self, spec: VolumeSpec) -> str:
+        return await self._volumes.ensure(spec)
 
     async def create(self, spec: ContainerSpec, sandbox: Sandbox) -> str:
         return await self._containers.create(spec, sandbox.id)
+
+    async def inspect(self, container_id: str) -> ObservedContainer | None:
+        return await inspect(self._client, container_id)
 
     async def start(self, container_id: str) -> None:
         await self._containers.start(container_id)
@@ -130,7 +141,7 @@ class DockerEngine:
 
     async def remove_volumes(self, names: Sequence[str]) -> None:
         for name in names:
-            await self._containers.remove_volume(name)
+            await self._volumes.remove(name)
 
     async def remove_sandbox(self, sandbox_id: str) -> None:
         await self._sandboxes.remove(sandbox_id)
@@ -152,7 +163,7 @@ class DockerEngine:
 
     async def cleanup(self) -> None:
         """Removes everything of this installation: containers with their volumes, networks, and the pause image
-        unless another installation uses it. Images that were pulled stay."""
+        unless another installation uses it. Images that were pulled stay, and so do shared volumes and file systems."""
         gate = asyncio.Semaphore(_REMOVING_AT_ONCE)
 
         async def remove(container_id: str) -> None:
@@ -161,7 +172,7 @@ class DockerEngine:
 
         while ids := await list_ids(self._client, self.installation):
             await asyncio.gather(*(remove(container_id) for container_id in ids))
-        await self._containers.remove_volumes()
+        await self._volumes.remove_all()
         await self._networks.remove()
         await self._images.remove_pause()
 

@@ -93,10 +93,14 @@ def registry_host(image: str) -> str:
     return full_reference(image).partition("/")[0]
 
 
+# image, user name, architecture, patient
+_Key = tuple[str, str | None, str | None, bool]
+
+
 class Images:
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._pulls: dict[tuple[str, str | None, bool], asyncio.Task[None]] = {}
+        self._pulls: dict[_Key, asyncio.Task[None]] = {}
         self._unreachable_until: dict[str, float] = {}
         self._pause_ready = False
         self._pause_lock = asyncio.Lock()
@@ -122,59 +126,78 @@ class Images:
             if error.status not in (404, 409):
                 raise
 
-    async def pull(self, image: str, auth: RegistryAuth | None, always: bool) -> PulledImage:
+    async def pull(
+        self, image: str, auth: RegistryAuth | None, always: bool, architecture: str | None = None
+    ) -> PulledImage:
+        found = await self._present(image, auth, always, architecture)
+        if not _is_for(found, architecture):
+            raise CannotPullContainerError(pull_failure(image, f"no matching manifest for linux/{architecture}"))
+        return pulled(image, found)
+
+    async def _present(
+        self, image: str, auth: RegistryAuth | None, always: bool, architecture: str | None
+    ) -> dict[str, Any]:
+        """The inspected image; a local one stands in for what the registry has not or does not tell."""
         local = await self._inspect(image)
         # A digest names its content: what is here is what the registry would send.
-        if local is not None and (not always or "@sha256:" in image or self._is_unreachable(image)):
-            return pulled(image, local)
+        settled = not always or "@sha256:" in image or self._is_unreachable(image)
+        if local is not None and settled and _is_for(local, architecture):
+            return local
         try:
-            await self._shared_pull(image, auth, patient=local is None)
+            await self._shared_pull(image, auth, local is None, architecture)
         except ApiError as error:
             if _UNREACHABLE.search(error.message):
                 loop = asyncio.get_running_loop()
                 self._unreachable_until[registry_host(image)] = loop.time() + UNREACHABLE_SECONDS
             if local is not None:
-                return pulled(image, local)
+                return local
             raise CannotPullContainerError(pull_failure(image, error.message)) from error
         found = await self._inspect(image)
         if found is None:
             raise CannotPullContainerError(pull_failure(image, "the image was removed while it was pulled"))
-        return pulled(image, found)
+        return found
 
     def _is_unreachable(self, image: str) -> bool:
         return asyncio.get_running_loop().time() < self._unreachable_until.get(registry_host(image), 0.0)
 
-    async def _shared_pull(self, image: str, auth: RegistryAuth | None, patient: bool) -> None:
+    async def _shared_pull(
+        self, image: str, auth: RegistryAuth | None, patient: bool, architecture: str | None
+    ) -> None:
         # By user name: every task brings a token of its own for the same registry.
-        key = (image, auth.username if auth else None, patient)
+        key = (image, auth.username if auth else None, architecture, patient)
         task = self._pulls.get(key)
         if task is None:
-            task = asyncio.get_running_loop().create_task(self._pull_with_retries(image, auth, patient))
+            pulling = self._pull_with_retries(image, auth, patient, architecture)
+            task = asyncio.get_running_loop().create_task(pulling)
             self._pulls[key] = task
             task.add_done_callback(lambda done: self._pull_ended(key, done))
         # A caller that gives up does not take the image away from the others.
         await asyncio.shield(task)
 
-    def _pull_ended(self, key: tuple[str, str | None, bool], done: asyncio.Task[None]) -> None:
+    def _pull_ended(self, key: _Key, done: asyncio.Task[None]) -> None:
         self._pulls.pop(key, None)
         if not done.cancelled():
             done.exception()  # nobody may be waiting for it any more
 
-    async def _pull_with_retries(self, image: str, auth: RegistryAuth | None, patient: bool) -> None:
+    async def _pull_with_retries(
+        self, image: str, auth: RegistryAuth | None, patient: bool, architecture: str | None
+    ) -> None:
         """`patient`: there is no local image to fall back to."""
         for pause_seconds in _PAUSES if patient else ():
             try:
-                return await self._pull(image, auth)
+                return await self._pull(image, auth, architecture)
             except ApiError as error:
                 if not _UNREACHABLE.search(error.message):
                     raise
             await asyncio.sleep(pause_seconds)
-        return await self._pull(image, auth)
+        return await self._pull(image, auth, architecture)
 
-    async def _pull(self, image: str, auth: RegistryAuth | None) -> None:
+    async def _pull(self, image: str, auth: RegistryAuth | None, architecture: str | None) -> None:
         name, reference = split_reference(image)
         headers = {"X-Registry-Auth": _auth_header(auth)} if auth else None
         query = {"fromImage": name, "tag": reference}
+        if architecture is not None:
+            query["platform"] = f"linux/{architecture}"
         async with self._client.stream("POST", "/images/create", query=query, headers=headers) as chunks:
             rest = b""
             async for chunk in chunks:
@@ -216,6 +239,11 @@ class Images:
         )
         if await self._inspect(pause.IMAGE) is None:
             raise unavailable(self._client.host, None, f"it did not take the image {pause.IMAGE}: {answer!r}")
+
+
+def _is_for(inspected: Mapping[str, Any], architecture: str | None) -> bool:
+    """An image that does not say what it is for is for everything."""
+    return architecture is None or (inspected.get("Architecture") or architecture) == architecture
 
 
 def _auth_header(auth: RegistryAuth) -> str:

@@ -8,12 +8,9 @@ renames what already runs. Decides nothing about addresses: they are given.
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-
-import msgspec
 
 from moorage.engine.docker import pause
 from moorage.engine.docker.client import ApiError, Client
@@ -26,7 +23,6 @@ from moorage.engine.driver import (
     LABEL_SANDBOX,
     LABEL_TASK,
     NetworkError,
-    PortBinding,
     Sandbox,
     SandboxSpec,
     SubnetNetwork,
@@ -34,7 +30,6 @@ from moorage.engine.driver import (
 
 # Sandboxes being warmed at the same time: the pool must not stand in the way of tasks that start now.
 WARMING_AT_ONCE = 2
-_HOST_PORT = re.compile(r"(?:Bind for|listen \w+) \S*?:(\d+)")
 # The engine forgot a thing between two of our calls, or two processes raced: look again, this many times.
 _ATTEMPTS = 3
 
@@ -49,6 +44,8 @@ def pause_body(spec: SandboxSpec, installation: str, api: tuple[int, int]) -> di
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges"],
     }
+    if spec.shares_ipc:
+        host["IpcMode"] = "shareable"
     if spec.sysctls:
         host["Sysctls"] = dict(spec.sysctls)
     if spec.dns_servers:
@@ -68,11 +65,8 @@ def pause_body(spec: SandboxSpec, installation: str, api: tuple[int, int]) -> di
         },
         "HostConfig": host,
     }
-    if spec.hostname and spec.mode != "host":
+    if spec.hostname:
         body["Hostname"] = spec.hostname
-    if spec.ports and spec.mode == "bridge":
-        body["ExposedPorts"] = {f"{port.container_port}/{port.protocol}": {} for port in spec.ports}
-        host["PortBindings"] = _port_bindings(spec.ports)
     if spec.mode == "awsvpc" and spec.network and spec.ipv4:
         mac = spec.mac or mac_address(spec.ipv4)
         endpoint: dict[str, Any] = {"IPAMConfig": {"IPv4Address": spec.ipv4}}
@@ -85,39 +79,9 @@ def pause_body(spec: SandboxSpec, installation: str, api: tuple[int, int]) -> di
     return body
 
 
-def _port_bindings(ports: tuple[PortBinding, ...]) -> dict[str, list[dict[str, str]]]:
-    bindings: dict[str, list[dict[str, str]]] = {}
-    for port in ports:
-        bindings.setdefault(f"{port.container_port}/{port.protocol}", []).append(
-            # IPv4 only: with both families a dynamic port may differ between them.
-            {"HostIp": port.host_ip, "HostPort": str(port.host_port) if port.host_port else ""}
-        )
-    return bindings
-
-
-def real_ports(wanted: tuple[PortBinding, ...], published: Mapping[str, Any]) -> tuple[PortBinding, ...]:
-    """`wanted` with the host ports of `NetworkSettings.Ports`."""
-    found: list[PortBinding] = []
-    free = {key: [int(entry["HostPort"]) for entry in entries or []] for key, entries in published.items()}
-    for port in wanted:
-        candidates = free.get(f"{port.container_port}/{port.protocol}", [])
-        chosen = port.host_port if port.host_port in candidates else next(iter(candidates), port.host_port)
-        if chosen in candidates:
-            candidates.remove(chosen)
-        found.append(msgspec.structs.replace(port, host_port=chosen))
-    return tuple(found)
-
-
 def start_failure(spec: SandboxSpec, error: ApiError) -> NetworkError:
     """A sentence for the ways in which Docker refuses a network namespace."""
     text = error.message.lower()
-    if "port is already allocated" in text or ("bind" in text and "address already in use" in text):
-        match = _HOST_PORT.search(error.message)
-        port = match.group(1) if match else "asked for"
-        return NetworkError(
-            f"the host port {port} is already in use on this host; see who has it with: ss -ltnp 'sport = :{port}'"
-            " (or leave hostPort out, and a free one is chosen)"
-        )
     if "address already in use" in text:
         return NetworkError(f"the address {spec.ipv4} is already in use in {_subnet(spec)}: {error.text}")
     return NetworkError(f"starting the network namespace of the task: {error.text}")
@@ -144,9 +108,7 @@ class Sandboxes:
             claimed = await self._claim(spec, name)
             if claimed is not None:
                 return Sandbox(claimed)
-            found = await self._make(spec, name)
-            ports = (found.get("NetworkSettings") or {}).get("Ports") or {}
-            return Sandbox(str(found["Id"]), real_ports(spec.ports, ports))
+            return Sandbox(await self._make(spec, name))
 
     async def warm(self, network: SubnetNetwork, ipv4: str, mac: str, hostname: str | None = None) -> None:
         """Starts a sandbox that `start` with the same network, address and host name will find. Idempotent."""
@@ -176,7 +138,7 @@ class Sandboxes:
             pooled["State"]["Running"]
             and named_task(name) == spec.task_arn
             and (spec.hostname is None or pooled["Config"]["Hostname"] == spec.hostname)
-            and not (spec.sysctls or spec.dns_servers or spec.dns_search or spec.extra_hosts)
+            and not (spec.shares_ipc or spec.sysctls or spec.dns_servers or spec.dns_search or spec.extra_hosts)
         )
         if fits:
             try:
@@ -189,8 +151,8 @@ class Sandboxes:
         await remove_container(self._client, str(pooled["Id"]))
         return None
 
-    async def _make(self, spec: SandboxSpec, name: str) -> dict[str, Any]:
-        """The inspected, running sandbox called `name`."""
+    async def _make(self, spec: SandboxSpec, name: str) -> str:
+        """The id of the running sandbox called `name`."""
         api = (await self._client.version()).api
         for attempt in range(_ATTEMPTS):
             if spec.mode == "awsvpc" and spec.network is not None:
@@ -219,11 +181,7 @@ class Sandboxes:
                     self._forget(spec)
                     continue
                 raise start_failure(spec, error) from error
-            if not spec.ports:
-                return {"Id": container_id}
-            found = await self._inspect(container_id)
-            if found is not None:
-                return found
+            return container_id
         raise NetworkError(f"the network namespace of the task was removed {_ATTEMPTS} times while it started")
 
     async def _adopt(self, name: str) -> str | None:
