@@ -159,7 +159,11 @@ class StoreMachine(RuleBasedStateMachine):
         for parity in (0, 1):
             assert list(self.store.find(THINGS, "size", parity)) == [t for t in things if t.size % 2 == parity]
         rows = self.store._rows_of(THINGS)
-        assert all(isinstance(bucket, str) or bucket.records for buckets in rows._by_name.values() for bucket in buckets.values())
+        assert all(
+            isinstance(bucket, str) or bucket.records
+            for buckets in rows._by_name.values()
+            for bucket in buckets.values()
+        )
 
     @invariant()
     def history_is_kept(self) -> None:

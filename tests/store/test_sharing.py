@@ -33,7 +33,7 @@ wholes = st.builds(
     text,
     st.none() | text,
     st.lists(text).map(tuple),
-    st.lists(st.integers()).map(tuple),
+    st.lists(st.integers(-9, 9)).map(tuple),
     st.lists(parts).map(tuple),
     st.none() | parts,
     st.dictionaries(text, text),
