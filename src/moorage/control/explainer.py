@@ -26,7 +26,8 @@ from moorage.control.explain_words import Explanation
 from moorage.control.plane import ControlPlane
 from moorage.control.service import snapshot_of
 from moorage.decide.health import TargetFact, Verdict, judge
-from moorage.decide.service import FreshIds, ServicePlan, decide_service
+from moorage.decide.scheduler import decide
+from moorage.decide.service import FreshIds, ServicePlan
 from moorage.domain.clock import Clock
 from moorage.domain.errors import Permanent
 from moorage.domain.load_balancer import LoadBalancer, forwarded_to
@@ -128,10 +129,8 @@ class Explainer:
     # --- services ----------------------------------------------------------------------------------------------------
     def plan(self, service: Service) -> ServicePlan:
         """What a pass over it would decide at this moment."""
-        if service.controller != "ECS" or service.scheduling_strategy != "REPLICA":
-            return ServicePlan(service, said=self._plane.services.explain(service.arn) or "")
         nobody = FreshIds(deployment="ecs-svc/(a new one)", service_deployment_arn="")
-        return decide_service(snapshot_of(self._store, service, nobody), self._clock.now())
+        return decide(snapshot_of(self._store, service, nobody), self._clock.now())
 
     async def _service(self, service: Service) -> ServiceRecords:
         plan = self.plan(service)

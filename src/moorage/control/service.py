@@ -12,17 +12,19 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from moorage.control.daemons import WaitingDaemons, daemon_facts
+from moorage.control.deployment_records import note_outcome, take_over, zones_for
 from moorage.control.instance_placement import Unplaced, event_of, is_ec2, on_leaving_instances, place_tasks
 from moorage.control.loop import Loop, Pass
 from moorage.control.ports import HookCaller, NoFunctions
 from moorage.control.service_events import add_event
 from moorage.control.task_factory import new_service_task
+from moorage.control.task_sets import name_in_events, revision_of, task_sets_of, write_task_sets
 from moorage.control.traffic_shift import HookCalls, note_shift, revisions_of, rules_of, write_weights
 from moorage.decide.health import TargetFact, Verdict
 from moorage.decide.placement.hosts import Host
 from moorage.decide.scheduler import decide
 from moorage.decide.service import (
-    DeploymentOutcome,
     FreshIds,
     ServicePlan,
     ServiceSnapshot,
@@ -34,11 +36,10 @@ from moorage.domain.scope import Scope
 from moorage.domain.service import Service
 from moorage.domain.target_group import Target, TargetHealth
 from moorage.domain.task import Task
+from moorage.domain.task_set import TaskSet
 from moorage.store.api import Change, StoreApi, Transaction, View
 from moorage.store.elbv2_queries import target_state
 from moorage.store.tables.ecs import (
-    REVISIONS,
-    SERVICE_DEPLOYMENTS,
     SERVICES,
     TASK_DEFINITIONS,
     TASKS,
@@ -56,6 +57,7 @@ class ServiceController:
         self.loop = Loop("service", self._reconcile, workers=32)
         self._verdicts: dict[str, Mapping[str, Verdict]] = {}
         self._unplaced = Unplaced()
+        self._waiting_daemons = WaitingDaemons()
         self._service_by_target: dict[tuple[str, int], str] = {}
         self._end_watch: Callable[[], None] = lambda: None
 
@@ -91,13 +93,19 @@ class ServiceController:
                     self.loop.forget(record.arn)
                     self._verdicts.pop(record.arn, None)
                     self._unplaced.settle(record.arn)
+                    self._waiting_daemons.note(record, waits=False)
                 else:
                     self.loop.wake(record.arn)
+            elif isinstance(record, TaskSet):
+                self.loop.wake(record.service_arn)
             elif isinstance(record, Target | TargetHealth):
                 owner = self._service_by_target.get((record.id, record.port))
                 if owner is not None:
                     self.loop.wake(owner)
             if isinstance(record, ContainerInstance) or (isinstance(record, Task) and _left_its_instance(change)):
+                # Daemons first: what they need is not for others to take.
+                for service_arn in self._waiting_daemons.concerned(self._store, record):
+                    self.loop.wake(service_arn)
                 for service_arn in self._unplaced.concerned(self._store, record):
                     self.loop.wake(service_arn)
 
@@ -119,8 +127,6 @@ class ServiceController:
         service = self._store.get(SERVICES, arn)
         if service is None or service.status == "INACTIVE":
             return Pass("no action: the service is deleted")
-        if service.controller != "ECS" or service.scheduling_strategy != "REPLICA":
-            return Pass(f"no action: controller {service.controller}, strategy {service.scheduling_strategy}")
         now = self._clock.now()
         scope = Scope(service.account, service.region)
         cluster, name = arn.rsplit("/", 2)[-2:]
@@ -141,6 +147,9 @@ class ServiceController:
             raise RuntimeError(f"{arn} vanished between two lines")
         plan = decide(snapshot_of(tx, service, fresh), now)
         tx.put(SERVICES, plan.service)
+        write_task_sets(tx, plan)
+        for old, new in plan.moved:
+            take_over(tx, arn, old, new)
         for wanted in plan.weights:
             write_weights(tx, wanted)
         note_shift(tx, service.shift, plan.service)
@@ -169,15 +178,29 @@ class ServiceController:
                     ),
                 )
         self._unplaced.settle(arn)
+        self._waiting_daemons.note(plan.service, waits=plan.waits_for_room)
         for deployment_id, count in plan.start:
             self._start(tx, plan.service, deployment_id, count, now)
+        for deployment_id, hosts in plan.start_on:
+            self._start(tx, plan.service, deployment_id, len(hosts), now, hosts)
+        for deployment_id, zone in plan.start_in:
+            self._start(tx, plan.service, deployment_id, 1, now, zone=zone)
         for outcome in plan.outcomes:
-            _note_outcome(tx, outcome, now)
+            note_outcome(tx, outcome, now)
         return plan
 
-    def _start(self, tx: Transaction, service: Service, deployment_id: str, count: int, now: float) -> None:
-        deployment = next(d for d in service.deployments if d.id == deployment_id)
-        revision = tx.get(REVISIONS, deployment.revision_arn)
+    def _start(
+        self,
+        tx: Transaction,
+        service: Service,
+        deployment_id: str,
+        count: int,
+        now: float,
+        chosen: Sequence[Host] | None = None,
+        zone: str | None = None,
+    ) -> None:
+        """`chosen`: where to, when that is decided already. `zone`: they are moved to this availability zone."""
+        revision = revision_of(tx, service, deployment_id)
         definition = tx.get(TASK_DEFINITIONS, revision.task_definition_arn) if revision is not None else None
         assert revision is not None
         assert definition is not None
@@ -187,13 +210,15 @@ class ServiceController:
         providers = Counter(t.capacity_provider for t in living if t.capacity_provider is not None)
         where: Sequence[Host | None] = [None] * count
         placed = None
-        if is_ec2(revision):
-            placed = place_tasks(tx, service, revision, definition, count, f"{deployment_id}/{now}")
+        if chosen is not None:
+            where = chosen
+        elif is_ec2(revision):
+            placed = place_tasks(tx, service, revision, definition, count, f"{deployment_id}/{now}", zone)
             where = placed.hosts
         started: list[str] = []
         for host in where:
             task = new_service_task(
-                tx, self._ids, service, deployment_id, revision, definition, now, zones, subnets, providers, host
+                tx, self._ids, service, deployment_id, revision, definition, now, zones, subnets, providers, host, zone
             )
             tx.put(TASKS, task)
             started.append(task.id)
@@ -202,9 +227,13 @@ class ServiceController:
                 subnets[task.interface.subnet_id] += 1
             if task.capacity_provider is not None:
                 providers[task.capacity_provider] += 1
-        if started:
-            add_event(tx, service.arn, sentences.started(service.name, started), now)
-        if placed is not None and len(started) < count:
+        if started and zone is not None:
+            add_event(tx, service.arn, sentences.rebalance_started(service.name, zone, started), now)
+        elif started:
+            add_event(tx, service.arn, sentences.started(name_in_events(service, deployment_id), started), now)
+        if placed is not None and len(started) < count and zone is not None:
+            add_event(tx, service.arn, sentences.rebalance_no_place(service.name, zone), now)
+        elif placed is not None and len(started) < count:
             self._unplaced.note(service, placed)
             add_event(tx, service.arn, event_of(service, placed), now)
 
@@ -236,7 +265,14 @@ def snapshot_of(view: View, service: Service, fresh: FreshIds) -> ServiceSnapsho
         targets={task.arn: facts for task in tasks if (facts := _targets_of(view, task))},
         fresh=fresh,
         leaving=on_leaving_instances(view, tasks),
+        zones=zones_for(view, service),
+        daemon=daemon_facts(view, service, tasks) if _is_daemon(service) else None,
+        task_sets=task_sets_of(view, service),
     )
+
+
+def _is_daemon(service: Service) -> bool:
+    return service.scheduling_strategy == "DAEMON" and service.status == "ACTIVE"
 
 
 def _targets_of(view: View, task: Task) -> dict[str, TargetFact]:
@@ -248,32 +284,3 @@ def _targets_of(view: View, task: Task) -> dict[str, TargetFact]:
         state = target_state(view, arn, place.id, place.port)
         facts[arn] = TargetFact(arn, place.container_port, state.state, state.description or "")
     return facts
-
-
-def _note_outcome(tx: Transaction, outcome: DeploymentOutcome, now: float) -> None:
-    record = tx.get(SERVICE_DEPLOYMENTS, outcome.service_deployment_arn)
-    if record is None:
-        return
-    finished = outcome.status not in ("ROLLBACK_IN_PROGRESS", "IN_PROGRESS")
-    rolling_back = outcome.status == "ROLLBACK_IN_PROGRESS"
-    tx.put(
-        SERVICE_DEPLOYMENTS,
-        replace(
-            record,
-            status=outcome.status,
-            status_reason=outcome.reason or record.status_reason,
-            updated_at=now,
-            finished_at=now if finished else None,
-            rollback_reason=outcome.reason if rolling_back else record.rollback_reason,
-            rollback_started_at=now if rolling_back else record.rollback_started_at,
-            rollback_revision=outcome.rollback_revision or record.rollback_revision,
-            failure_count=outcome.failure_count if outcome.failure_count is not None else record.failure_count,
-            breaker_status=_breaker_status(record.breaker_status, outcome.status),
-        ),
-    )
-
-
-def _breaker_status(before: str, status: str) -> str:
-    if before == "DISABLED":
-        return before
-    return "MONITORING_COMPLETE" if status == "SUCCESSFUL" else "TRIGGERED" if "ROLLBACK" in status else before

@@ -21,6 +21,7 @@ from moorage.services.ecs.services import ServiceOperations
 from moorage.services.ecs.shapes import refuse_nulls
 from moorage.services.ecs.tags import TagOperations
 from moorage.services.ecs.task_definitions import TaskDefinitionOperations
+from moorage.services.ecs.task_sets import TaskSetOperations
 from moorage.services.ecs.tasks import TaskOperations
 from moorage.services.lookups import HostGroupLookup, NamespaceLookup, NetworkLookup, NoHostGroups
 from moorage.store.api import StoreApi
@@ -34,6 +35,7 @@ class EcsProvider(
     TaskDefinitionOperations,
     TaskOperations,
     ServiceOperations,
+    TaskSetOperations,
     DeploymentOperations,
     TagOperations,
     AccountSettingOperations,

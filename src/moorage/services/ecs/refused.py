@@ -61,16 +61,6 @@ REFUSED: Mapping[str, str] = {
         _DAEMONS,
     ),
     **dict.fromkeys(
-        (
-            "CreateTaskSet",
-            "DeleteTaskSet",
-            "DescribeTaskSets",
-            "UpdateServicePrimaryTaskSet",
-            "UpdateTaskSet",
-        ),
-        "services have the deployment controller ECS",
-    ),
-    **dict.fromkeys(
         ("CreateCapacityProvider", "DeleteCapacityProvider", "UpdateCapacityProvider"),
         "the capacity providers are FARGATE and FARGATE_SPOT",
     ),

@@ -6,36 +6,31 @@ import re
 from functools import partial
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from moorage.decide.placement import constraints
 from moorage.decide.placement.place import wish_of
-from moorage.decide.rollout.circuit_breaker import threshold
-from moorage.decide.rollout.stages import first_stage
-from moorage.domain import sentences
 from moorage.domain.clock import Clock, Ids
 from moorage.domain.cluster import Cluster
 from moorage.domain.errors import AwsError
 from moorage.domain.service import (
-    ENDED,
-    Deployment,
     DeploymentConfiguration,
     Revision,
     Service,
-    ServiceDeployment,
-    Shift,
 )
 from moorage.domain.task import LoadBalancerRef
 from moorage.domain.task_definition import TaskDefinition
 from moorage.services.base import Provider, RequestContext, operation
-from moorage.services.ecs import compute, networking, placement, present, resolve, validate_controller
+from moorage.services.ecs import compute, networking, placement, present, present_revision, resolve, validate_controller
 from moorage.services.ecs import strategy as strategies
+from moorage.services.ecs.new_deployment import deploy
+from moorage.services.ecs.new_service import made_before, new_service, with_own_story
 from moorage.services.ecs.paging import page
 from moorage.services.ecs.shapes import convert
-from moorage.services.ecs.tags import to_mapping
+from moorage.services.ecs.task_sets import make_primary, put_task_set, unsettled
 from moorage.services.ecs.unsupported import refuse_unsupported
 from moorage.services.ecs.validate_controller import DAEMON_CONFIGURATION
+from moorage.services.ecs.validate_deployment import alarm_window, az_rebalancing
 from moorage.services.ecs.validate_service import (
     check_load_balancers,
     check_members,
@@ -44,10 +39,10 @@ from moorage.services.ecs.validate_service import (
     deployment_configuration,
     refuse,
 )
-from moorage.services.ecs.validate_strategy import check_strategy, resolve_target_groups
-from moorage.services.lookups import NetworkLookup
+from moorage.services.ecs.validate_strategy import check_strategy
+from moorage.services.lookups import AlarmLookup, NetworkLookup
 from moorage.store.api import StoreApi, Transaction
-from moorage.store.tables.ecs import REVISIONS, SERVICE_DEPLOYMENTS, SERVICE_EVENTS, SERVICES
+from moorage.store.tables.ecs import REVISIONS, SERVICES, TASK_SETS
 
 _NAME = re.compile(r"[a-zA-Z0-9\-_]{1,255}")
 
@@ -57,6 +52,7 @@ class ServiceOperations(Provider):
     _clock: Clock
     _ids: Ids
     _networks: NetworkLookup
+    _alarms: AlarmLookup
 
     @operation("CreateService")
     async def create_service(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
@@ -65,8 +61,6 @@ class ServiceOperations(Provider):
             raise refuse(rf"ServiceName must match ^[a-zA-Z0-9\-_]{{1,255}}$, but was {name}")
         cluster = resolve.cluster(self._store, ctx.scope, request.get("cluster"))
         validate_controller.check_create(request)
-        if validate_controller.controller_of(request) != "ECS":
-            raise refuse("Moorage does not support deployment controllers other than ECS yet.")
         check_unsupported(request)
         check_members(request)
         daemon = validate_controller.is_daemon(request)
@@ -74,6 +68,9 @@ class ServiceOperations(Provider):
         configuration = deployment_configuration(
             DAEMON_CONFIGURATION if daemon else DeploymentConfiguration(), request.get("deploymentConfiguration")
         )
+        controller = validate_controller.controller_of(request)
+        if controller == "EXTERNAL":
+            return await self._create_bare(ctx, cluster, request, desired, configuration)
         if not request.get("taskDefinition"):
             raise refuse("TaskDefinition can not be blank.")
         definition = self._service_definition(ctx, request["taskDefinition"])
@@ -104,157 +101,91 @@ class ServiceOperations(Provider):
             service_registries=tuple(request.get("serviceRegistries") or ()),
         )
         linked = bool(load_balancers or network is not None or revision.service_registries)
-        grace = request.get("healthCheckGracePeriodSeconds")
-        service = Service(
-            arn=arn,
-            account=ctx.account,
-            region=ctx.region,
-            cluster_arn=cluster.arn,
-            name=name,
-            status="ACTIVE",
-            desired_count=desired,
-            revision_arn="",
-            created_at=now,
-            created_by=ctx.principal_arn,
-            deployments=(),
-            deployment_configuration=configuration,
-            scheduling_strategy="DAEMON" if daemon else "REPLICA",
-            health_check_grace_period=grace if grace is not None else (0 if load_balancers else None),
-            propagate_tags=request.get("propagateTags") or "NONE",
-            managed_tags=bool(request.get("enableECSManagedTags")),
-            enable_execute_command=bool(request.get("enableExecuteCommand")),
-            az_rebalancing=request.get("availabilityZoneRebalancing") or "DISABLED",
-            placement_constraints=tuple(request.get("placementConstraints") or ()),
-            placement_strategy=tuple(request.get("placementStrategy") or ()),
-            role_arn=_service_linked_role(ctx) if linked else None,
-            client_token=_fingerprint(request),
-            tags=to_mapping(request.get("tags")),
+        service = new_service(
+            ctx, cluster, request, desired=desired, configuration=configuration, linked=linked, now=now
         )
+        window = await alarm_window(self._alarms, ctx.scope, configuration, given=True)
 
         def write(tx: Transaction) -> Service:
             resolve.cluster(tx, ctx.scope, request.get("cluster"))
-            existing = tx.get(SERVICES, arn)
-            if existing is not None and existing.status == "DRAINING":
-                raise refuse("Unable to Start a service that is still Draining.")
-            if existing is not None and existing.status == "ACTIVE":
-                if existing.client_token == service.client_token:
-                    return existing
-                raise refuse("Creation of service was not idempotent.")
+            existing = made_before(tx, service)
+            if existing is not None:
+                return existing
             check_load_balancers(tx, ctx.scope, definition.document, load_balancers)
             if network is not None:
                 network.remember(tx)
-            # A new service of an old name tells its own story: numbering goes on, so that no event id comes twice.
-            count = existing.event_count if existing is not None else 0
-            for event in tx.find(SERVICE_EVENTS, "service", arn):
-                tx.delete(SERVICE_EVENTS, event.id)
-            found = replace(service, event_count=count)
+            found = with_own_story(tx, service)
             if daemon:
                 zones = frozenset(s.availability_zone for s in network.subnets) if network is not None else None
                 rules = constraints.read(service.placement_constraints)
                 wish = wish_of(definition, f"service:{name}", rules, zones=zones)
                 found = replace(found, desired_count=placement.eligible(tx, cluster.arn, wish))
-            return self._deploy(tx, found, revision, now)
+            if controller == "CODE_DEPLOY":
+                first = put_task_set(tx, tx.put(SERVICES, found), revision, self._ids.digits(19), now, scale=100.0)
+                make_primary(tx, found, first, now)
+                return replace(found, revision_arn=first.arn)
+            return deploy(tx, self._ids, found, revision, now, alarm_window=window)
 
         created = await self._store.update(write)
         return {"service": present.service(self._store, created, tags=True)}
 
-    def _deploy(self, tx: Transaction, service: Service, revision: Revision, now: float) -> Service:
-        """A new PRIMARY deployment of `revision`; what was PRIMARY becomes ACTIVE and drains (§3.1, §3.2)."""
-        number = self._ids.digits(19)
-        cluster = resolve.cluster_name(service.cluster_arn)
-        blue, shown = self._blue(tx, service)
-        revision = replace(
-            revision,
-            resolved=resolve_target_groups(tx, revision.load_balancers, blue, service.deployment_configuration),
-        )
-        scope_path = f"{cluster}/{service.name}"
-        base = service.arn.split(":service/", 1)[0]
-        revision = replace(
-            revision, arn=f"{base}:service-revision/{scope_path}/{number}", number=number, created_at=now
-        )
-        tx.put(REVISIONS, revision)
-        breaker = service.deployment_configuration.circuit_breaker
-        record = ServiceDeployment(
-            arn=f"{base}:service-deployment/{scope_path}/{self._ids.url_safe(21)}",
-            service_arn=service.arn,
-            cluster_arn=service.cluster_arn,
-            target_revision=revision.arn,
-            source_revisions=tuple(dict.fromkeys(d.revision_arn for d in service.deployments)),
-            created_at=now,
-            status="IN_PROGRESS",
-            started_at=now,
-            updated_at=now,
-            strategy=service.deployment_configuration.strategy,
-            threshold=threshold(breaker, service.desired_count),
-            breaker_status="MONITORING" if breaker.enable else "DISABLED",
-        )
-        tx.put(SERVICE_DEPLOYMENTS, record)
-        for old in service.deployments:
-            superseded = tx.get(SERVICE_DEPLOYMENTS, old.service_deployment_arn)
-            if superseded is not None and superseded.status not in ENDED:
-                tx.put(
-                    SERVICE_DEPLOYMENTS,
-                    replace(
-                        superseded,
-                        status="STOPPED",
-                        finished_at=now,
-                        updated_at=now,
-                        status_reason="A newer deployment of the service superseded this one.",
-                    ),
-                )
-        deployment = Deployment(
-            id=f"ecs-svc/{number}",
-            status="PRIMARY",
-            revision_arn=revision.arn,
-            service_deployment_arn=record.arn,
-            created_at=now,
-            updated_at=now,
-            rollout_reason=sentences.in_progress(f"ecs-svc/{number}"),
-        )
-        older = tuple(replace(d, status="ACTIVE", updated_at=now) for d in service.deployments)
-        shift = None
-        if service.deployment_configuration.strategy != "ROLLING":
-            others = any(d.id != shown for d in service.deployments)
-            shift = Shift(
-                service_deployment_arn=record.arn,
-                green=deployment.id,
-                blue=shown,
-                configuration=service.deployment_configuration,
-                stage=first_stage(blue=shown is not None, others=others),
-                since=now,
-            )
-        return tx.put(
-            SERVICES,
-            replace(
-                service,
-                revision_arn=revision.arn,
-                deployments=(deployment, *older),
-                steady_since=None,
-                shift=shift,
-                stop_requested=None,
-            ),
+    async def _create_bare(
+        self,
+        ctx: RequestContext,
+        cluster: Cluster,
+        request: dict[str, Any],
+        desired: int,
+        configuration: DeploymentConfiguration,
+    ) -> dict[str, Any]:
+        """Of the controller EXTERNAL: no tasks before the first task set."""
+        service = new_service(
+            ctx, cluster, request, desired=desired, configuration=configuration, linked=True, now=self._clock.now()
         )
 
-    @staticmethod
-    def _blue(tx: Transaction, service: Service) -> tuple[Revision | None, str | None]:
-        """The revision, and the deployment of it, that a new one replaces: the last one that was completed."""
-        good = service.last_good_revision
-        found = next((d.id for d in service.deployments if d.revision_arn == good), None)
-        return (tx.get(REVISIONS, good) if found is not None and good is not None else None), found
+        def write(tx: Transaction) -> Service:
+            resolve.cluster(tx, ctx.scope, request.get("cluster"))
+            return made_before(tx, service) or tx.put(SERVICES, with_own_story(tx, service))
+
+        created = await self._store.update(write)
+        return {"service": present.service(self._store, created, tags=True)}
 
     @operation("UpdateService")
     async def update_service(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
         cluster = resolve.cluster(self._store, ctx.scope, request.get("cluster"))
-        validate_controller.check_update(self._active(ctx, cluster, request["service"]), request)
+        service = self._active_service(ctx, cluster, request["service"])
+        validate_controller.check_update(service, request)
         check_unsupported(request)
         check_members(request)
+        if service.controller != "ECS":
+            bare = await self._store.update(partial(self._update_bare, arn=service.arn, request=request))
+            return {"service": present.service(self._store, bare, tags=True)}
         updated = None
         while updated is None:
             revision = self._current(ctx, cluster, request["service"])
             wanted, network = await self._wanted_revision(ctx, cluster, revision, request)
-            write = partial(self._update, ctx=ctx, request=request, before=revision, wanted=wanted, network=network)
+            given = request.get("deploymentConfiguration")
+            configuration = deployment_configuration(
+                self._active_service(ctx, cluster, request["service"]).deployment_configuration, given
+            )
+            alarms_given = bool((given or {}).get("alarms"))
+            window = await alarm_window(self._alarms, ctx.scope, configuration, given=alarms_given)
+            write = partial(
+                self._update, ctx=ctx, request=request, before=revision, wanted=wanted, network=network, window=window
+            )
             updated = await self._store.update(write)
         return {"service": present.service(self._store, updated, tags=True)}
+
+    def _update_bare(self, tx: Transaction, *, arn: str, request: dict[str, Any]) -> Service:
+        """What takes effect without new tasks is all that can be changed of a service with task sets (§3.2)."""
+        current = tx.get(SERVICES, arn)
+        if current is None or current.status != "ACTIVE":
+            raise AwsError("ServiceNotActiveException", "Service was not ACTIVE.")
+        changed = _changed(current, request)
+        if changed.desired_count != current.desired_count:
+            now = self._clock.now()
+            for one in tx.find(TASK_SETS, "service", arn):
+                tx.put(TASK_SETS, unsettled(one, now))
+        return tx.put(SERVICES, changed)
 
     def _update(
         self,
@@ -265,6 +196,7 @@ class ServiceOperations(Provider):
         before: Revision,
         wanted: Revision,
         network: networking.CheckedNetwork | None,
+        window: float,
     ) -> Service | None:
         """None when another update or a rollback came in between: `wanted` was made from a revision of the past."""
         current = tx.get(SERVICES, before.service_arn)
@@ -272,17 +204,7 @@ class ServiceOperations(Provider):
             raise AwsError("ServiceNotActiveException", "Service was not ACTIVE.")
         if current.revision_arn != before.arn:
             return None
-        desired = request.get("desiredCount")
-        changed = replace(
-            current,
-            desired_count=current.desired_count if desired is None else _desired_count(desired),
-            deployment_configuration=deployment_configuration(
-                current.deployment_configuration, request.get("deploymentConfiguration")
-            ),
-            **_plain_changes(request),
-        )
-        if changed.desired_count != current.desired_count:
-            changed = replace(changed, steady_since=None)
+        changed = _changed(current, request)
         attached = request.get("loadBalancers") is not None
         if attached or wanted.task_definition_arn != before.task_definition_arn:
             definition = self._service_definition(ctx, wanted.task_definition_arn, quiet=True)
@@ -291,7 +213,7 @@ class ServiceOperations(Provider):
         if network is not None:
             network.remember(tx)
         if request.get("forceNewDeployment") or wanted != before:
-            return self._deploy(tx, changed, wanted, self._clock.now())
+            return deploy(tx, self._ids, changed, wanted, self._clock.now(), alarm_window=window)
         return tx.put(SERVICES, changed)
 
     async def _wanted_revision(
@@ -310,7 +232,7 @@ class ServiceOperations(Provider):
             if request.get("capacityProviderStrategy"):
                 asked["capacityProviderStrategy"] = request["capacityProviderStrategy"]
             elif revision.strategy:
-                asked["capacityProviderStrategy"] = present.strategy(revision.strategy)
+                asked["capacityProviderStrategy"] = present_revision.strategy(revision.strategy)
             else:
                 asked["launchType"] = revision.launch_type
             chosen = compute.resolve(cluster, definition, asked)
@@ -419,7 +341,7 @@ class ServiceOperations(Provider):
         deleted = await self._store.update(write)
         return {"service": present.service(self._store, deleted)}
 
-    def _active(self, ctx: RequestContext, cluster: Cluster, identifier: str) -> Service:
+    def _active_service(self, ctx: RequestContext, cluster: Cluster, identifier: str) -> Service:
         service = resolve.service(self._store, ctx.scope, cluster, identifier)
         if service is None:
             raise AwsError("ServiceNotFoundException", "Service not found.")
@@ -428,7 +350,7 @@ class ServiceOperations(Provider):
         return service
 
     def _current(self, ctx: RequestContext, cluster: Cluster, identifier: str) -> Revision:
-        service = self._active(ctx, cluster, identifier)
+        service = self._active_service(ctx, cluster, identifier)
         revision = self._store.get(REVISIONS, service.revision_arn)
         assert revision is not None, "a service keeps the revision it was made of"
         return revision
@@ -443,6 +365,21 @@ class ServiceOperations(Provider):
         return definition
 
 
+def _changed(current: Service, request: dict[str, Any]) -> Service:
+    """The service with everything that takes effect without new tasks."""
+    desired = request.get("desiredCount")
+    changed = replace(
+        current,
+        desired_count=current.desired_count if desired is None else _desired_count(desired),
+        deployment_configuration=deployment_configuration(
+            current.deployment_configuration, request.get("deploymentConfiguration")
+        ),
+        **_plain_changes(request),
+    )
+    changed = replace(changed, az_rebalancing=az_rebalancing(changed, request.get("availabilityZoneRebalancing")))
+    return changed if changed.desired_count == current.desired_count else replace(changed, steady_since=None)
+
+
 def _plain_changes(request: dict[str, Any]) -> dict[str, Any]:
     """Members of UpdateService that take effect at once, without new tasks (§3.2)."""
     names = {
@@ -450,7 +387,6 @@ def _plain_changes(request: dict[str, Any]) -> dict[str, Any]:
         "enableExecuteCommand": "enable_execute_command",
         "enableECSManagedTags": "managed_tags",
         "propagateTags": "propagate_tags",
-        "availabilityZoneRebalancing": "az_rebalancing",
     }
     changes = {ours: request[theirs] for theirs, ours in names.items() if request.get(theirs) is not None}
     for theirs, ours in (
@@ -468,13 +404,3 @@ def _desired_count(value: Any) -> int:
     if value < 0:
         raise refuse("desiredCount cannot be a negative number.")
     return int(value)
-
-
-def _service_linked_role(ctx: RequestContext) -> str:
-    return f"arn:aws:iam::{ctx.account}:role/aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS"
-
-
-def _fingerprint(request: dict[str, Any]) -> str:
-    """What makes two CreateService calls identical."""
-    relevant = {k: v for k, v in request.items() if k != "clientToken"}
-    return str(msgspec.json.encode(relevant, order="sorted"), "utf-8")

@@ -17,6 +17,7 @@ from moorage.store.tables.ecs import (
     CONTAINER_INSTANCES,
     SERVICES,
     TASK_DEFINITIONS,
+    TASK_SETS,
     TASKS,
 )
 
@@ -57,6 +58,7 @@ def _table_of(arn: str) -> Table[Any]:
         "service": SERVICES,
         "task": TASKS,
         "task-definition": TASK_DEFINITIONS,
+        "task-set": TASK_SETS,
     }
     if not arn.startswith("arn:aws:ecs:") or kind not in tables:
         raise AwsError("InvalidParameterException", f"The specified resource ARN '{arn}' is not valid.")

@@ -95,6 +95,10 @@ def _check_task_sets(request: Mapping[str, Any], controller: str) -> None:
     configuration = request.get("deploymentConfiguration") or {}
     if (configuration.get("deploymentCircuitBreaker") or {}).get("enable"):
         raise _refuse(f"Deployment circuit breaker is not supported with the {controller} deployment controller.")
+    if (configuration.get("alarms") or {}).get("enable"):
+        raise _refuse(f"Deployment alarms are not supported with the {controller} deployment controller.")
+    if (configuration.get("earlySuccessCriteria") or {}).get("enable"):
+        raise _refuse(f"Early success criteria are not supported with the {controller} deployment controller.")
     if configuration.get("strategy") not in (None, "ROLLING"):
         raise _refuse(f"Deployment strategies are not supported with the {controller} deployment controller.")
     if request.get("availabilityZoneRebalancing") == "ENABLED":

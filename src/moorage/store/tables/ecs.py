@@ -6,6 +6,7 @@ from moorage.domain.container_instance import ContainerInstance
 from moorage.domain.service import Revision, Service, ServiceDeployment, ServiceEvent
 from moorage.domain.task import Task
 from moorage.domain.task_definition import Family, TaskDefinition
+from moorage.domain.task_set import TaskSet
 from moorage.store.api import Table
 
 CLUSTERS: Table[Cluster] = Table(
@@ -74,6 +75,10 @@ REVISIONS: Table[Revision] = Table(
 SERVICE_DEPLOYMENTS: Table[ServiceDeployment] = Table(
     "service_deployments", ServiceDeployment, key=lambda r: r.arn, indexes={"service": lambda r: r.service_arn}
 )
+# The revision of a task set is in REVISIONS, under the task set's own ARN.
+TASK_SETS: Table[TaskSet] = Table(
+    "task_sets", TaskSet, key=lambda r: r.arn, indexes={"service": lambda r: r.service_arn}
+)
 SERVICE_EVENTS: Table[ServiceEvent] = Table(
     "service_events", ServiceEvent, key=lambda r: r.id, indexes={"service": lambda r: r.service_arn}
 )
@@ -118,6 +123,7 @@ TABLES = (
     SPOT_SHORTAGES,
     TASK_DEFINITIONS,
     TASKS,
+    TASK_SETS,
     SERVICES,
     REVISIONS,
     SERVICE_DEPLOYMENTS,
