@@ -169,7 +169,7 @@ def test_rules_by_priority_and_the_default_last() -> None:
 
 def test_forward() -> None:
     (route,) = routes_of(default=to("web"))
-    assert route["route"] == {"cluster": tg_arn("web"), "timeout": "0s", "idle_timeout": "60s"}
+    assert route["route"] == {"cluster": tg_arn("web"), "timeout": "0s"}
 
 
 def test_forward_by_weight_leaves_zero_out() -> None:

@@ -1,6 +1,6 @@
 """What Envoy writes about every request, and how it is read back. Pure.
 
-One JSON object per line, short keys, absent values left out. The file lives in Envoy's own directory (its working
+One line per request, fields in a fixed order, absent values empty. The file lives in Envoy's own directory (its working
 directory), so that its name is the same in every installation.
 """
 
@@ -8,83 +8,60 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from moorage.domain.request_record import RequestRecord
 
 FILE = "requests.log"
 _FILE_LOG = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
 CLIENT_CLOSED = 460
 
-FORMAT = {
-    "t": "%START_TIME(%s.%6f)%",
-    "ms": "%DURATION%",
-    "rq": "%COMMON_DURATION(DS_RX_BEG:US_TX_BEG:us)%",
-    "tg": "%COMMON_DURATION(US_TX_BEG:US_RX_BEG:us)%",
-    "rs": "%COMMON_DURATION(US_RX_BEG:DS_TX_END:us)%",
-    "c": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%",
-    "lp": "%DOWNSTREAM_LOCAL_PORT%",
-    "v": "%PROTOCOL%",
-    "m": "%REQ(:METHOD)%",
-    "h": "%REQ(:AUTHORITY)%",
-    "p": "%REQ(:PATH)%",
-    "s": "%RESPONSE_CODE%",
-    "f": "%RESPONSE_FLAGS%",
-    "d": "%RESPONSE_CODE_DETAILS%",
-    "e": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
-    "ua": "%REQ(USER-AGENT)%",
-    "tr": "%REQ(X-AMZN-TRACE-ID)%",
-    "ro": "%ROUTE_NAME%",
-    "g": "%UPSTREAM_CLUSTER_RAW%",
-    "to": "%UPSTREAM_HOST%",
-    "n": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
-    "bi": "%DOWNSTREAM_WIRE_BYTES_RECEIVED%",
-    "bo": "%DOWNSTREAM_WIRE_BYTES_SENT%",
-    "lo": "%RESP(LOCATION)%",
-    "up": "%REQ(UPGRADE)%",
-    "tv": "%DOWNSTREAM_TLS_VERSION%",
-    "tc": "%DOWNSTREAM_TLS_CIPHER%",
-    "sn": "%REQUESTED_SERVER_NAME%",
+SEPARATOR = "\x1f"
+"""Between the fields of a line: a character that neither a path nor a header value may hold (Envoy answers 400)."""
+
+FIELDS = {
+    "at": "%START_TIME(%s.%6f)%",
+    "duration": "%DURATION%",
+    "request_time": "%COMMON_DURATION(DS_RX_BEG:US_TX_BEG:us)%",
+    "target_time": "%COMMON_DURATION(US_TX_BEG:US_RX_BEG:us)%",
+    "response_time": "%COMMON_DURATION(US_RX_BEG:DS_TX_END:us)%",
+    "client": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%",
+    "local_port": "%DOWNSTREAM_LOCAL_PORT%",
+    "protocol": "%PROTOCOL%",
+    "method": "%REQ(:METHOD)%",
+    "host": "%REQ(:AUTHORITY)%",
+    "path": "%REQ(:PATH)%",
+    "status": "%RESPONSE_CODE%",
+    "flags": "%RESPONSE_FLAGS%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "failure": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+    "user_agent": "%REQ(USER-AGENT)%",
+    "trace_id": "%REQ(X-AMZN-TRACE-ID)%",
+    "route": "%ROUTE_NAME%",
+    "target_group": "%UPSTREAM_CLUSTER_RAW%",
+    "target": "%UPSTREAM_HOST%",
+    "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+    "received": "%DOWNSTREAM_WIRE_BYTES_RECEIVED%",
+    "sent": "%DOWNSTREAM_WIRE_BYTES_SENT%",
+    "location": "%RESP(LOCATION)%",
+    "upgrade": "%REQ(UPGRADE)%",
 }
+TLS_FIELDS = {
+    "tls_version": "%DOWNSTREAM_TLS_VERSION%",
+    "tls_cipher": "%DOWNSTREAM_TLS_CIPHER%",
+    "server_name": "%REQUESTED_SERVER_NAME%",
+}
+"""At the end of the lines of HTTPS listeners."""
+
+_NAMES = (*FIELDS, *TLS_FIELDS)
 
 
-class _Line(msgspec.Struct):
-    t: str
-    ms: float = 0
-    rq: float | None = None
-    tg: float | None = None
-    rs: float | None = None
-    c: str | None = None
-    lp: int | None = None
-    v: str | None = None
-    m: str | None = None
-    h: str | None = None
-    p: str | None = None
-    s: int | None = None
-    f: str | None = None
-    d: str | None = None
-    e: str | None = None
-    ua: str | None = None
-    tr: str | None = None
-    ro: str | None = None
-    g: str | None = None
-    to: str | None = None
-    n: int | None = None
-    bi: int | None = None
-    bo: int | None = None
-    lo: str | None = None
-    up: str | None = None
-    tv: str | None = None
-    tc: str | None = None
-    sn: str | None = None
-
-
-_DECODER = msgspec.json.Decoder(_Line)
-
-
-def access_log() -> list[dict[str, Any]]:
-    """For a connection manager. Health checks do not pass through listeners and are not logged."""
-    log_format = {"json_format": FORMAT, "omit_empty_values": True}
+def access_log(*, tls: bool = False) -> list[dict[str, Any]]:
+    """For a connection manager. Health checks do not pass through listeners and are not logged. Text and not JSON: it
+    costs Envoy a third less, and the reader nothing but a split."""
+    fields = [*FIELDS.values(), *(TLS_FIELDS.values() if tls else ())]
+    log_format = {
+        "text_format_source": {"inline_string": SEPARATOR.join(fields) + "\n"},
+        "omit_empty_values": True,
+    }
     return [
         {
             "name": "envoy.access_loggers.file",
@@ -105,47 +82,51 @@ def refused_name(default_rule_arn: str) -> str:
 
 def parse(line: bytes) -> RequestRecord | None:
     """None for a line that is not one of ours (cut short when Envoy was killed)."""
-    try:
-        seen = _DECODER.decode(line)
-        at = float(seen.t)
-    except (msgspec.DecodeError, ValueError):
+    values = line.decode("latin-1").split(SEPARATOR)
+    if len(values) not in (len(FIELDS), len(_NAMES)):
         return None
-    priority, _, rule = (seen.ro or "").partition(" ")
-    status = seen.s or 0
-    flags = seen.f or ""
-    return RequestRecord(
-        at=at,
-        client=seen.c or "",
-        local_port=seen.lp or 0,
-        protocol=seen.v or "",
-        method=seen.m or "",
-        host=seen.h or "",
-        path=seen.p or "",
-        # AWS knows 460 only in its log: the client that would have got it is gone
-        status=status or CLIENT_CLOSED,
-        duration=seen.ms / 1000,
-        flags=flags,
-        details=seen.d or "",
-        failure=seen.e or "",
-        user_agent=seen.ua or "",
-        trace_id=seen.tr or "",
-        rule_arn=rule,
-        priority=int(priority) if priority.isdigit() else None,
-        target_group_arn=seen.g or "",
-        target=seen.to or "",
-        attempts=seen.n or 0,
-        request_time=_seconds(seen.rq),
-        target_time=_seconds(seen.tg),
-        response_time=_seconds(seen.rs),
-        received_bytes=seen.bi or 0,
-        sent_bytes=seen.bo or 0,
-        location=seen.lo or "",
-        upgrade=seen.up or "",
-        tls_version=seen.tv or "",
-        tls_cipher=seen.tc or "",
-        server_name=seen.sn or "",
-    )
+    seen = dict(zip(_NAMES, values, strict=False))
+    priority, _, rule = seen["route"].partition(" ")
+    try:
+        return RequestRecord(
+            at=float(seen["at"]),
+            client=seen["client"],
+            local_port=_whole(seen["local_port"]),
+            protocol=seen["protocol"],
+            method=seen["method"],
+            host=seen["host"],
+            path=seen["path"],
+            # AWS knows 460 only in its log: the client that would have got it is gone
+            status=_whole(seen["status"]) or CLIENT_CLOSED,
+            duration=float(seen["duration"] or 0) / 1000,
+            flags="" if seen["flags"] == "-" else seen["flags"],
+            details=seen["details"],
+            failure=seen["failure"],
+            user_agent=seen["user_agent"],
+            trace_id=seen["trace_id"],
+            rule_arn=rule,
+            priority=int(priority) if priority.isdigit() else None,
+            target_group_arn=seen["target_group"],
+            target=seen["target"],
+            attempts=_whole(seen["attempts"]),
+            request_time=_seconds(seen["request_time"]),
+            target_time=_seconds(seen["target_time"]),
+            response_time=_seconds(seen["response_time"]),
+            received_bytes=_whole(seen["received"]),
+            sent_bytes=_whole(seen["sent"]),
+            location=seen["location"],
+            upgrade=seen["upgrade"],
+            tls_version=seen.get("tls_version", ""),
+            tls_cipher=seen.get("tls_cipher", ""),
+            server_name=seen.get("server_name", ""),
+        )
+    except ValueError:
+        return None
 
 
-def _seconds(microseconds: float | None) -> float | None:
-    return None if microseconds is None else microseconds / 1e6
+def _whole(number: str) -> int:
+    return int(number) if number and number != "-" else 0
+
+
+def _seconds(microseconds: str) -> float | None:
+    return float(microseconds) / 1e6 if microseconds and microseconds != "-" else None

@@ -117,6 +117,7 @@ def _own_chain(
     if listener.protocol != "HTTPS":
         return _chain(manager)
     manager["codec_type"] = "AUTO"
+    manager["access_log"] = access_log(tls=True)
     manager["http2_protocol_options"] = {"max_concurrent_streams": CONCURRENT_STREAMS}
     return {**_chain(manager), "transport_socket": transport_socket(load_balancer, listener, certificates, anchors)}
 
@@ -210,7 +211,11 @@ def _connection_manager(port: int, *, default_host: str, idle: str, keep_alive: 
             *translate_transforms.filters(),
             {
                 "name": "envoy.filters.http.router",
-                "typed_config": {"@type": _EXT + "filters.http.router.v3.Router", "suppress_envoy_headers": True},
+                "typed_config": {
+                    "@type": _EXT + "filters.http.router.v3.Router",
+                    "suppress_envoy_headers": True,
+                    "dynamic_stats": False,  # nobody reads them
+                },
             },
         ],
     }

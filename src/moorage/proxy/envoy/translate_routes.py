@@ -21,6 +21,7 @@ from moorage.proxy.envoy.translate_tls import client_headers
 from moorage.proxy.envoy.translate_transforms import per_route
 
 RETRIES = 5
+DEFAULT_IDLE = "60"
 LUA = "envoy.filters.http.lua"
 MUTATE = "envoy.filters.http.header_mutation"
 STICKY = "envoy.filters.http.stateful_session"
@@ -44,8 +45,10 @@ class RouteContext(msgspec.Struct, frozen=True):
     traits: Mapping[str, TargetTraits] = {}
 
     @property
-    def idle_timeout(self) -> str:
-        return f"{self.load_balancer.attributes.get('idle_timeout.timeout_seconds', '60')}s"
+    def idle_timeout(self) -> dict[str, str]:
+        """AWS's default is what the listeners have already; saying it again would cost every request a timer."""
+        seconds = self.load_balancer.attributes.get("idle_timeout.timeout_seconds", DEFAULT_IDLE)
+        return {} if seconds == DEFAULT_IDLE else {"idle_timeout": f"{seconds}s"}
 
 
 def route_configuration(name: str, context: RouteContext, rules: Iterable[Rule]) -> dict[str, Any]:
@@ -157,7 +160,7 @@ def _forward(match: dict[str, Any], action: Forward, context: RouteContext) -> l
     groups = [g for g in action.target_groups if g.weight > 0]
     if not groups:
         return [{"match": match, **_unavailable()}]
-    common = {"timeout": "0s", "idle_timeout": context.idle_timeout}
+    common = {"timeout": "0s", **context.idle_timeout}
     if len(action.target_groups) == 1:
         arn = groups[0].arn
         return [
