@@ -58,6 +58,7 @@ class SqliteLog:
         self._refused_generation = -1
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._opened: asyncio.Future[list[Write]] | None = None
         self._durable: Durable | None = None
         self._refuse: Refused | None = None
 
@@ -66,10 +67,14 @@ class SqliteLog:
     async def open(self, durable: Durable, refused: Refused) -> Sequence[Write]:
         self._loop = asyncio.get_running_loop()
         self._durable, self._refuse = durable, refused
-        opened: asyncio.Future[list[Write]] = self._loop.create_future()
-        self._thread = threading.Thread(target=self._main, args=(opened,), name="moorage-store", daemon=True)
+        # Nobody may hold this future afterwards: it holds every record that there is, as bytes.
+        self._opened = self._loop.create_future()
+        self._thread = threading.Thread(target=self._main, name="moorage-store", daemon=True)
         self._thread.start()
-        return await opened
+        try:
+            return await self._opened
+        finally:
+            self._opened = None
 
     def append(self, commit: Commit) -> None:
         self._queue.put((self._generation, commit))
@@ -100,16 +105,14 @@ class SqliteLog:
 
     # -- on the writer thread -----------------------------------------------------------------------------------------
 
-    def _main(self, opened: asyncio.Future[list[Write]]) -> None:
+    def _main(self) -> None:
         try:
             connection = self._connect()
         except BaseException as error:
-            self._tell(_fail, opened, error)
+            self._tell(_fail, self._opened, error)
             return
         try:
-            rows = connection.execute("SELECT kind, key, place, data FROM records").fetchall()
-            self._tell(_answer, opened, sorted(map(Write._make, rows), key=lambda write: write.order))
-            rows = []
+            self._tell(_answer, self._opened, _records(connection))
             self._serve(connection)
         finally:
             connection.close()
@@ -177,6 +180,11 @@ class SqliteLog:
         assert self._loop is not None
         with contextlib.suppress(RuntimeError):  # the event loop has ended: nobody is left to be told
             self._loop.call_soon_threadsafe(function, *arguments)
+
+
+def _records(connection: sqlite3.Connection) -> list[Write]:
+    rows = connection.execute("SELECT kind, key, place, data FROM records").fetchall()
+    return sorted(map(Write._make, rows), key=lambda write: write.order)
 
 
 def write_commits(
