@@ -190,7 +190,13 @@ async def _own_load(port: int, host: str, *, seconds: float, connections: int, p
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process and its children that ended."""
+    """Processor time of a process: its living threads to the nanosecond where the kernel tells, else by its ticks."""
+    try:
+        threads = [file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/schedstat")]
+        if threads:
+            return sum(int(one.split()[0]) for one in threads) / 1e9
+    except OSError:
+        pass
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
