@@ -16,6 +16,7 @@ import sys
 import uvloop
 from aiohttp import web
 
+from moorage.authentication import Authentication
 from moorage.control.access_logs import AccessLogs
 from moorage.control.log_retention import LogRetention
 from moorage.control.log_router import LogRouter
@@ -29,13 +30,16 @@ from moorage.domain.scope import Scope
 from moorage.downloads_door import DownloadsDoor
 from moorage.engine.docker.engine import DockerEngine, HostFacts
 from moorage.engine.driver import RegistryAuth
+from moorage.gateway.inside import InsideCalls
 from moorage.gateway.server import Gateway
 from moorage.people import People
+from moorage.proxy.envoy.ports import default_port_of
 from moorage.proxy.envoy.proxy import EnvoyProxy
 from moorage.registry.registry import Registry
 from moorage.registry.resolver import ImageResolver
 from moorage.requests_door import RequestsDoor
 from moorage.services.aws_backed.acm import AcmProvider, Certificates
+from moorage.services.aws_backed.alarms import MotoAlarms
 from moorage.services.aws_backed.ec2 import Ec2Provider
 from moorage.services.aws_backed.forward import AwsBacked
 from moorage.services.aws_backed.lookups import MotoNamespaces, MotoNetworks
@@ -107,9 +111,15 @@ class App:
         access_logs.start()
         then(access_logs.close)
         self.certificates = Certificates(self.backed, settings.data_dir, clock, in_use=self._serving)
+        self.authentication = Authentication(
+            self.store, clock, ids, settings.data_dir / "authentication", settings.data_dir / "authority" / "root.pem"
+        )
+        then(self.authentication.close)
+        self.proxy.authorize_with(self.authentication.check)
         self.registry = Registry(settings.data_dir, self.store, clock, ids, port=settings.port)
         then(self.registry.close)
         await self.registry.start()
+        self.calls = InsideCalls(ids, self.backed)
         self.plane = ControlPlane(
             self.store,
             clock,
@@ -120,6 +130,8 @@ class App:
             images=_Images(ImageResolver(self.registry, self.store)),
             logs=self.log_router,
             sources=TaskSources(MotoSecrets(self.backed), MotoObjects(self.backed), MotoFileSystems(self.backed)),
+            alarms=MotoAlarms(self.backed),
+            calls=self.calls,
         )
         self.people = People(settings, self.store, clock, self.plane, proxy=self.proxy.status, host=self.host)
         self.plane.load_balancers.certificates = self.certificates
@@ -150,7 +162,11 @@ class App:
                 ids,
                 networks,
                 namespaces=MotoNamespaces(self.backed),
+                alarms=MotoAlarms(self.backed),
                 endpoint=self.settings.endpoint,
+                default_network=networks,
+                express=self.plane.express,
+                port_of=default_port_of,
             )
         )
         gateway.add_provider(
@@ -170,12 +186,14 @@ class App:
         gateway.add_provider(LogsProvider(store, clock, ids, self.log_events))
         gateway.add_provider(Ec2Provider(self.backed, store, networks))
         gateway.add_fallback(self.backed.forward, services=self.backed.services, mixed=frozenset({"acm", "ec2"}))
+        self.calls.handlers = gateway.handlers
         gateway.set_session_lookup(self.backed.sessions)
         gateway.add_route("/v2/", self.registry.handle)
         gateway.add_route("/_moorage/shutdown", self._shutdown)
         for path, door in self.people.doors():
             gateway.add_route(path, door)
         gateway.add_route(DownloadsDoor.path, downloads.handle)
+        gateway.add_route(Authentication.path, self.authentication.handle)
         gateway.add_route(RequestsDoor.path, self.requests_door.handle)
         gateway.set_hooks(
             reset=self._reset,

@@ -91,7 +91,46 @@ class FixedResponse(msgspec.Struct, frozen=True, tag="fixed-response"):
     order: int | None = None
 
 
-Action = Forward | Redirect | FixedResponse
+class AuthenticateOidc(msgspec.Struct, frozen=True, tag="authenticate-oidc"):
+    """Users log in at an OpenID Connect provider before anything else happens. `session_timeout` in seconds. The client
+    secret is never shown."""
+
+    issuer: str
+    authorization_endpoint: str
+    token_endpoint: str
+    user_info_endpoint: str
+    client_id: str
+    client_secret: str
+    session_cookie_name: str = "AWSELBAuthSessionCookie"
+    scope: str = "openid"
+    session_timeout: int = 604800
+    extra_params: Mapping[str, str] = {}
+    on_unauthenticated: Literal["authenticate", "allow", "deny"] = "authenticate"
+    order: int | None = None
+
+    def __repr__(self) -> str:
+        return f"AuthenticateOidc({self.issuer!r}, {self.client_id!r})"
+
+
+class JwtClaim(msgspec.Struct, frozen=True):
+    """A claim that must have one of `values`."""
+
+    format: Literal["single-string", "string-array", "space-separated-values"]
+    name: str
+    values: tuple[str, ...]
+
+
+class ValidateJwt(msgspec.Struct, frozen=True, tag="jwt-validation"):
+    """Requests must carry a token that `issuer` signed (RS256) with a key of `jwks_endpoint`."""
+
+    jwks_endpoint: str
+    issuer: str
+    additional_claims: tuple[JwtClaim, ...] = ()
+    order: int | None = None
+
+
+AuthAction = AuthenticateOidc | ValidateJwt
+Action = Forward | Redirect | FixedResponse | AuthenticateOidc | ValidateJwt
 
 
 class Condition(msgspec.Struct, frozen=True):
@@ -161,6 +200,11 @@ def forwarded_to(actions: tuple[Action, ...]) -> tuple[str, ...]:
     """The target groups that these actions name, each once, in order."""
     arns = [group.arn for action in actions if isinstance(action, Forward) for group in action.target_groups]
     return tuple(dict.fromkeys(arns))
+
+
+def auth_of(actions: tuple[Action, ...]) -> AuthAction | None:
+    """What must hold before the last action happens."""
+    return next((action for action in actions if isinstance(action, AuthenticateOidc | ValidateJwt)), None)
 
 
 def trust_store_of(listener: Listener) -> str | None:

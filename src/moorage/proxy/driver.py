@@ -8,7 +8,7 @@ put yet: its requests then answer 503.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -53,6 +53,32 @@ class TrustAnchors(msgspec.Struct, frozen=True):
     arn: str
     bundle: bytes
     revoked: bytes = b""
+
+
+class AuthRequest(msgspec.Struct, frozen=True):
+    """A request whose rule asks who sends it. `rule`: its ARN; empty for the door to which an OpenID Connect provider sends
+    users back. `listener`: ARN. `host` as the client named it; `path` with its query; header names in lower case."""
+
+    rule: str
+    listener: str
+    method: str
+    host: str
+    path: str
+    headers: Mapping[str, str]
+
+
+class AuthAnswer(msgspec.Struct, frozen=True):
+    """`status` None: let it through, without the headers `remove`, with the headers `add`. Otherwise answered at once
+    with `answer_headers` and AWS's page, `why` is for people. `answer_headers` go to the client in both cases."""
+
+    status: int | None = None
+    add: Mapping[str, str] = {}
+    remove: tuple[str, ...] = ()
+    answer_headers: tuple[tuple[str, str], ...] = ()
+    why: str = ""
+
+
+Authorizer = Callable[[AuthRequest], Awaitable[AuthAnswer]]
 
 
 class LoadBalancerConfig(msgspec.Struct, frozen=True):

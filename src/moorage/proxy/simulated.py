@@ -92,6 +92,8 @@ class SimulatedProxy:
             return int(action.status_code)
         if isinstance(action, Redirect):
             return int(action.status_code.removeprefix("HTTP_"))
+        if not isinstance(action, Forward):  # nobody logs in here
+            return 401
         weights = [group.weight for group in action.target_groups]
         if not any(weights):
             return 503

@@ -13,6 +13,7 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.config.route.v3.scoped_route_pb2 import ScopedRouteConfiguration
 from envoy.extensions.access_loggers.file.v3 import file_pb2 as _file
 from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2 as _cel
+from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2 as _authz
 from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2 as _mutation
 from envoy.extensions.filters.http.header_to_metadata.v3 import header_to_metadata_pb2 as _to_metadata
 from envoy.extensions.filters.http.lua.v3 import lua_pb2 as _lua
@@ -54,7 +55,7 @@ _MESSAGES = {
 # importing them makes their messages known to the JSON parser ("@type")
 KNOWN_EXTENSIONS = (
     _cel, _cookie, _early, _file, _hcm, _http, _inspector, _least, _lua, _mutation, _previous, _router, _session,
-    _state, _tls, _tcp, _udp, _udp_route, _inputs, _proxy_protocol, _raw, _to_metadata,
+    _state, _tls, _tcp, _udp, _udp_route, _inputs, _proxy_protocol, _raw, _to_metadata, _authz,
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ TITLES = {
     301: "301 Moved Permanently",
     302: "302 Found",
     400: "400 Bad Request",
+    401: "401 Authorization Required",
     403: "403 Forbidden",
     404: "404 Not Found",
     405: "405 Method Not Allowed",
@@ -27,6 +28,7 @@ TITLES = {
     503: "503 Service Temporarily Unavailable",
     504: "504 Gateway Time-out",
     505: "505 HTTP Version Not Supported",
+    561: "561",
 }
 UNKNOWN_HOST = (
     "No load balancer has this DNS name: %REQ(:AUTHORITY)%\n"

@@ -17,8 +17,9 @@ from typing import Any
 
 from moorage.domain.load_balancer import forwarded_to
 from moorage.domain.request_record import RequestRecord
-from moorage.proxy.driver import LoadBalancerConfig, ProxyRefused, ProxyUnavailable, TargetGroupConfig
+from moorage.proxy.driver import Authorizer, LoadBalancerConfig, ProxyRefused, ProxyUnavailable, TargetGroupConfig
 from moorage.proxy.envoy import translate
+from moorage.proxy.envoy.authorization import Authorization
 from moorage.proxy.envoy.connections import end_connections
 from moorage.proxy.envoy.encode import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, SECRET, encode
 from moorage.proxy.envoy.ports import default_port_of, is_listening, loopback_families
@@ -60,7 +61,8 @@ class EnvoyProxy:
         self.process = EnvoyProcess(
             settings.data_dir / "envoy", settings.installation, binary=binary, workers=workers, on_exit=self._exited
         )
-        self._ads = AdsServer(self.process.ads_socket)
+        self._authorization = Authorization()
+        self._ads = AdsServer(self.process.ads_socket, [self._authorization.handler()])
         self._load_balancers: dict[str, LoadBalancerConfig] = {}
         self._made: dict[str, translate.LoadBalancerResources] = {}
         self._traits: dict[str, TargetTraits] = {}
@@ -73,6 +75,10 @@ class EnvoyProxy:
         """Gets every request that was answered, in batches, when set before `start()`."""
         self._tail = Tail(self.process.request_log)
         self._reader: asyncio.Task[None] | None = None
+
+    def authorize_with(self, authorizer: Authorizer | None) -> None:
+        """Who says whether requests of rules that authenticate may pass. Until then, none may."""
+        self._authorization.authorizer = authorizer
 
     async def start(self) -> None:
         """Starts or adopts Envoy. Returns before Envoy is ready; a `put` waits for it."""

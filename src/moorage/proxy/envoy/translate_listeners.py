@@ -13,7 +13,7 @@ from typing import Any
 
 from moorage.domain.load_balancer import Listener, LoadBalancer
 from moorage.proxy.driver import TrustAnchors
-from moorage.proxy.envoy import translate_transforms
+from moorage.proxy.envoy import translate_auth, translate_transforms
 from moorage.proxy.envoy.pages import local_replies
 from moorage.proxy.envoy.request_log import access_log
 from moorage.proxy.envoy.script import script
@@ -208,6 +208,7 @@ def _connection_manager(port: int, *, default_host: str, idle: str, keep_alive: 
                 "disabled": True,  # target groups with stickiness switch it on for their routes
                 "typed_config": {"@type": _EXT + "filters.http.stateful_session.v3.StatefulSession"},
             },
+            *translate_auth.filters(),
             *translate_transforms.filters(),
             {
                 "name": "envoy.filters.http.router",

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from moorage.domain.load_balancer import Action, FixedResponse, Forward, Listener, LoadBalancer, Redirect, Rule
+from moorage.proxy.envoy import translate_auth
 from moorage.proxy.envoy.pages import SERVER_HEADER, page
 from moorage.proxy.envoy.request_log import refused_name, route_name
 from moorage.proxy.envoy.script import TargetTraits, redirect_script, script
@@ -53,12 +54,17 @@ class RouteContext(msgspec.Struct, frozen=True):
 
 def route_configuration(name: str, context: RouteContext, rules: Iterable[Rule]) -> dict[str, Any]:
     """The envoy.config.route.v3.RouteConfiguration of a listener."""
-    routes = [{"name": refused_name(context.listener.default_rule_arn), **_too_many_forwarders()}]
-    for rule in sorted(rules, key=lambda r: r.priority):
+    default, port = context.listener, context.port_of(context.listener.port)
+    ordered = tuple(sorted(rules, key=lambda rule: rule.priority))
+    routes = [{"name": refused_name(default.default_rule_arn), **_too_many_forwarders()}]
+    routes += _named(0, default.default_rule_arn, translate_auth.callback(default, ordered, port))
+    for rule in ordered:
         made_of_rule = _routes(route_match(rule.conditions), rule.actions, context)
+        made_of_rule = translate_auth.guarded(made_of_rule, rule.actions, rule.arn, port)
         routes += _named(rule.priority, rule.arn, _transformed(made_of_rule, rule))
-    default = context.listener
-    routes += _named(0, default.default_rule_arn, _routes(route_match(()), default.default_actions, context))
+    made_of_default = _routes(route_match(()), default.default_actions, context)
+    made_of_default = translate_auth.guarded(made_of_default, default.default_actions, default.default_rule_arn, port)
+    routes += _named(0, default.default_rule_arn, made_of_default)
     made: dict[str, Any] = {
         "name": name,
         "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes, "retry_policy": _retry_policy()}],

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +55,10 @@ class Settled(msgspec.Struct, frozen=True):
 class AdsServer:
     """`socket`: path of the unix socket. One client at a time: the newest stream is the one that counts."""
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, also: Sequence[grpc.GenericRpcHandler] = ()) -> None:
+        """`also`: what else Envoy asks on this socket."""
         self.socket = socket
+        self._also = tuple(also)
         self.last_refusal: Refusal | None = None
         self._desired: dict[str, dict[str, Encoded]] = {}
         self._removed: set[Key] = set()
@@ -79,7 +81,7 @@ class AdsServer:
             response_serializer=DeltaDiscoveryResponse.SerializeToString,
         )
         server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(SERVICE, {"DeltaAggregatedResources": handler}),)
+            (grpc.method_handlers_generic_handler(SERVICE, {"DeltaAggregatedResources": handler}), *self._also)
         )
         server.add_insecure_port(f"unix:{self.socket}")
         await server.start()

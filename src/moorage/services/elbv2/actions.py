@@ -8,35 +8,43 @@ from typing import Any
 
 from moorage.domain.errors import AwsError
 from moorage.domain.load_balancer import Action, FixedResponse, Forward, Redirect, WeightedTargetGroup
-from moorage.services.elbv2 import validate
-from moorage.services.elbv2.validate import invalid, unsupported
+from moorage.services.elbv2 import auth_actions, validate
+from moorage.services.elbv2.validate import invalid
 
 MAX_TARGET_GROUPS = 5
 CONTENT_TYPES = ("text/html", "application/json", "application/javascript", "text/css", "text/plain")
-_AUTHENTICATING = ("authenticate-oidc", "authenticate-cognito", "jwt-validation")
+LAST = (
+    "You must specify exactly one action of type 'forward', 'redirect' or 'fixed-response', and it must be the last action"
+)
 _PLACEHOLDER = re.compile(r"#\{([^}]*)\}")
 
 
-def parse(given: Sequence[Mapping[str, Any]], *, protocol: str, port: int) -> tuple[Action, ...]:
-    """`protocol` and `port` of the listener that will perform them."""
+def parse(
+    given: Sequence[Mapping[str, Any]], *, protocol: str, port: int, before: Sequence[Action] = ()
+) -> tuple[Action, ...]:
+    """`protocol` and `port` of the listener that will perform them, in the order in which it does. `before`: the actions
+    that these replace."""
     if not given:
         raise invalid("An action must be specified")
     for action in given:
-        if action["Type"] in _AUTHENTICATING:
-            raise _no_authentication(action["Type"], protocol)
+        auth_actions.check_listener(action["Type"], protocol)
     if len(given) > 1:
-        raise AwsError(
-            "InvalidLoadBalancerAction",
-            "You must specify exactly one action of type 'forward', 'redirect' or 'fixed-response', "
-            "and it must be the last action",
-        )
-    return (_action(given[0], protocol, port),)
-
-
-def _no_authentication(kind: str, protocol: str) -> AwsError:
-    if protocol != "HTTPS":
-        return AwsError("InvalidLoadBalancerAction", f"Actions of type '{kind}' are supported only on HTTPS listeners")
-    return unsupported(f"Moorage does not perform actions of type '{kind}' yet")
+        if any(action.get("Order") is None for action in given):
+            raise _bad_action("An order must be specified for every action when there are several")
+        if len({action["Order"] for action in given}) < len(given):
+            raise _bad_action("Every action must have another order")
+        given = sorted(given, key=lambda action: int(action["Order"]))
+    *first, last = given
+    for action in first:
+        if action["Type"] not in auth_actions.KINDS:
+            raise _bad_action(LAST)
+    if last["Type"] in auth_actions.KINDS:
+        auth_actions.parse(last, before)
+        raise _bad_action(LAST)
+    if len(first) > 1:
+        raise _bad_action("You can specify only one action that authenticates")
+    checked = [auth_actions.parse(action, before) for action in first]
+    return (*checked, _action(last, protocol, port))
 
 
 def _action(given: Mapping[str, Any], protocol: str, port: int) -> Action:

@@ -7,16 +7,18 @@ from typing import Any
 
 from moorage.domain.load_balancer import (
     Action,
+    AuthAction,
     Condition,
     FixedResponse,
     Forward,
     Listener,
     LoadBalancer,
+    NodeAddress,
     Redirect,
     Rule,
 )
 from moorage.domain.target_group import HealthCheck, Target, TargetGroup, TargetState
-from moorage.services.elbv2 import mutual, transforms
+from moorage.services.elbv2 import auth_actions, mutual, transforms
 from moorage.services.elbv2.conditions import KINDS
 
 
@@ -35,16 +37,43 @@ def load_balancer(record: LoadBalancer) -> dict[str, Any]:
         "State": state,
         "Type": record.type,
         "AvailabilityZones": zones(record),
-        "SecurityGroups": list(record.security_groups),
+        **_security(record),
         "IpAddressType": record.ip_address_type,
     }
 
 
+def _security(record: LoadBalancer) -> dict[str, Any]:
+    if record.type == "network" and not record.security_groups:
+        return {}
+    shape: dict[str, Any] = {"SecurityGroups": list(record.security_groups)}
+    if record.private_link_rules:
+        shape["EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic"] = record.private_link_rules
+    return shape
+
+
+def security_groups(record: LoadBalancer) -> dict[str, Any]:
+    shape = _security(record)
+    return {"SecurityGroupIds": shape.pop("SecurityGroups", []), **shape}
+
+
 def zones(record: LoadBalancer) -> list[dict[str, Any]]:
     return [
-        {"ZoneName": zone, "SubnetId": subnet, "LoadBalancerAddresses": []}
+        {
+            "ZoneName": zone,
+            "SubnetId": subnet,
+            "LoadBalancerAddresses": [_address(one) for one in record.addresses if one.subnet_id == subnet],
+        }
         for subnet, zone in sorted(record.subnets, key=lambda pair: pair[1])
     ]
+
+
+def _address(record: NodeAddress) -> dict[str, str]:
+    shape = {
+        "IpAddress": record.ip_address,
+        "AllocationId": record.allocation_id,
+        "PrivateIPv4Address": record.private_ipv4,
+    }
+    return {key: value for key, value in shape.items() if value is not None}
 
 
 def target_group(record: TargetGroup, load_balancers: tuple[str, ...]) -> dict[str, Any]:
@@ -64,16 +93,16 @@ def target_group(record: TargetGroup, load_balancers: tuple[str, ...]) -> dict[s
 
 
 def health_check(check: HealthCheck, protocol_version: str | None) -> dict[str, Any]:
+    address = {"HealthCheckProtocol": check.protocol, "HealthCheckPort": check.port}
     shape: dict[str, Any] = {
-        "HealthCheckProtocol": check.protocol,
-        "HealthCheckPort": check.port,
+        **(address if check.protocol else {}),  # functions have neither
         "HealthCheckEnabled": check.enabled,
         "HealthCheckIntervalSeconds": check.interval,
         "HealthCheckTimeoutSeconds": check.timeout,
         "HealthyThresholdCount": check.healthy_threshold,
         "UnhealthyThresholdCount": check.unhealthy_threshold,
     }
-    if check.protocol in ("HTTP", "HTTPS"):
+    if check.protocol != "TCP":
         shape["HealthCheckPath"] = check.path
         shape["Matcher"] = {"GrpcCode" if protocol_version == "GRPC" else "HttpCode": check.matcher}
     return shape
@@ -126,6 +155,8 @@ def actions(records: tuple[Action, ...]) -> list[dict[str, Any]]:
 
 def _action(record: Action) -> dict[str, Any]:
     order = record.order or 1
+    if isinstance(record, AuthAction):
+        return {"Order": order, **auth_actions.shown(record)}
     if isinstance(record, Forward):
         return _forward(record, order)
     if isinstance(record, Redirect):
@@ -202,13 +233,15 @@ def target_health(target: Target | Mapping[str, Any], group: TargetGroup, state:
         },
     }
     check = group.health_check
-    if isinstance(target, Target):
+    if isinstance(target, Target) and target.port:
         shape["HealthCheckPort"] = str(target.port) if check.port == "traffic-port" else check.port
     return shape
 
 
 def _target(record: Target) -> dict[str, Any]:
-    shape: dict[str, Any] = {"Id": record.id, "Port": record.port}
+    shape: dict[str, Any] = {"Id": record.id}
+    if record.port:  # functions have none
+        shape["Port"] = record.port
     if record.availability_zone is not None:
         shape["AvailabilityZone"] = record.availability_zone
     return shape

@@ -11,7 +11,7 @@ import msgspec
 from moorage.domain.errors import AwsError
 from moorage.domain.load_balancer import Listener, LoadBalancer, Rule, listener_of
 from moorage.services.base import RequestContext, operation
-from moorage.services.elbv2 import actions, conditions, present, transforms, validate
+from moorage.services.elbv2 import actions, conditions, listener_protocols, present, transforms, validate
 from moorage.services.elbv2.common import (
     ElbV2Base,
     check_forwarding,
@@ -31,6 +31,7 @@ class Rules(ElbV2Base):
     @operation("CreateRule")
     async def create_rule(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
         listener = the_listener(self.store, ctx, params["ListenerArn"])
+        listener_protocols.check_rules(listener)
         priority = validate.between("Rule priority", params["Priority"], 1, 50000)
         wanted = Rule(
             arn=f"{listener.arn.replace(':listener/', ':listener-rule/', 1)}/{self.ids.hex(16)}",
@@ -86,7 +87,9 @@ class Rules(ElbV2Base):
             if params.get("Conditions") is not None:
                 after = msgspec.structs.replace(after, conditions=conditions.parse(params["Conditions"]))
             if params.get("Actions") is not None:
-                wanted = actions.parse(params["Actions"], protocol=listener.protocol, port=listener.port)
+                wanted = actions.parse(
+                    params["Actions"], protocol=listener.protocol, port=listener.port, before=record.actions
+                )
                 check_forwarding(tx, ctx, owner, listener.protocol, wanted)
                 after = msgspec.structs.replace(after, actions=wanted)
             if asked or params.get("ResetTransforms"):
@@ -172,4 +175,3 @@ def _show(record: Rule | Listener) -> dict[str, Any]:
 
 def _in_use(priority: int) -> AwsError:
     return AwsError("PriorityInUse", f"Priority '{priority}' is currently in use")
-
