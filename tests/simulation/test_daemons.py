@@ -227,4 +227,3 @@ async def test_a_restart_of_the_control_plane_changes_nothing(world):
     late = await register(world)
     await world.until(lambda: late in mine(world))
     assert before < {t.arn for t in living(world)}
-

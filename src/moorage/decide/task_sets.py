@@ -172,13 +172,13 @@ class TaskSetsPass(SchedulerPass):
             doing.append(f"starts {step.start}")
         if step.stop:
             doing.append(f"stops {len(step.stop)} ({step.stop[0].why})")
+        stopping = sum(1 for task in tasks if task.desired_status == "STOPPED")
         wait = (one.launches_blocked_until or 0.0) - self.now
-        if wait > 0 and len(tasks) < desired:
+        if wait > 0 and len(tasks) - stopping < desired:
             doing.append(f"launches again in {wait:.0f} s after {one.failed_tasks} failed launches")
         waiting = [verdicts[t.arn].reason for t in tasks if t.arn in verdicts and not verdicts[t.arn].serving]
         if not doing and waiting:
             doing.append(f"waits: a task {waiting[0]}")
-        stopping = sum(1 for task in tasks if task.desired_status == "STOPPED")
         if not doing and stopping:
             doing.append(f"waits: {stopping} still stopping")
         state = "STEADY_STATE" if one.steady else "STABILIZING"

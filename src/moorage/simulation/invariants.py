@@ -20,6 +20,7 @@ from moorage.domain.target_group import target_key
 from moorage.domain.task import TargetPlace, Task
 from moorage.engine.simulated import SimulatedEngine
 from moorage.engine.simulated_container import SimulatedContainer
+from moorage.simulation.other_schedulers import OtherSchedulers
 from moorage.store.api import Change, StoreApi, Table
 from moorage.store.log_memory import MemoryLog
 from moorage.store.tables.ecs import CONTAINER_INSTANCES, SERVICES, TASK_DEFINITIONS, TASKS
@@ -49,6 +50,7 @@ class Invariants:
         self._tasks: dict[str, dict[str, Task]] = {}
         self._addresses: Counter[tuple[str, str, str, str]] = Counter()
         self._targets: dict[tuple[str, str], Any] = {}
+        self._others = OtherSchedulers(self.note)
         engine.on_sigterm.append(self._on_sigterm)
 
     def watch(self, store: StoreApi, log: MemoryLog) -> None:
@@ -60,6 +62,7 @@ class Invariants:
         self._addresses = Counter(_address(interface) for interface in store.all(NETWORK_INTERFACES))
         self._targets = {(TARGETS.name, target.key): target for target in store.all(TARGETS)}
         self._targets |= {(TARGET_HEALTH.name, health.key): health for health in store.all(TARGET_HEALTH)}
+        self._others.watch(store)
         store.watch(self._changed)
 
     def unwatch(self) -> None:
@@ -78,6 +81,7 @@ class Invariants:
         """The store may be ahead of these changes, and they may be those of several commits: everything is judged one by
         one, by what the changes themselves have said so far."""
         for change in changes:
+            self._others.changed(change)
             if change.table is TASKS:
                 self._task_changed(change)
             elif change.table is SERVICES and change.after is not None:
@@ -98,10 +102,12 @@ class Invariants:
             return
         if before is None:
             if after.service_arn is not None:
-                self._not_over_maximum(after.service_arn)
+                self._not_over_maximum(after.service_arn, after)
             if after.instance is not None:
                 self._not_over_capacity(after.instance.arn)
             return
+        if before.instance is None and after.instance is not None:
+            self._not_over_capacity(after.instance.arn)
         if after.rank < before.rank:
             self.note(f"{after.id} went back from {before.last_status} to {after.last_status}")
         if before.desired_status == "STOPPED" and after.desired_status != "STOPPED":
@@ -123,10 +129,13 @@ class Invariants:
             if self._addresses[address] > 1:
                 self.note(f"two network interfaces have the address {change.after.ipv4}")
 
-    def _not_over_maximum(self, arn: str) -> None:
+    def _not_over_maximum(self, arn: str, started: Task) -> None:
         """Checked when tasks start: tasks that should run, in whatever state, against maximumPercent rounded down."""
         service = self._services.get(arn)
         if service is None:
+            return
+        if self._others.looks_after(service):
+            self._others.started(service, self._tasks.get(arn, {}).values(), started)
             return
         percent = service.deployment_configuration.maximum_percent
         most = service.desired_count * percent // 100
@@ -163,6 +172,10 @@ class Invariants:
         up, of the desired count."""
         service = self._services.get(arn)
         if service is None or service.status != "ACTIVE" or not serves(self, stopped):
+            return
+        if self._others.looks_after(service):
+            serving = [task for task in self._tasks.get(arn, {}).values() if serves(self, task)]
+            self._others.stopped(service, serving, stopped)
             return
         percent = service.deployment_configuration.minimum_healthy_percent
         least = -(-service.desired_count * percent // 100)
@@ -237,6 +250,8 @@ class Invariants:
             for target in store.all(TARGETS)
             if target.deregistered_at is None and target.key not in keys
         ]
+        for service in store.all(SERVICES):
+            wrong += self._others.at_rest(service, store.find(TASKS, "service", service.arn))
         for container in self._engine.containers(running=True):
             task = living.get(container.spec.task_arn)
             mine = task.container(container.spec.name) if task is not None else None
