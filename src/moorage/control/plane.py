@@ -6,9 +6,12 @@ The real server and the simulated world put in different drivers; nothing else d
 from __future__ import annotations
 
 from moorage.control.adoption import Adoption
+from moorage.control.alarms import AlarmWatch
+from moorage.control.capacity import CapacityController
+from moorage.control.express import ExpressController
 from moorage.control.lifecycle import LifecycleController
 from moorage.control.load_balancers import LoadBalancersController
-from moorage.control.ports import ContainerLogs, HookCaller, ImageSource, TaskSources
+from moorage.control.ports import AlarmSource, AwsCalls, ContainerLogs, HookCaller, HostGroups, ImageSource, TaskSources
 from moorage.control.prober import Prober
 from moorage.control.reaper import Reaper
 from moorage.control.service import ServiceController
@@ -34,14 +37,20 @@ class ControlPlane:
         logs: ContainerLogs | None = None,
         sources: TaskSources = TaskSources(),  # noqa: B008 immutable
         hooks: HookCaller | None = None,
+        calls: AwsCalls | None = None,
+        alarms: AlarmSource | None = None,
+        groups: HostGroups | None = None,
     ) -> None:
         self.tasks = TaskController(store, clock, ids, engine, images, logs, sources)
         self.adoption = Adoption(store, clock, engine, self.tasks.steps)
         self.services = ServiceController(store, clock, ids, hooks)
+        self.alarms = AlarmWatch(store, alarms)
+        self.capacity = CapacityController(store, clock, ids, groups) if groups is not None else None
         self.targets = TargetsController(store, clock, prober, proxy)
         self.load_balancers = LoadBalancersController(store, clock, proxy, self.targets)
         self.lifecycle = LifecycleController(store, clock)
         self.reaper = Reaper(store, clock)
+        self.express = ExpressController(store, clock, calls) if calls is not None else None
 
     async def start(self) -> None:
         """Target groups before load balancers, so that no listener opens before its endpoints are known; the engine is
@@ -51,11 +60,21 @@ class ControlPlane:
         self.adoption.start()
         self.tasks.start()
         self.services.start()
+        if self.capacity is not None:
+            self.capacity.start()
+        self.alarms.start()
+        if self.express is not None:
+            self.express.start()
         await self.lifecycle.start()
         self.reaper.start()
 
     async def close(self) -> None:
         """Stops controlling. Containers and the proxy go on as they are."""
+        if self.express is not None:
+            await self.express.close()
+        await self.alarms.close()
+        if self.capacity is not None:
+            await self.capacity.close()
         await self.services.close()
         await self.tasks.close()
         await self.adoption.close()

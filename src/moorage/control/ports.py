@@ -3,13 +3,14 @@ simulated world."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from moorage.decide.rollout.hooks import HookAnswer
 from moorage.domain.alarm import Alarm
+from moorage.domain.capacity_provider import HostGroup
 from moorage.domain.scope import Scope
 from moorage.engine.driver import RegistryAuth
 
@@ -110,6 +111,31 @@ class AlarmSource(Protocol):
 
     async def changed(self) -> None:
         """Returns when an alarm may have changed since the call; need not know of every change."""
+        ...
+
+
+class HostGroups(Protocol):
+    """EC2 Auto Scaling, as capacity providers need it."""
+
+    async def groups(self, scope: Scope) -> Sequence[HostGroup]:
+        """All groups of the account and region, as they are now."""
+        ...
+
+    async def lost(self, scope: Scope, instance_ids: Collection[str]) -> Collection[str]:
+        """Those of these instances, gone from their group, that went without being asked to leave: their machine was
+        terminated under them."""
+        ...
+
+    async def set_desired(self, scope: Scope, name: str, desired: int) -> None:
+        """Raises `AwsError`."""
+        ...
+
+    async def terminate(self, scope: Scope, instance_id: str) -> None:
+        """Ends an instance of a group, which then wants one fewer. Raises `AwsError`; one that is gone is fine."""
+        ...
+
+    def watch(self, changed: Callable[[Scope], None]) -> None:
+        """Calls back whenever a group of that scope may have changed."""
         ...
 
 

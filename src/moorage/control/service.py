@@ -17,12 +17,15 @@ from moorage.control.deployment_records import note_outcome, take_over, zones_fo
 from moorage.control.instance_placement import Unplaced, event_of, is_ec2, on_leaving_instances, place_tasks
 from moorage.control.loop import Loop, Pass
 from moorage.control.ports import HookCaller, NoFunctions
+from moorage.control.provider_starts import Lacking, event_of_starts, provider_starts
 from moorage.control.service_events import add_event
 from moorage.control.task_factory import new_service_task
 from moorage.control.task_sets import name_in_events, revision_of, task_sets_of, write_task_sets
 from moorage.control.traffic_shift import HookCalls, note_shift, revisions_of, rules_of, write_weights
+from moorage.decide.capacity_placement import Start, Starts
 from moorage.decide.health import TargetFact, Verdict
 from moorage.decide.placement.hosts import Host
+from moorage.decide.placement.place import Placed
 from moorage.decide.scheduler import decide
 from moorage.decide.service import (
     FreshIds,
@@ -30,6 +33,7 @@ from moorage.decide.service import (
     ServiceSnapshot,
 )
 from moorage.domain import sentences
+from moorage.domain.capacity_provider import SpotShortage
 from moorage.domain.clock import Clock, Ids
 from moorage.domain.container_instance import ContainerInstance
 from moorage.domain.scope import Scope
@@ -38,13 +42,13 @@ from moorage.domain.target_group import Target, TargetHealth
 from moorage.domain.task import Task
 from moorage.domain.task_set import TaskSet
 from moorage.store.api import Change, StoreApi, Transaction, View
+from moorage.store.capacity_queries import spot_shortage
 from moorage.store.elbv2_queries import target_state
 from moorage.store.tables.ecs import (
     SERVICES,
     TASK_DEFINITIONS,
     TASKS,
 )
-
 
 # Services with so many tasks are looked at once for all that happens within so many seconds per task.
 LARGE, REST_PER_TASK = 100, 0.0001
@@ -62,6 +66,7 @@ class ServiceController:
         self._verdicts: dict[str, Mapping[str, Verdict]] = {}
         self._unplaced = Unplaced()
         self._waiting_daemons = WaitingDaemons()
+        self._lacking = Lacking()
         self._service_by_target: dict[tuple[str, int], str] = {}
         self._end_watch: Callable[[], None] = lambda: None
 
@@ -100,6 +105,9 @@ class ServiceController:
                     self._waiting_daemons.note(record, waits=False)
                 else:
                     self.loop.wake(record.arn)
+            elif isinstance(record, SpotShortage):
+                for service_arn in self._lacking.concerned(record):
+                    self.loop.wake(service_arn)
             elif isinstance(record, TaskSet):
                 self.loop.wake(record.service_arn)
             elif isinstance(record, Target | TargetHealth):
@@ -183,6 +191,7 @@ class ServiceController:
                     ),
                 )
         self._unplaced.settle(arn)
+        self._lacking.note(plan.service, lacks=False)
         self._waiting_daemons.note(plan.service, waits=plan.waits_for_room)
         for deployment_id, count in plan.start:
             self._start(tx, plan.service, deployment_id, count, now)
@@ -213,25 +222,28 @@ class ServiceController:
         zones = Counter(t.availability_zone for t in living)
         subnets = Counter(t.interface.subnet_id for t in living if t.interface is not None)
         providers = Counter(t.capacity_provider for t in living if t.capacity_provider is not None)
-        where: Sequence[Host | None] = [None] * count
+        where: Sequence[Start] = [Start(None)] * count
         placed = None
+        seed = f"{deployment_id}/{now}"
         if chosen is not None:
-            where = chosen
+            where = [Start(None, host) for host in chosen]
+        elif revision.strategy:
+            found = provider_starts(tx, service, revision, definition, count, providers, now, seed=seed, zone=zone)
+            where = found.starts
+            self._note_missing(tx, service, found, now)
         elif is_ec2(revision):
-            placed = place_tasks(tx, service, revision, definition, count, f"{deployment_id}/{now}", zone)
-            where = placed.hosts
+            placed = place_tasks(tx, service, revision, definition, count, seed, zone)
+            where = [Start(None, host) for host in placed.hosts]
         started: list[str] = []
-        for host in where:
+        for start in where:
             task = new_service_task(
-                tx, self._ids, service, deployment_id, revision, definition, now, zones, subnets, providers, host, zone
+                tx, self._ids, service, deployment_id, revision, definition, now, zones, subnets, start, zone
             )
             tx.put(TASKS, task)
             started.append(task.id)
             zones[task.availability_zone] += 1
             if task.interface is not None:
                 subnets[task.interface.subnet_id] += 1
-            if task.capacity_provider is not None:
-                providers[task.capacity_provider] += 1
         if started and zone is not None:
             add_event(tx, service.arn, sentences.rebalance_started(service.name, zone, started), now)
         elif started:
@@ -241,6 +253,18 @@ class ServiceController:
         elif placed is not None and len(started) < count:
             self._unplaced.note(service, placed)
             add_event(tx, service.arn, event_of(service, placed), now)
+
+    def _note_missing(self, tx: Transaction, service: Service, found: Starts, now: float) -> None:
+        """Tasks that their capacity providers have no room for: the event, and when to look again."""
+        event = event_of_starts(service, found)
+        if event is not None:
+            add_event(tx, service.arn, event, now)
+        if found.refused_providers:
+            self._unplaced.note(service, Placed((), found.refused, ()))
+        if found.lacking:
+            self._lacking.note(service, lacks=True)
+            left = spot_shortage(tx, Scope(service.account, service.region), now)
+            self.loop.wake_after(service.arn, left or 0.0)
 
 
 def _rest(tasks: int) -> float:

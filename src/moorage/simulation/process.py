@@ -16,6 +16,8 @@ from moorage.services.base import Handler, RequestContext
 from moorage.services.ecs import EcsProvider
 from moorage.services.elbv2.provider import ElbV2Provider
 from moorage.services.lookups import NetworkLookup
+from moorage.simulation.alarms import SimulatedAlarms
+from moorage.simulation.host_groups import SimulatedHostGroups
 from moorage.store.log_memory import MemoryLog
 from moorage.store.memory import Store
 from moorage.store.tables import ecr, ecs, elbv2, network
@@ -44,14 +46,27 @@ class Process:
         prober: Prober,
         networks: NetworkLookup,
         *,
+        alarms: SimulatedAlarms | None = None,
+        groups: SimulatedHostGroups | None = None,
         verify: bool = True,
     ) -> Process:
         """`verify`: every record is read back before it is written (see `Store`)."""
         store = await Store.open(log, TABLES, verify=verify)
         handlers: dict[str, Handler] = {}
-        for provider in (EcsProvider(store, clock, ids, networks), ElbV2Provider(store, clock, ids, networks)):
+        ecs_api = EcsProvider(store, clock, ids, networks, alarms=alarms, groups=groups)
+        for provider in (ecs_api, ElbV2Provider(store, clock, ids, networks)):
             handlers |= {f"{provider.service}:{name}": handler for name, handler in provider.handlers().items()}
-        plane = ControlPlane(store, clock, ids, engine=engine, proxy=proxy, prober=prober, images=PassThroughImages())
+        plane = ControlPlane(
+            store,
+            clock,
+            ids,
+            engine=engine,
+            proxy=proxy,
+            prober=prober,
+            images=PassThroughImages(),
+            alarms=alarms,
+            groups=groups,
+        )
         process = cls(store, log, plane, handlers)
         await plane.start()
         return process

@@ -26,7 +26,9 @@ from moorage.engine.simulated_container import SimulatedContainer, SimulatedImag
 from moorage.engine.simulated_host import Latencies
 from moorage.proxy.simulated import SimulatedProxy
 from moorage.services.base import RequestContext
+from moorage.simulation.alarms import SimulatedAlarms
 from moorage.simulation.calls import CLUSTER, Calls
+from moorage.simulation.host_groups import SimulatedHostGroups
 from moorage.simulation.invariants import Invariants, Violated
 from moorage.simulation.loop import VirtualClock, VirtualTimeLoop
 from moorage.simulation.network import SCOPE, Networks, SimulatedProber, Users
@@ -67,6 +69,8 @@ class World(Calls):
         self.users = Users(self.clock, self.engine, self.proxy)
         self.disk = MemoryDisk()
         self.networks = Networks()
+        self.alarms = SimulatedAlarms()
+        self.groups = SimulatedHostGroups(seed)
         self.invariants = Invariants(self.clock, self.engine)
         self.process: Process | None = None
         self._errors = _Errors(self.invariants.note)
@@ -91,7 +95,15 @@ class World(Calls):
         assert self.process is None, "there is one control plane at a time"
         log = MemoryLog(self.disk, latency=COMMIT)
         self.process = await Process.start(
-            log, self.clock, self.ids, self.engine, self.proxy, SimulatedProber(self.engine), self.networks
+            log,
+            self.clock,
+            self.ids,
+            self.engine,
+            self.proxy,
+            SimulatedProber(self.engine),
+            self.networks,
+            alarms=self.alarms,
+            groups=self.groups,
         )
         self.invariants.watch(self.process.store, log)
 

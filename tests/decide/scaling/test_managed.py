@@ -44,6 +44,11 @@ def test_the_reservation(needed: int, running: int, percent: float) -> None:
         (scaling(), fleet(1, opened=5, maximum=3), 3),
         (scaling(least=4), fleet(1, opened=1, maximum=3), 3),
         (scaling(), fleet(1, 1, opened=1, maximum=2), None),
+        # What leaves is not counted, and asked for no more.
+        (scaling(), fleet(1, opened=1, desired=2, apart=1), 3),
+        (scaling(), fleet(1, desired=3, apart=2), None),
+        # Drained instances are of no use to tasks that wait.
+        (scaling(), fleet(0, opened=1, instances=(ScaledInstance("i-0", "a", 0.0, 0, draining=True),)), 2),
         # What was asked for is coming: not once more, but what is missing beyond it.
         (scaling(), fleet(opened=2, desired=2), None),
         (scaling(), fleet(opened=3, desired=2), 3),

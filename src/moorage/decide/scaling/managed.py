@@ -31,23 +31,26 @@ from moorage.domain.capacity_provider import ManagedScaling
 
 
 class ScaledInstance(msgspec.Struct, frozen=True):
-    """An instance of the group that stays. `tasks`: those that are no daemons."""
+    """An instance of the group that stays. `tasks`: those that are no daemons. `draining`: it takes no more of them."""
 
     ec2_instance_id: str
     zone: str
     registered_at: float
     tasks: int = 0
+    draining: bool = False
 
 
 class Fleet(msgspec.Struct, frozen=True):
     """`desired`, `minimum`, `maximum`: of the group. `instances`: registered ones; when they are fewer than `desired`,
-    the others are coming. `opened`: instances that waiting tasks need beyond `instances`. `below_since`: since when the
-    reservation has been below the target."""
+    the others are coming. `opened`: instances that waiting tasks need beyond `instances`. `apart`: instances that the
+    group still counts although they are on their way out. `below_since`: since when the reservation has been below the
+    target."""
 
     desired: int
     minimum: int
     maximum: int
     instances: tuple[ScaledInstance, ...] = ()
+    apart: int = 0
     waiting: int = 0
     opened: int = 0
     below_since: float | None = None
@@ -76,9 +79,11 @@ def reservation(needed: int, running: int) -> float:
 
 def decide_scaling(scaling: ManagedScaling, fleet: Fleet, now: float) -> ScalingPlan:
     busy = sum(1 for one in fleet.instances if one.tasks)
-    needed, running = busy + fleet.opened, max(fleet.desired, len(fleet.instances))
+    needed, running = busy + fleet.opened, max(fleet.desired - fleet.apart, len(fleet.instances))
     percent = reservation(needed, running)
-    wanted = -(-needed * 100 // scaling.target_capacity)
+    # An empty instance that drains is there, but of no use to a task that waits.
+    useless = sum(1 for one in fleet.instances if one.draining and not one.tasks) if fleet.opened else 0
+    wanted = -(-(needed + useless) * 100 // scaling.target_capacity)
     numbers = f"M {needed} needed / N {running} running = {percent:.0f} %, target {scaling.target_capacity} %"
 
     def plan(said: str, **more: object) -> ScalingPlan:
@@ -86,11 +91,11 @@ def decide_scaling(scaling: ManagedScaling, fleet: Fleet, now: float) -> Scaling
 
     if wanted > running:
         step = min(max(wanted - running, scaling.minimum_scaling_step_size), scaling.maximum_scaling_step_size)
-        to = min(running + step, fleet.maximum)
+        to = min(running + step, fleet.maximum - fleet.apart)
         if to <= running:
             most = f"the maxSize of the group is {fleet.maximum}"
             return plan(f"no action: {_tasks(fleet.waiting)}, {_instances(wanted)} wanted, but {most}")
-        return plan(f"scales out from {running} to {_instances(to)}: {_tasks(fleet.waiting)}", desired=to)
+        return plan(f"scales out from {running} to {_instances(to)}: {_tasks(fleet.waiting)}", desired=to + fleet.apart)
     coming = running - len(fleet.instances)
     if coming > 0:
         return plan(f"waits for {_instances(coming)} to join: {_tasks(fleet.waiting)}")

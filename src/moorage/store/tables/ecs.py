@@ -3,6 +3,7 @@ from moorage.domain.capacity_provider import CapacityProvider, HostGroup, Scalin
 from moorage.domain.client_token import ClientToken
 from moorage.domain.cluster import Cluster
 from moorage.domain.container_instance import ContainerInstance
+from moorage.domain.express import ExpressService
 from moorage.domain.service import Revision, Service, ServiceDeployment, ServiceEvent
 from moorage.domain.task import Task
 from moorage.domain.task_definition import Family, TaskDefinition
@@ -82,6 +83,15 @@ TASK_SETS: Table[TaskSet] = Table(
 SERVICE_EVENTS: Table[ServiceEvent] = Table(
     "service_events", ServiceEvent, key=lambda r: r.id, indexes={"service": lambda r: r.service_arn}
 )
+EXPRESS_SERVICES: Table[ExpressService] = Table(
+    "express_services",
+    ExpressService,
+    key=lambda r: r.arn,
+    indexes={
+        "balancer": lambda r: (r.account, r.region, r.balancer_name) if r.status != "INACTIVE" else None,
+        "vpc": lambda r: (r.account, r.region, r.vpc_id, r.access_type) if r.status != "INACTIVE" else None,
+    },
+)
 CONTAINER_INSTANCES: Table[ContainerInstance] = Table(
     "container_instances",
     ContainerInstance,
@@ -91,6 +101,7 @@ CONTAINER_INSTANCES: Table[ContainerInstance] = Table(
         "ec2_instance": lambda r: (r.account, r.region, r.ec2_instance_id) if r.status != "INACTIVE" else None,
         "address": lambda r: r.address if r.status != "INACTIVE" else None,
         "group": lambda r: r.group_arn if r.status != "INACTIVE" else None,
+        "machine": lambda r: (r.account, r.region, r.ec2_instance_id),
     },
 )
 CAPACITY_PROVIDERS: Table[CapacityProvider] = Table(
@@ -117,6 +128,7 @@ TABLES = (
     CLIENT_TOKENS,
     CLUSTERS,
     CONTAINER_INSTANCES,
+    EXPRESS_SERVICES,
     FAMILIES,
     HOST_GROUPS,
     SCALING_NOTES,
