@@ -134,6 +134,7 @@ class App:
             calls=self.calls,
         )
         self.people = People(settings, self.store, clock, self.plane, proxy=self.proxy.status, host=self.host)
+        self.plane.targets.port_of = self.proxy.machine_port
         self.plane.load_balancers.certificates = self.certificates
         self.certificates.on_change = self.plane.load_balancers.certificate_changed
         self.gateway = self._front_door()

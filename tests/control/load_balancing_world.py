@@ -34,6 +34,7 @@ class RememberingProxy:
         self.load_balancers: dict[str, LoadBalancerConfig] = {}
         self.target_groups: dict[str, TargetGroupConfig] = {}
         self.calls: list[str] = []
+        self.cuts: list[tuple[str, int]] = []
         self.retained: list[tuple[Sequence[str], Sequence[str]]] = []
         self.away = False
         self.refusal: Exception | None = None
@@ -60,6 +61,11 @@ class RememberingProxy:
     async def remove_target_group(self, arn: str) -> None:
         self._called("remove_target_group")
         self.target_groups.pop(arn, None)
+
+    async def cut(self, places: Sequence[tuple[str, int]]) -> int:
+        self._called("cut")
+        self.cuts += places
+        return len(places)
 
     async def retain(self, load_balancers: Sequence[str], target_groups: Sequence[str]) -> None:
         self._called("retain")

@@ -11,9 +11,12 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from moorage.control import prober_http2
 from moorage.domain.target_group import ProbeResult
 
-__all__ = ["HttpProber", "ProbeRequest", "ProbeResult", "Prober"]
+__all__ = ["HttpProber", "ProbeRequest", "ProbeResult", "Prober", "ProtocolVersion"]
+
+ProtocolVersion = Literal["HTTP1", "HTTP2", "GRPC"]
 
 USER_AGENT = "ELB-HealthChecker/2.0"
 LONGEST_HEAD = 64 * 1024
@@ -21,8 +24,8 @@ LONGEST_HEAD = 64 * 1024
 
 class ProbeRequest(msgspec.Struct, frozen=True):
     """`address` and `port` are connected to; `host` is what the Host header says ("10.0.0.7:8080", the registered
-    address, which `address` need not be). `timeout`: seconds for the whole check. TCP: connecting is enough. `grpc`: a
-    call of the method `path` instead of a GET; the status that comes back is gRPC's."""
+    address, which `address` need not be). `timeout`: seconds for the whole check. TCP: connecting is enough. `version`
+    HTTP2: a GET over HTTP/2; GRPC: a call of the method `path`, and the status that comes back is gRPC's."""
 
     protocol: Literal["HTTP", "HTTPS", "TCP"]
     address: str
@@ -30,7 +33,7 @@ class ProbeRequest(msgspec.Struct, frozen=True):
     host: str
     path: str
     timeout: float
-    grpc: bool = False
+    version: ProtocolVersion = "HTTP1"
 
 
 class Prober(Protocol):
@@ -44,12 +47,12 @@ class HttpProber:
     The answer counts when its head is complete; the body is not read."""
 
     def __init__(self) -> None:
-        self._trusting: ssl.SSLContext | None = None
+        self._trusting: dict[tuple[str, ...], ssl.SSLContext] = {}
 
     async def probe(self, request: ProbeRequest) -> ProbeResult:
         try:
             async with asyncio.timeout(request.timeout):
-                return await (call_grpc(request) if request.grpc else self._ask(request))
+                return await (self._ask(request) if request.version == "HTTP1" else self._ask_http2(request))
         except TimeoutError:
             return ProbeResult("timeout", detail=f"no answer within {request.timeout:g} s")
         except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
@@ -74,40 +77,27 @@ class HttpProber:
             # The answer is known: do not wait for the goodbye of a target that may be stuck.
             writer.transport.abort()
 
-    def _tls(self) -> ssl.SSLContext:
-        if self._trusting is None:
-            self._trusting = ssl.create_default_context()
-            self._trusting.check_hostname = False
-            self._trusting.verify_mode = ssl.CERT_NONE
-        return self._trusting
-
-
-async def call_grpc(request: ProbeRequest) -> ProbeResult:
-    """A unary call with an empty message, on a connection of its own. A target that does not speak gRPC, or that is not
-    there, has no status of its own."""
-    if request.protocol != "HTTP":
-        return ProbeResult("failed", detail="gRPC health checks over TLS are not supported here")
-    import grpc  # only where there are gRPC target groups: it takes a moment to load
-    import grpc.aio
-
-    options = [
-        ("grpc.default_authority", request.host),
-        ("grpc.primary_user_agent", USER_AGENT),
-        ("grpc.use_local_subchannel_pool", 1),
-        ("grpc.enable_retries", 0),
-    ]
-    async with grpc.aio.insecure_channel(f"{request.address}:{request.port}", options) as channel:
-        call = channel.unary_unary(request.path)(b"", timeout=request.timeout)
-        code, told = await call.code(), await call.details() or ""
-        answered = bool(await call.initial_metadata()) or code not in (
-            grpc.StatusCode.UNAVAILABLE,
-            grpc.StatusCode.DEADLINE_EXCEEDED,
+    async def _ask_http2(self, request: ProbeRequest) -> ProbeResult:
+        call = prober_http2.Call(
+            request.address,
+            request.port,
+            request.host,
+            request.path,
+            USER_AGENT,
+            grpc=request.version == "GRPC",
+            tls=self._tls("h2") if request.protocol == "HTTPS" else None,
         )
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return ProbeResult("timeout", detail=f"no answer within {request.timeout:g} s")
-    if not answered:
-        return ProbeResult("failed", detail=told.partition(";")[0] or "nobody answers")
-    return ProbeResult("answered", int(code.value[0]))
+        return await prober_http2.ask(call)
+
+    def _tls(self, *alpn: str) -> ssl.SSLContext:
+        context = self._trusting.get(alpn)
+        if context is None:
+            context = self._trusting[alpn] = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            if alpn:
+                context.set_alpn_protocols(list(alpn))
+        return context
 
 
 def request_head(request: ProbeRequest) -> bytes:

@@ -20,9 +20,11 @@ from typing import Any, Literal, cast
 import msgspec
 
 from moorage.control.loop import Loop, Pass
-from moorage.control.prober import Prober, ProbeRequest
+from moorage.control.prober import Prober, ProbeRequest, ProtocolVersion
 from moorage.decide import target_health as decide
+from moorage.decide import target_traffic as traffic
 from moorage.domain.clock import Clock
+from moorage.domain.load_balancer import LAYER_4, LoadBalancer
 from moorage.domain.target_group import (
     CHECKS_DISABLED,
     NOT_IN_USE,
@@ -34,8 +36,15 @@ from moorage.domain.target_group import (
 )
 from moorage.proxy.driver import Endpoint, Proxy, ProxyRefused, TargetGroupConfig
 from moorage.store.api import Change, StoreApi, Transaction
-from moorage.store.elbv2_queries import current_health, idle_state, in_use
-from moorage.store.tables.elbv2 import LOAD_BALANCERS, TARGET_GROUP_USES, TARGET_GROUPS, TARGET_HEALTH, TARGETS
+from moorage.store.elbv2_queries import current_health, idle_state, in_use, load_balancers_of
+from moorage.store.tables.elbv2 import (
+    LISTENERS,
+    LOAD_BALANCERS,
+    TARGET_GROUP_USES,
+    TARGET_GROUPS,
+    TARGET_HEALTH,
+    TARGETS,
+)
 
 PUSHES_AT_ONCE = 64
 LOOK_AGAIN = 15.0
@@ -69,10 +78,13 @@ class TargetsController:
         self._proxy = proxy
         self._watched: dict[str, _Watch] = {}
         self._pushed: dict[str, TargetGroupConfig] = {}
+        self._healthy: dict[str, frozenset[traffic.Place]] = {}
         self._refused: set[str] = set()
         self.groups = Loop("target-groups", self._reconcile_group, workers=PUSHES_AT_ONCE)
         self.checks = Loop("health-checks", self._check, workers=CHECKS_AT_ONCE)
         self._unwatch: Callable[[], None] = lambda: None
+        self.port_of: Callable[[int], int] = _same
+        """Port of the API → port of this machine, where load balancers listen; set before `start()`."""
 
     async def start(self) -> None:
         """Follows the store from now on and looks at everything in it once. Does not wait for the proxy."""
@@ -136,13 +148,15 @@ class TargetsController:
         group = self._store.get(TARGET_GROUPS, arn)
         if group is None:
             self._pushed.pop(arn, None)
+            self._healthy.pop(arn, None)
             self._refused.discard(arn)
             await self._proxy.remove_target_group(arn)
             await self._drop_orphans(arn)
             _forget_after_this_pass(self.groups, arn)
             return Pass("removed from the proxy")
         targets = self._store.find(TARGETS, "target_group", arn)
-        config = TargetGroupConfig(group, self._endpoints(targets))
+        crosses = traffic.crosses_zones(group, self._load_balancer_of(arn))
+        config = TargetGroupConfig(group, self._endpoints(targets, crosses), crosses)
         if self._pushed.get(arn) != config:
             # Unknown until the proxy answers: a push that fails half-way must be repeated even if all changes back.
             self._pushed.pop(arn, None)
@@ -153,18 +167,37 @@ class TargetsController:
                 return Pass(f"the proxy refused it: {refusal}", again_after=LOOK_AGAIN)
             self._pushed[arn] = config
             self._refused.discard(arn)
+        await self._leave_unhealthy(config)
         draining = [target for target in targets if target.deregistered_at is not None]
         left = await self._drop_drained(group, draining)
         healthy = sum(endpoint.healthy for endpoint in config.endpoints)
         said = f"{len(config.endpoints)} in the proxy, {healthy} of them healthy, {len(draining)} draining"
         return Pass(said, again_after=left)
 
-    def _endpoints(self, targets: Collection[Target]) -> tuple[Endpoint, ...]:
+    async def _leave_unhealthy(self, config: TargetGroupConfig) -> None:
+        """Ends the connections to targets that have just fallen ill, where the target group says so."""
+        arn = config.target_group.arn
+        healthy = frozenset((one.address, one.port) for one in config.endpoints if one.healthy)
+        fallen = self._healthy.get(arn, frozenset()) & {(one.address, one.port) for one in config.endpoints} - healthy
+        if fallen and traffic.ends_connections_when_unhealthy(config.target_group):
+            await self._proxy.cut(sorted(fallen))
+        self._healthy[arn] = healthy
+
+    def _load_balancer_of(self, arn: str) -> LoadBalancer | None:
+        owner = next(iter(load_balancers_of(self._store, arn)), None)
+        return self._store.get(LOAD_BALANCERS, owner) if owner is not None else None
+
+    def _endpoints(self, targets: Collection[Target], crosses: bool) -> tuple[Endpoint, ...]:
         """Registered, not draining, in an enabled zone; in a steady order, so that the same set is the same
         configuration. A group that nothing forwards to yet is known as well (its targets not healthy), so that a rule
         that is about to name it finds it."""
         endpoints = {
-            Endpoint(target.reaches or target.id, target.port, self._is_routable(target))
+            Endpoint(
+                target.reaches or target.id,
+                target.port,
+                self._is_routable(target),
+                "" if crosses else traffic.zone_of(target),
+            )
             for target in targets
             if idle_state(self._store, target) in (None, NOT_IN_USE)
         }
@@ -190,9 +223,20 @@ class TargetsController:
                     tx.delete(TARGET_HEALTH, target.key)
 
         if over:
+            if traffic.ends_connections_after_drain(group):
+                await self._proxy.cut(self._places(over))
             await self._store.update(change)
         later = [end for end in ends.values() if end - now > CLOSE_ENOUGH]
         return min(later) - now if later else None
+
+    def _places(self, targets: Sequence[Target]) -> list[traffic.Place]:
+        """Where these targets answer, without those that are somebody else's target as well, or are one again."""
+        return [
+            (target.reaches or target.id, target.port)
+            for target in targets
+            if self._store.get(TARGETS, target.key) == target
+            and not traffic.still_used(target, self._store.find(TARGETS, "id", target.id))
+        ]
 
     async def _drop_orphans(self, arn: str) -> None:
         """Registrations that were written while their target group was being deleted."""
@@ -253,13 +297,30 @@ class TargetsController:
         if watch.health.state == "unavailable":
             watch.health = decide.begin(target, check, self._clock.now())
         started = self._clock.now()
-        result = await self._prober.probe(request_for(target, group))
+        result = await self._prober.probe(self._request(target, group))
         now = self._clock.now()
         watch.health = decide.after_probe(watch.health, result, check, now)
         due = decide.next_probe_at(watch.health, check, started, now)
         watch.due = now if due is None else due
         await self._write(target, watch)
         return Pass(_sentence(watch.health, result), again_after=max(0.0, watch.due - self._clock.now()))
+
+    def _request(self, target: Target, group: TargetGroup) -> ProbeRequest:
+        port_of = self.port_of if group.target_type == "alb" else _same
+        return request_for(target, group, self._asks_as(group), port_of)
+
+    def _asks_as(self, group: TargetGroup) -> str | None:
+        """A network load balancer names itself in the Host header of its checks."""
+        if group.protocol not in LAYER_4:
+            return None
+        for use in self._store.find(TARGET_GROUP_USES, "target_group", group.arn):
+            listener, owner = (
+                self._store.get(LISTENERS, use.user_arn),
+                self._store.get(LOAD_BALANCERS, use.load_balancer_arn),
+            )
+            if listener is not None and owner is not None:
+                return f"{owner.loopback}:{listener.port}"
+        return None
 
     async def _write(self, target: Target, watch: _Watch) -> None:
         """Counts alone are not worth a write."""
@@ -276,18 +337,26 @@ class TargetsController:
         watch.written = health
 
 
-def request_for(target: Target, group: TargetGroup) -> ProbeRequest:
-    """The health check of this target, as the group's settings say (semantics elbv2 §5)."""
+def _same(port: int) -> int:
+    return port
+
+
+def request_for(
+    target: Target, group: TargetGroup, asks_as: str | None = None, port_of: Callable[[int], int] = _same
+) -> ProbeRequest:
+    """The health check of this target, as the group's settings say (semantics elbv2 §5). `asks_as`: the Host header, if
+    not the target's own address. `port_of`: port of the API → port of this machine, for targets that are load
+    balancers."""
     check = group.health_check
-    port = target.port if check.port == "traffic-port" else int(check.port)
+    port = port_of(target.port if check.port == "traffic-port" else int(check.port))
     return ProbeRequest(
         protocol=cast("Literal['HTTP', 'HTTPS', 'TCP']", check.protocol),
         address=target.reaches or target.id,
         port=port,
-        host=f"{target.reaches or target.id}:{port}",
+        host=asks_as or f"{target.reaches or target.id}:{port}",
         path=check.path,
         timeout=float(check.timeout),
-        grpc=group.protocol_version == "GRPC" and check.protocol != "TCP",
+        version=cast("ProtocolVersion", group.protocol_version or "HTTP1") if check.protocol != "TCP" else "HTTP1",
     )
 
 
@@ -301,7 +370,12 @@ def _checks_differ(before: TargetGroup | None, after: TargetGroup | None) -> boo
 
 
 def _zones_differ(before: Any, after: Any) -> bool:
-    return before is not None and after is not None and before.subnets != after.subnets
+    if before is None or after is None:
+        return False
+    return (before.subnets, before.attributes.get(traffic.CROSS_ZONE)) != (
+        after.subnets,
+        after.attributes.get(traffic.CROSS_ZONE),
+    )
 
 
 def _forget_after_this_pass(loop: Loop, key: str) -> None:

@@ -38,6 +38,7 @@ def begin(target: Target, check: HealthCheck, now: float) -> TargetHealth:
     """The health of a target whose checks begin now."""
     state = CHECKING if check.enabled else CHECKS_DISABLED
     assert state.state != "draining"
+    assert state.state != "unhealthy.draining"
     return TargetHealth(
         target_group_arn=target.target_group_arn,
         id=target.id,
@@ -86,7 +87,9 @@ def _failed(health: TargetHealth, result: ProbeResult, check: HealthCheck, now: 
 
 def enter(health: TargetHealth, state: TargetState, now: float) -> TargetHealth:
     """`health` moved to `state`, with its counts at zero."""
-    assert state.state != "draining"  # a matter of the registration, not of health
+    # matters of the registration and of time, not of health
+    assert state.state != "draining"
+    assert state.state != "unhealthy.draining"
     return msgspec.structs.replace(
         health,
         state=state.state,
@@ -151,6 +154,13 @@ def first_probe_at(health: TargetHealth, check: HealthCheck, now: float) -> floa
 def _phase(health: TargetHealth) -> float:
     """A number of the target's own, 0 to 1, the same after every restart."""
     return (zlib.crc32(health.key.encode()) % 1000) / 1000
+
+
+def as_shown(state: TargetState, health: TargetHealth | None, draining: float, now: float) -> TargetState:
+    """An unhealthy target of a network load balancer is shown as draining for its first `draining` seconds."""
+    if state.state != "unhealthy" or health is None or now - health.since >= draining:
+        return state
+    return msgspec.structs.replace(state, state="unhealthy.draining")
 
 
 def visibly_differs(before: TargetHealth | None, after: TargetHealth) -> bool:

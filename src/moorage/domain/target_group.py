@@ -101,7 +101,7 @@ class ProbeResult(msgspec.Struct, frozen=True):
 class TargetState(msgspec.Struct, frozen=True):
     """What DescribeTargetHealth says of a target (semantics elbv2 §5): all AWS's words."""
 
-    state: Literal["initial", "healthy", "unhealthy", "unused", "draining", "unavailable"]
+    state: Literal["initial", "healthy", "unhealthy", "unhealthy.draining", "unused", "draining", "unavailable"]
     reason: str | None = None
     description: str | None = None
 

@@ -147,6 +147,9 @@ class Networks:
     async def security_groups(self, scope: Scope, group_ids: Sequence[str]) -> dict[str, SecurityGroup]:
         return {id: self.group for id in group_ids if id == self.group.group_id}
 
+    async def elastic_addresses(self, scope: Scope, allocation_ids: Sequence[str]) -> dict[str, str]:
+        return {}
+
     async def default_security_group(self, scope: Scope, vpc_id: str) -> SecurityGroup | None:
         return self.group if vpc_id == VPC else None
 

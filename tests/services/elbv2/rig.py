@@ -60,6 +60,9 @@ class Networks:
     async def security_groups(self, scope: Scope, group_ids: Sequence[str]) -> dict[str, SecurityGroup]:
         return {one: self._groups[one] for one in group_ids if one in self._groups}
 
+    async def elastic_addresses(self, scope: Scope, allocation_ids: Sequence[str]) -> dict[str, str]:
+        return {one: "198.51.100.7" for one in allocation_ids if one != "eipalloc-unknown"}
+
     async def default_security_group(self, scope: Scope, vpc_id: str) -> SecurityGroup | None:
         return next((g for g in self._groups.values() if g.vpc_id == vpc_id and g.name == "default"), None)
 

@@ -109,9 +109,9 @@ async def test_every_one_has_its_own_address_the_lowest_free(elb: Rig) -> None:
         ({"SecurityGroups": ["sg-3"]}, "InvalidConfigurationRequest", "One or more security groups are invalid"),
         ({"Tags": [{"Key": "a"}, {"Key": "a"}]}, "DuplicateTagKeys", "Tag key 'a' was specified more than once"),
         (
-            {"Type": "network"},
+            {"Type": "gateway"},
             "UnsupportedOperation",
-            "Moorage has no data plane for load balancers of type 'network' yet; use 'application'",
+            "Moorage has no data plane for load balancers of type 'gateway'; use 'network'",
         ),
     ],
 )

@@ -340,6 +340,10 @@ class EnvoyProxy:
                 log.warning("%s", error)
                 self._died.set()
 
+    def machine_port(self, port: int) -> int:
+        """Port of the API → port of this machine."""
+        return self._port_of(port)
+
     def api_port(self, port: int) -> int:
         """Port of this machine → port of the API."""
         return next((api for api in self._ports_in_use() if self._port_of(api) == port), port)

@@ -97,6 +97,18 @@ class MotoNetworks:
         answer = await self._remembered.ask(scope, "ec2", "DescribeVpcs", "vpc-id", (vpc_id,))
         return bool((answer or {}).get("Vpcs"))
 
+    async def default_subnets(self, scope: Scope) -> Sequence[Subnet]:
+        answer = await self._remembered.ask(scope, "ec2", "DescribeSubnets", "default-for-az", ("true",))
+        found = sorted((_subnet(scope, item) for item in (answer or {}).get("Subnets", ())), key=lambda s: s.cidr)
+        return list({subnet.availability_zone: subnet for subnet in found}.values())
+
+    async def elastic_addresses(self, scope: Scope, allocation_ids: Sequence[str]) -> dict[str, str]:
+        if not allocation_ids:
+            return {}
+        wanted = tuple(dict.fromkeys(allocation_ids))
+        answer = await self._remembered.ask(scope, "ec2", "DescribeAddresses", "allocation-id", wanted)
+        return {item["AllocationId"]: item["PublicIp"] for item in (answer or {}).get("Addresses", ())}
+
     async def refresh_subnet(self, scope: Scope, subnet_id: str) -> None:
         """The copy of a subnet that was changed or deleted; a subnet that was never used has none."""
         key = subnet_key(scope, subnet_id)

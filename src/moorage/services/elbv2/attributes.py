@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from moorage.domain.errors import AwsError
-from moorage.domain.load_balancer import Listener, LoadBalancer
+from moorage.domain.load_balancer import DATAGRAM, LAYER_4, Listener, LoadBalancer
 from moorage.domain.target_group import TargetGroup
 from moorage.services.elbv2.validate import invalid
 
@@ -84,9 +84,18 @@ APPLICATION = (
     Attribute("waf.fail_open.enabled", "false", _BOOLEAN),
     Attribute("zonal_shift.config.enabled", "false", _BOOLEAN),
 )
-NETWORK_ONLY = (
-    "dns_record.client_routing_policy",
-    "secondary_ips.auto_assigned.per_subnet",
+NETWORK = (
+    *_log_attributes("access_logs"),
+    Attribute("deletion_protection.enabled", "false", _BOOLEAN),
+    Attribute(
+        "dns_record.client_routing_policy",
+        "any_availability_zone",
+        _one_of("availability_zone_affinity", "partial_availability_zone_affinity", "any_availability_zone"),
+    ),
+    Attribute("ipv6.deny_all_igw_traffic", "false", _BOOLEAN),
+    Attribute("load_balancing.cross_zone.enabled", "false", _BOOLEAN),
+    Attribute("secondary_ips.auto_assigned.per_subnet", "0", _range(0, 7)),
+    Attribute("zonal_shift.config.enabled", "false", _BOOLEAN),
 )
 
 _GROUP_HEALTH = (
@@ -131,20 +140,44 @@ _HTTP_GROUP = (
 
 
 def _layer4_group(group: TargetGroup) -> tuple[Attribute, ...]:
-    datagram = group.protocol in ("UDP", "TCP_UDP")
+    datagram = group.protocol in DATAGRAM
     preserve = "false" if group.target_type == "ip" and not datagram else "true"
+    preserving = _always("true", "Client IP preservation", group) if datagram else _BOOLEAN
+    cutting = _always("false", "Connection termination for unhealthy targets", group) if datagram else _BOOLEAN
     return (
         _DELAY,
         Attribute("deregistration_delay.connection_termination.enabled", "true" if datagram else "false", _BOOLEAN),
         _CROSS_ZONE,
-        Attribute("preserve_client_ip.enabled", preserve, _BOOLEAN),
+        Attribute("preserve_client_ip.enabled", preserve, preserving),
         Attribute("proxy_protocol_v2.enabled", "false", _BOOLEAN),
         Attribute("stickiness.enabled", "false", _BOOLEAN),
         Attribute("stickiness.type", "source_ip", _one_of("source_ip")),
-        Attribute("target_health_state.unhealthy.connection_termination.enabled", "true", _BOOLEAN),
+        Attribute(
+            "target_health_state.unhealthy.connection_termination.enabled", "false" if datagram else "true", cutting
+        ),
         Attribute("target_health_state.unhealthy.draining_interval_seconds", "0", _range(0, 360000)),
         *_GROUP_HEALTH,
     )
+
+
+def _always(value: str, what: str, group: TargetGroup) -> Check:
+    verb = "disabled" if value == "true" else "enabled"
+
+    def check(key: str, given: str) -> None:
+        _BOOLEAN(key, given)
+        if given != value:
+            raise invalid(f"{what} cannot be {verb} for target groups with the {group.protocol} protocol")
+
+    return check
+
+
+_LAMBDA_GROUP = (
+    Attribute("lambda.multi_value_headers.enabled", "false", _BOOLEAN),
+    Attribute("stickiness.enabled", "false", _BOOLEAN),
+    Attribute("stickiness.type", "lb_cookie", _http_stickiness_type),
+    Attribute("stickiness.lb_cookie.duration_seconds", "86400", _range(1, 604800)),
+    *_GROUP_HEALTH,
+)
 
 
 _MTLS_HEADERS = ("serial_number", "issuer", "subject", "validity", "leaf", "clientcert")
@@ -175,20 +208,27 @@ _HTTPS_LISTENER = (
 )
 
 
+_FLOW_LISTENER = (Attribute("tcp.idle_timeout.seconds", "350", _range(60, 6000)),)
+
+
 def of_load_balancer(record: LoadBalancer) -> tuple[Attribute, ...]:
+    rows = NETWORK if record.type == "network" else APPLICATION
     if record.scheme != "internal":
-        return APPLICATION
+        return rows
     return tuple(
-        msgspec.structs.replace(row, default="true") if row.key == "ipv6.deny_all_igw_traffic" else row
-        for row in APPLICATION
+        msgspec.structs.replace(row, default="true") if row.key == "ipv6.deny_all_igw_traffic" else row for row in rows
     )
 
 
 def of_target_group(record: TargetGroup) -> tuple[Attribute, ...]:
-    return _HTTP_GROUP if record.protocol in ("HTTP", "HTTPS") else _layer4_group(record)
+    if record.target_type == "lambda":
+        return _LAMBDA_GROUP
+    return _layer4_group(record) if record.protocol in LAYER_4 else _HTTP_GROUP
 
 
 def of_listener(record: Listener) -> tuple[Attribute, ...]:
+    if record.protocol in LAYER_4:
+        return () if record.protocol == "UDP" else _FLOW_LISTENER
     return _HTTPS_LISTENER if record.protocol == "HTTPS" else _LISTENER_COMMON
 
 
@@ -226,24 +266,48 @@ def changed(
     return after
 
 
-def load_balancer_only_elsewhere(key: str) -> AwsError | None:
-    """Terraform drops the key that such a message names, and tries again."""
-    if key not in NETWORK_ONLY:
-        return None
-    return AwsError(
-        "InvalidConfigurationRequest",
-        f"Load balancer attribute key '{key}' is not supported on load balancers with type 'application'",
-    )
+def only_elsewhere(kind: str) -> Callable[[str], AwsError | None]:
+    """Words the refusal of a key that load balancers of another type have. Terraform drops the key that such a message
+    names, and tries again."""
+    known = {row.key for row in (*APPLICATION, *NETWORK)}
+
+    def refusal(key: str) -> AwsError | None:
+        if key not in known:
+            return None
+        return AwsError(
+            "InvalidConfigurationRequest",
+            f"Load balancer attribute key '{key}' is not supported on load balancers with type '{kind}'",
+        )
+
+    return refusal
 
 
 def check_target_group(record: TargetGroup) -> None:
     """Rules between the attributes of one target group."""
     values = {row["Key"]: row["Value"] for row in shown(of_target_group(record), record.attributes)}
+    _check_health(values)
     app_cookie = values["stickiness.enabled"] == "true" and values["stickiness.type"] == "app_cookie"
-    if app_cookie and not values["stickiness.app_cookie.cookie_name"]:
+    if app_cookie and not values.get("stickiness.app_cookie.cookie_name"):
         raise invalid("You must set an application cookie name to enable stickiness of type 'app_cookie'")
     algorithm = values.get("load_balancing.algorithm.type")
     if values.get("load_balancing.algorithm.anomaly_mitigation") == "on" and algorithm != "weighted_random":
         raise invalid("Anomaly mitigation is supported only with the 'weighted_random' load balancing algorithm")
     if values.get("slow_start.duration_seconds", "0") != "0" and algorithm != "round_robin":
         raise invalid(f"Slow start is not supported with the '{algorithm}' load balancing algorithm")
+
+
+def _check_health(values: Mapping[str, str]) -> None:
+    """A zone leaves DNS no later than its traffic goes to unhealthy targets."""
+    prefix = "target_group_health"
+    for unit in ("minimum_healthy_targets.count", "minimum_healthy_targets.percentage"):
+        failover, routing = f"{prefix}.dns_failover.{unit}", f"{prefix}.unhealthy_state_routing.{unit}"
+        low, high = values[routing], values[failover]
+        if low.isdigit() and high.isdigit() and int(high) < int(low):
+            raise invalid(f"'{failover}' value '{high}' must be greater than or equal to '{routing}' value '{low}'")
+    interval = values.get("target_health_state.unhealthy.draining_interval_seconds", "0")
+    cuts = values.get("target_health_state.unhealthy.connection_termination.enabled")
+    if interval != "0" and cuts == "true":
+        raise invalid(
+            "'target_health_state.unhealthy.draining_interval_seconds' can be set only when "
+            "'target_health_state.unhealthy.connection_termination.enabled' is 'false'"
+        )

@@ -11,7 +11,7 @@ from moorage.domain.load_balancer import Action, Forward, Listener, LoadBalancer
 from moorage.domain.target_group import TargetGroup
 from moorage.domain.trust_store import TrustStore
 from moorage.services.base import Provider, RequestContext
-from moorage.services.elbv2 import validate
+from moorage.services.elbv2 import listener_protocols, validate
 from moorage.services.lookups import CertificateLookup, NetworkLookup
 from moorage.store.api import StoreApi, View
 from moorage.store.elbv2_queries import load_balancers_of
@@ -90,11 +90,7 @@ def check_forwarding(
 ) -> None:
     """May a listener (of this `protocol`) of this load balancer forward as these actions say?"""
     groups = [the_target_group(view, ctx, arn) for arn in forwarded_to(actions)]
-    if wrong := [group.arn for group in groups if group.protocol not in ("HTTP", "HTTPS")]:
-        raise AwsError(
-            "IncompatibleProtocols",
-            f"The listener and the following target groups have incompatible protocols: {', '.join(wrong)}",
-        )
+    listener_protocols.check_compatible(protocol, groups)
     for group in groups:
         if protocol == "HTTP" and group.protocol_version in ("GRPC", "HTTP2"):
             raise AwsError(
@@ -102,7 +98,7 @@ def check_forwarding(
                 f"Listener protocol 'HTTP' is not supported with a target group with the protocol-version "
                 f"'{group.protocol_version}'",
             )
-    if elsewhere := [group.arn for group in groups if group.vpc_id != load_balancer.vpc_id]:
+    if elsewhere := [group.arn for group in groups if group.vpc_id not in (None, load_balancer.vpc_id)]:
         raise validate.invalid(
             "The following target groups are not in the same VPC as the load balancer "
             f"'{load_balancer.arn}': {', '.join(elsewhere)}"

@@ -9,6 +9,7 @@ import msgspec
 
 from moorage.decide.target_health import parse_matcher
 from moorage.domain.errors import AwsError
+from moorage.domain.load_balancer import LAYER_4
 from moorage.domain.target_group import HealthCheck, TargetGroup
 from moorage.services.elbv2.validate import between, invalid
 
@@ -24,36 +25,52 @@ _MEMBERS = {
 }
 
 
-def created(kind: str, protocol: str, version: str | None, params: Mapping[str, Any]) -> HealthCheck:
-    """`kind`: the target type."""
-    base = _defaults(protocol, version, params.get("HealthCheckProtocol"))
+def created(kind: str, protocol: str | None, version: str | None, params: Mapping[str, Any]) -> HealthCheck:
+    """`kind`: the target type. `protocol`: None for functions."""
+    base = _defaults(kind, protocol, version, params.get("HealthCheckProtocol"))
     return _applied(base, kind, protocol, version, params)
 
 
 def modified(group: TargetGroup, params: Mapping[str, Any]) -> HealthCheck:
-    """The group's check with what was given replaced."""
-    assert group.protocol is not None
-    return _applied(group.health_check, group.target_type, group.protocol, group.protocol_version, params)
+    """The group's check with what was given replaced. A check that becomes another protocol begins with that one's
+    defaults where it had nothing to say."""
+    base = group.health_check
+    wanted = params.get("HealthCheckProtocol")
+    if wanted in ("HTTP", "HTTPS") and base.protocol == "TCP":
+        base = msgspec.structs.replace(base, path="/", matcher="200-399")
+    elif wanted == "TCP":
+        base = msgspec.structs.replace(base, path="", matcher="")
+    return _applied(base, group.target_type, group.protocol, group.protocol_version, params)
 
 
-def _defaults(protocol: str, version: str | None, check_protocol: str | None) -> HealthCheck:
+def _defaults(kind: str, protocol: str | None, version: str | None, check_protocol: str | None) -> HealthCheck:
+    if kind == "lambda":
+        return HealthCheck(
+            protocol="", port="", interval=35, timeout=30, healthy_threshold=5, unhealthy_threshold=5, enabled=False
+        )
     if version == "GRPC":
         return HealthCheck(path="/AWS.ALB/healthcheck", matcher="12")
     if protocol in ("HTTP", "HTTPS"):
         return HealthCheck()
-    if check_protocol in ("HTTP", "HTTPS"):
+    if check_protocol == "HTTPS":
+        return HealthCheck(protocol="HTTPS", timeout=10, matcher="200-399")
+    if check_protocol == "HTTP" or kind == "alb":
         return HealthCheck(timeout=6, matcher="200-399")
     return HealthCheck(protocol="TCP", timeout=10, path="", matcher="")
 
 
 def _applied(
-    base: HealthCheck, kind: str, protocol: str, version: str | None, params: Mapping[str, Any]
+    base: HealthCheck, kind: str, protocol: str | None, version: str | None, params: Mapping[str, Any]
 ) -> HealthCheck:
     given = {field: params[member] for member, field in _MEMBERS.items() if params.get(member) is not None}
+    if kind == "lambda":
+        for member in ("HealthCheckProtocol", "HealthCheckPort"):
+            if params.get(member) is not None:
+                raise invalid(f"{_words(member)} cannot be specified for target groups with target type 'lambda'")
     matcher = params.get("Matcher") or {}
     code = matcher.get("GrpcCode") if version == "GRPC" else matcher.get("HttpCode")
     check = msgspec.structs.replace(base, **given)
-    if check.protocol == "TCP" and protocol not in ("HTTP", "HTTPS"):
+    if check.protocol == "TCP" and protocol in LAYER_4:
         if matcher:
             raise AwsError(
                 "InvalidConfigurationRequest",
@@ -62,23 +79,29 @@ def _applied(
             )
     elif code is not None:
         check = msgspec.structs.replace(check, matcher=code)
-    if not check.enabled:
+    if not check.enabled and kind != "lambda":
         raise invalid(f"Health check enabled must be true for target groups with target type '{kind}'")
-    _check(check, protocol, version)
+    _check(check, kind, protocol, version)
     return check
 
 
-def _check(check: HealthCheck, protocol: str, version: str | None) -> None:
-    allowed = ("HTTP", "HTTPS") if protocol in ("HTTP", "HTTPS") else ("HTTP", "HTTPS", "TCP")
-    if check.protocol not in allowed:
+def _words(member: str) -> str:
+    return {"HealthCheckProtocol": "Health check protocol", "HealthCheckPort": "Health check port"}[member]
+
+
+def _check(check: HealthCheck, kind: str, protocol: str | None, version: str | None) -> None:
+    by_tcp = protocol in LAYER_4 and kind != "alb"
+    allowed = ("HTTP", "HTTPS", "TCP") if by_tcp else ("HTTP", "HTTPS")
+    if kind != "lambda" and check.protocol not in allowed:
         raise invalid(f"Health check protocol '{check.protocol}' must be one of '{', '.join(allowed)}'")
     between("Health check interval", check.interval, 5, 300)
     between("Health check timeout", check.timeout, 2, 120)
     between("Healthy threshold count", check.healthy_threshold, 2, 10)
     between("Unhealthy threshold count", check.unhealthy_threshold, 2, 10)
-    if check.timeout >= check.interval:
+    if check.timeout > check.interval or (check.timeout == check.interval and protocol not in LAYER_4):
         raise invalid(f"Health check timeout '{check.timeout}' must be smaller than the interval '{check.interval}'")
-    if check.port != "traffic-port" and not (check.port.isdigit() and 1 <= int(check.port) <= 65535):
+    numbered = check.port.isdigit() and 1 <= int(check.port) <= 65535
+    if kind != "lambda" and check.port != "traffic-port" and not numbered:
         raise invalid(f"Health check port '{check.port}' must be 'traffic-port' or a number between '1' and '65535'")
     if check.protocol == "TCP":
         return
@@ -94,7 +117,7 @@ def _check(check: HealthCheck, protocol: str, version: str | None) -> None:
         raise invalid(f"Health check matcher {kind} code '{check.matcher}' must be within '{low}-{high}' inclusive")
 
 
-def _codes(protocol: str, version: str | None) -> tuple[int, int]:
+def _codes(protocol: str | None, version: str | None) -> tuple[int, int]:
     if version == "GRPC":
         return 0, 99
-    return (200, 499) if protocol in ("HTTP", "HTTPS") else (200, 599)
+    return (200, 599) if protocol in LAYER_4 else (200, 499)

@@ -9,9 +9,9 @@ import msgspec
 
 from moorage.domain.errors import AwsError
 from moorage.domain.load_balancer import Listener, LoadBalancer
-from moorage.domain.ssl_policies import DEFAULT_POLICY, SSL_POLICIES
+from moorage.domain.ssl_policies import DEFAULT_POLICY
 from moorage.services.base import RequestContext, operation
-from moorage.services.elbv2 import actions, attributes, mutual, present, validate
+from moorage.services.elbv2 import actions, attributes, listener_protocols, mutual, present, validate
 from moorage.services.elbv2.common import ElbV2Base, check_forwarding, the_listener, the_load_balancer, the_trust_store
 from moorage.services.elbv2.quotas import MAX_CERTIFICATES, MAX_LISTENERS
 from moorage.services.elbv2.validate import invalid, unsupported
@@ -29,7 +29,8 @@ class Listeners(ElbV2Base):
         if params.get("Protocol") is None:
             raise invalid("A listener protocol must be specified")
         port = validate.between("Listener port", params["Port"], 1, 65535)
-        _check_protocol(load_balancer, params["Protocol"], params, creating=True)
+        listener_protocols.check(load_balancer, params["Protocol"], params, creating=True)
+        listener_protocols.check_actions(load_balancer, params["DefaultActions"])
         tags = validate.tags(params.get("Tags"))
         secured = await self._secured(ctx, params, params["Protocol"])
         listener_id, rule_id = self.ids.hex(16), self.ids.hex(16)
@@ -83,12 +84,9 @@ class Listeners(ElbV2Base):
     @operation("ModifyListener")
     async def modify_listener(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
         known = the_listener(self.store, ctx, params["ListenerArn"])
-        _check_protocol(
-            the_load_balancer(self.store, ctx, known.load_balancer_arn),
-            params.get("Protocol") or known.protocol,
-            params,
-            creating=False,
-        )
+        owner = the_load_balancer(self.store, ctx, known.load_balancer_arn)
+        listener_protocols.check(owner, params.get("Protocol") or known.protocol, params, creating=False)
+        listener_protocols.check_actions(owner, params.get("DefaultActions") or ())
         secured = await self._secured(ctx, params, params.get("Protocol") or known.protocol)
 
         def change(tx: Transaction) -> Listener:
@@ -96,15 +94,17 @@ class Listeners(ElbV2Base):
             owner = the_load_balancer(tx, ctx, record.load_balancer_arn)
             port = validate.between("Listener port", params.get("Port") or record.port, 1, 65535)
             protocol = params.get("Protocol") or record.protocol
-            _check_protocol(owner, protocol, params, creating=False)
+            listener_protocols.check(owner, protocol, params, creating=False)
             other = _on_port(tx, owner, port)
             if other is not None and other.arn != record.arn:
                 raise _duplicate(owner)
             after = _resecured(msgspec.structs.replace(record, port=port, protocol=protocol), secured)
             if params.get("DefaultActions"):
-                wanted = actions.parse(params["DefaultActions"], protocol=protocol, port=port)
-                check_forwarding(tx, ctx, owner, protocol, wanted)
+                wanted = actions.parse(
+                    params["DefaultActions"], protocol=protocol, port=port, before=record.default_actions
+                )
                 after = msgspec.structs.replace(after, default_actions=wanted)
+            check_forwarding(tx, ctx, owner, protocol, after.default_actions)
             _check_trust_store(tx, ctx, after)
             return put_listener(tx, after)
 
@@ -176,11 +176,13 @@ class Listeners(ElbV2Base):
         return {}
 
     async def _secured(self, ctx: RequestContext, params: Mapping[str, Any], protocol: str) -> dict[str, Any]:
-        """The fields of a record that only HTTPS has, as far as the parameters give them."""
+        """The fields of a record that only HTTPS and TLS have, as far as the parameters give them."""
         asked = mutual.parse(params.get("MutualAuthentication"), protocol)
-        if protocol != "HTTPS":
+        if protocol not in listener_protocols.SECURE:
             return {}
         fields: dict[str, Any] = {}
+        if params.get("AlpnPolicy"):
+            fields["alpn_policy"] = tuple(params["AlpnPolicy"])
         if params.get("MutualAuthentication"):
             fields["mutual"] = asked
         if params.get("Certificates"):
@@ -199,14 +201,14 @@ class Listeners(ElbV2Base):
         if not arn:
             raise invalid("A certificate ARN must be specified")
         if self.certificates is None:
-            raise unsupported("There are no certificates here: HTTPS listeners are not supported")
+            raise unsupported("There are no certificates here: HTTPS and TLS listeners are not supported")
         if not await self.certificates.exists(ctx.scope, arn):
             raise AwsError("CertificateNotFound", f"Certificate '{arn}' not found")
         return arn
 
 
 def _secure(record: Listener) -> Listener:
-    if record.protocol != "HTTPS":
+    if record.protocol not in listener_protocols.SECURE:
         raise invalid(f"Certificates are not supported for listeners with protocol '{record.protocol}'")
     return record
 
@@ -214,37 +216,19 @@ def _secure(record: Listener) -> Listener:
 def _resecured(record: Listener, fields: Mapping[str, Any]) -> Listener:
     """`record` with its certificate and policy as given; plain HTTP has neither. A new default certificate leaves the
     further ones as they are."""
-    if record.protocol != "HTTPS":
-        return msgspec.structs.replace(record, ssl_policy=None, certificates=(), mutual=None)
+    if record.protocol not in listener_protocols.SECURE:
+        return msgspec.structs.replace(record, ssl_policy=None, certificates=(), mutual=None, alpn_policy=())
     default = fields.get("certificates", record.certificates[:1])
     if not default:
-        raise invalid("A certificate must be specified for HTTPS listeners")
+        raise invalid(f"A certificate must be specified for {record.protocol} listeners")
     policy = fields.get("ssl_policy") or record.ssl_policy or DEFAULT_POLICY
     return msgspec.structs.replace(
         record,
         ssl_policy=policy,
         certificates=(*default, *record.certificates[1:]),
         mutual=fields.get("mutual", record.mutual),
+        alpn_policy=fields.get("alpn_policy", record.alpn_policy),
     )
-
-
-def _check_protocol(owner: LoadBalancer, protocol: str, params: Mapping[str, Any], *, creating: bool) -> None:
-    """AWS's refusals first, then our own."""
-    if protocol not in ("HTTP", "HTTPS"):
-        raise invalid(f"Listener protocol '{protocol}' must be one of 'HTTP, HTTPS'")
-    if params.get("AlpnPolicy"):
-        raise invalid(f"You cannot set ALPN policy on load balancers of type '{owner.type}'")
-    policy = params.get("SslPolicy")
-    if protocol == "HTTP":
-        if policy:
-            raise invalid("An SSL policy cannot be specified for HTTP listeners")
-        if params.get("Certificates"):
-            raise invalid("A certificate cannot be specified for HTTP listeners")
-        return
-    if creating and not params.get("Certificates"):
-        raise invalid("A certificate must be specified for HTTPS listeners")
-    if policy and policy not in SSL_POLICIES:
-        raise AwsError("SSLPolicyNotFound", f"SSL policy '{policy}' not found")
 
 
 def _on_port(view: View, owner: LoadBalancer, port: int) -> Listener | None:
@@ -262,6 +246,7 @@ def _settings(record: Listener) -> tuple[object, ...]:
         record.ssl_policy,
         record.certificates,
         record.mutual,
+        record.alpn_policy,
         dict(record.tags),
     )
 

@@ -9,16 +9,17 @@ import msgspec
 
 from moorage.decide.elbv2_addresses import lowest_free_loopback
 from moorage.domain.errors import AwsError
-from moorage.domain.load_balancer import LoadBalancer
+from moorage.domain.load_balancer import LoadBalancer, NodeAddress
 from moorage.domain.network import Subnet
 from moorage.services.base import RequestContext, operation
 from moorage.services.elbv2 import attributes, present, validate
 from moorage.services.elbv2.common import ElbV2Base, load_balancers_missing, the_load_balancer
+from moorage.services.elbv2.node_addresses import node_address
 from moorage.services.elbv2.quotas import MAX_LOAD_BALANCERS
 from moorage.services.elbv2.validate import invalid, unsupported
 from moorage.store.api import Transaction
 from moorage.store.elbv2_queries import delete_load_balancer
-from moorage.store.tables.elbv2 import LOAD_BALANCERS
+from moorage.store.tables.elbv2 import LOAD_BALANCERS, TARGETS
 
 ZONE_IDS = {
     "us-east-1": "Z35SXDOTRQ7X7K",
@@ -39,6 +40,24 @@ ZONE_IDS = {
     "sa-east-1": "Z2P70J7HTTTPLU",
 }
 """The Route 53 zone of application load balancers; other regions show that of us-east-1."""
+NETWORK_ZONE_IDS = {
+    "us-east-1": "Z26RNL4JYFTOTI",
+    "us-east-2": "ZLMOA37VPKANP",
+    "us-west-1": "Z24FKFUX50B4VW",
+    "us-west-2": "Z18D5FSROUN65G",
+    "ca-central-1": "Z2EPGBW3API2WT",
+    "eu-central-1": "Z3F0SRJ5LGBH90",
+    "eu-west-1": "Z2IFOLAFXWLO4F",
+    "eu-west-2": "ZD4D7Y8KGAS4G",
+    "eu-west-3": "Z1CMS0P5QUZ6D5",
+    "eu-north-1": "Z1UDT6IFJ4EJM",
+    "ap-northeast-1": "Z31USIVHYNEOWT",
+    "ap-northeast-2": "ZIBE1TIR4HY56",
+    "ap-south-1": "ZVDDRBQ08TROA",
+    "ap-southeast-1": "ZKVM4W9LS7TM",
+    "ap-southeast-2": "ZCT6FZBF4DROD",
+    "sa-east-1": "ZTK26PT1VY4CU",
+}
 
 
 class LoadBalancers(ElbV2Base):
@@ -46,32 +65,33 @@ class LoadBalancers(ElbV2Base):
     async def create_load_balancer(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
         name = validate.load_balancer_name(params["Name"])
         kind, scheme = params.get("Type", "application"), params.get("Scheme", "internet-facing")
-        if kind != "application":
-            raise unsupported(f"Moorage has no data plane for load balancers of type '{kind}' yet; use 'application'")
+        if kind == "gateway":
+            raise unsupported(f"Moorage has no data plane for load balancers of type '{kind}'; use 'network'")
         _check_address_type(params.get("IpAddressType", "ipv4"))
         tags = validate.tags(params.get("Tags"))
-        subnets = await self._subnets(ctx, params)
+        subnets, addresses = await self._subnets(ctx, params, kind, scheme)
         vpc = subnets[0].vpc_id
-        groups = await self._security_groups(ctx, params.get("SecurityGroups") or (), vpc)
-        prefix = "internal-" if scheme == "internal" else ""
-        full_name = f"app/{name}/{self.ids.hex(16)}"
+        groups = await self._security_groups(ctx, params.get("SecurityGroups") or (), vpc, kind)
+        number = self.ids.hex(16)
+        full_name = f"{'net' if kind == 'network' else 'app'}/{name}/{number}"
         wanted = LoadBalancer(
             arn=ctx.scope.arn("elasticloadbalancing", f"loadbalancer/{full_name}"),
             account=ctx.account,
             region=ctx.region,
             name=name,
-            type="application",
+            type=kind,
             scheme=scheme,
-            dns_name=f"{prefix}{name}-{self.ids.digits(10)}.{ctx.region}.elb.localhost",
+            dns_name=self._dns_name(kind, scheme, name, number, ctx.region),
             full_name=full_name,
             vpc_id=vpc,
             subnets=_with_zones(subnets),
             security_groups=groups,
             ip_address_type=params.get("IpAddressType", "ipv4"),
-            canonical_hosted_zone_id=ZONE_IDS.get(ctx.region, ZONE_IDS["us-east-1"]),
+            canonical_hosted_zone_id=_zone_id(kind, ctx.region),
             loopback="",
             created_at=self.clock.now(),
             tags=tags,
+            addresses=addresses,
         )
         made = await self.store.update(lambda tx: _insert(tx, ctx, wanted))
         return {"LoadBalancers": [present.load_balancer(made)]}
@@ -109,6 +129,11 @@ class LoadBalancers(ElbV2Base):
                     "OperationNotPermitted",
                     f"Load balancer '{arn}' cannot be deleted because deletion protection is enabled",
                 )
+            if any(target.deregistered_at is None for target in tx.find(TARGETS, "id", arn)):
+                raise AwsError(
+                    "ResourceInUse",
+                    f"Load balancer '{arn}' cannot be deleted because it is currently associated with another service",
+                )
             delete_load_balancer(tx, arn)
 
         await self.store.update(change)
@@ -128,7 +153,7 @@ class LoadBalancers(ElbV2Base):
                 attributes.of_load_balancer(record),
                 record.attributes,
                 params["Attributes"],
-                not_here=attributes.load_balancer_only_elsewhere,
+                not_here=attributes.only_elsewhere(record.type),
             )
             return tx.put(LOAD_BALANCERS, msgspec.structs.replace(record, attributes=values))
 
@@ -137,13 +162,13 @@ class LoadBalancers(ElbV2Base):
 
     @operation("SetSubnets")
     async def set_subnets(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
-        arn = the_load_balancer(self.store, ctx, params["LoadBalancerArn"]).arn
-        subnets = await self._subnets(ctx, params)
+        before = the_load_balancer(self.store, ctx, params["LoadBalancerArn"])
+        subnets, addresses = await self._subnets(ctx, params, before.type, before.scheme)
         if params.get("IpAddressType"):
             _check_address_type(params["IpAddressType"])
 
         def change(tx: Transaction) -> LoadBalancer:
-            record = the_load_balancer(tx, ctx, arn)
+            record = the_load_balancer(tx, ctx, before.arn)
             if subnets[0].vpc_id != record.vpc_id:
                 raise _other_vpc(subnets, record.vpc_id)
             return tx.put(
@@ -151,6 +176,7 @@ class LoadBalancers(ElbV2Base):
                 msgspec.structs.replace(
                     record,
                     subnets=_with_zones(subnets),
+                    addresses=addresses,
                     ip_address_type=params.get("IpAddressType") or record.ip_address_type,
                 ),
             )
@@ -163,14 +189,26 @@ class LoadBalancers(ElbV2Base):
         before = the_load_balancer(self.store, ctx, params["LoadBalancerArn"])
         if not params["SecurityGroups"]:
             raise invalid("A security group must be specified")
-        groups = await self._security_groups(ctx, params["SecurityGroups"], before.vpc_id)
+        if before.type == "network" and not before.security_groups:
+            raise AwsError(
+                "InvalidConfigurationRequest",
+                f"You cannot set security groups on load balancer '{before.arn}' because it was created without any",
+            )
+        groups = await self._security_groups(ctx, params["SecurityGroups"], before.vpc_id, before.type)
+        rules = params.get("EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic") or ""
+        if rules and before.type != "network":
+            raise AwsError(
+                "InvalidConfigurationRequest",
+                "Security group inbound rules on PrivateLink traffic can be set only on load balancers with type 'network'",
+            )
 
-        def change(tx: Transaction) -> None:
+        def change(tx: Transaction) -> LoadBalancer:
             record = the_load_balancer(tx, ctx, before.arn)
-            tx.put(LOAD_BALANCERS, msgspec.structs.replace(record, security_groups=groups))
+            link = rules or record.private_link_rules
+            after = msgspec.structs.replace(record, security_groups=groups, private_link_rules=link)
+            return tx.put(LOAD_BALANCERS, after)
 
-        await self.store.update(change)
-        return {"SecurityGroupIds": list(groups)}
+        return {**present.security_groups(await self.store.update(change))}
 
     @operation("SetIpAddressType")
     async def set_ip_address_type(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
@@ -190,16 +228,21 @@ class LoadBalancers(ElbV2Base):
         the_load_balancer(self.store, ctx, params["LoadBalancerArn"])
         return {"DecreaseRequestsRemaining": 2, "CapacityReservationState": []}
 
-    async def _subnets(self, ctx: RequestContext, params: Mapping[str, Any]) -> list[Subnet]:
-        """The subnets named by `Subnets` or `SubnetMappings`: known, one VPC, two Availability Zones at least."""
+    def _dns_name(self, kind: str, scheme: str, name: str, number: str, region: str) -> str:
+        """As AWS's, with `localhost` for `amazonaws.com`. `number`: the end of the load balancer's ARN."""
+        if kind == "network":
+            return f"{name}-{number}.elb.{region}.localhost"
+        prefix = "internal-" if scheme == "internal" else ""
+        return f"{prefix}{name}-{self.ids.digits(10)}.{region}.elb.localhost"
+
+    async def _subnets(
+        self, ctx: RequestContext, params: Mapping[str, Any], kind: str, scheme: str
+    ) -> tuple[list[Subnet], tuple[NodeAddress, ...]]:
+        """The subnets named by `Subnets` or `SubnetMappings`: known, one VPC, in Availability Zones of their own; and the
+        addresses that the mappings choose."""
         plain, mappings = params.get("Subnets"), params.get("SubnetMappings")
         if not validate.only_one(plain, mappings):
             raise invalid("You can specify either subnets or subnet mappings, but not both")
-        for mapping in mappings or ():
-            if set(mapping) - {"SubnetId"}:
-                raise invalid(
-                    "Addresses in subnet mappings are not supported on load balancers with type 'application'"
-                )
         ids = list(plain or [mapping.get("SubnetId", "") for mapping in mappings or ()])
         if len(set(ids)) < len(ids):
             raise invalid("A subnet cannot be specified more than once")
@@ -208,8 +251,10 @@ class LoadBalancers(ElbV2Base):
             if subnet_id not in known:
                 raise AwsError("SubnetNotFound", f"The subnet ID '{subnet_id}' does not exist")
         subnets = [known[subnet_id] for subnet_id in ids]
-        if len(subnets) < 2:
+        if kind == "application" and len(subnets) < 2:
             raise invalid("At least two subnets in two different Availability Zones must be specified")
+        if not subnets:
+            raise invalid("At least one subnet must be specified")
         if len({subnet.availability_zone for subnet in subnets}) < len(subnets):
             raise AwsError(
                 "InvalidConfigurationRequest",
@@ -217,11 +262,18 @@ class LoadBalancers(ElbV2Base):
             )
         if len({subnet.vpc_id for subnet in subnets}) > 1:
             raise _other_vpc(subnets, subnets[0].vpc_id)
-        return subnets
+        chosen = [mapping for mapping in mappings or () if set(mapping) - {"SubnetId"}]
+        if chosen and kind != "network":
+            raise invalid(f"Addresses in subnet mappings are not supported on load balancers with type '{kind}'")
+        taken = [mapping["AllocationId"] for mapping in chosen if mapping.get("AllocationId")]
+        elastic = await self.networks.elastic_addresses(ctx.scope, taken) if taken else {}
+        return subnets, tuple(node_address(mapping, known[mapping["SubnetId"]], scheme, elastic) for mapping in chosen)
 
-    async def _security_groups(self, ctx: RequestContext, given: Sequence[str], vpc: str) -> tuple[str, ...]:
-        """In the order given; the VPC's default group when none is given."""
+    async def _security_groups(self, ctx: RequestContext, given: Sequence[str], vpc: str, kind: str) -> tuple[str, ...]:
+        """In the order given. When none is given: the VPC's default group, and none for a network load balancer."""
         ids = list(dict.fromkeys(given))
+        if not ids and kind == "network":
+            return ()
         if not ids:
             default = await self.networks.default_security_group(ctx.scope, vpc)
             return (default.group_id,) if default is not None else ()
@@ -229,6 +281,11 @@ class LoadBalancers(ElbV2Base):
         if any(group_id not in known or known[group_id].vpc_id != vpc for group_id in ids):
             raise AwsError("InvalidConfigurationRequest", "One or more security groups are invalid")
         return tuple(ids)
+
+
+def _zone_id(kind: str, region: str) -> str:
+    ids = NETWORK_ZONE_IDS if kind == "network" else ZONE_IDS
+    return ids.get(region, ids["us-east-1"])
 
 
 def _key(ctx: RequestContext) -> tuple[str, str]:
@@ -257,7 +314,8 @@ def _insert(tx: Transaction, ctx: RequestContext, wanted: LoadBalancer) -> LoadB
             "DuplicateLoadBalancerName",
             f"A load balancer with the same name '{wanted.name}' exists, but with different settings",
         )
-    if len(tx.find(LOAD_BALANCERS, "scope", _key(ctx))) >= MAX_LOAD_BALANCERS:
+    siblings = tx.find(LOAD_BALANCERS, "scope", _key(ctx))
+    if sum(one.type == wanted.type for one in siblings) >= MAX_LOAD_BALANCERS:
         raise AwsError("TooManyLoadBalancers", "The maximum number of load balancers has been reached")
     address = lowest_free_loopback(lambda one: bool(tx.find(LOAD_BALANCERS, "loopback", one)))
     if address is None:
@@ -272,6 +330,7 @@ def _settings(record: LoadBalancer) -> tuple[object, ...]:
         record.scheme,
         frozenset(record.subnets),
         frozenset(record.security_groups),
+        frozenset(record.addresses),
         record.ip_address_type,
         dict(record.tags),
     )

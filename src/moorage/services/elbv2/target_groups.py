@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from moorage.domain.errors import AwsError
+from moorage.domain.load_balancer import LAYER_4
 from moorage.domain.target_group import TargetGroup
 from moorage.services.base import RequestContext, operation
 from moorage.services.elbv2 import attributes, health_checks, present, validate
@@ -17,8 +18,6 @@ from moorage.services.elbv2.validate import invalid, unsupported
 from moorage.store.api import Transaction
 from moorage.store.elbv2_queries import in_use, load_balancers_of
 from moorage.store.tables.elbv2 import TARGET_GROUP_USES, TARGET_GROUPS, TARGET_HEALTH, TARGETS
-
-_LAYER_4 = ("TCP", "TLS", "UDP", "TCP_UDP")
 
 
 class TargetGroups(ElbV2Base):
@@ -30,8 +29,8 @@ class TargetGroups(ElbV2Base):
         version = _protocol_version(protocol, params.get("ProtocolVersion"))
         check = health_checks.created(kind, protocol, version, params)
         tags = validate.tags(params.get("Tags"))
-        vpc = params["VpcId"]
-        if not await self.networks.vpc_exists(ctx.scope, vpc):
+        vpc = params.get("VpcId")
+        if vpc is not None and not await self.networks.vpc_exists(ctx.scope, vpc):
             raise invalid(f"The VPC ID '{vpc}' is not found")
         full_name = f"targetgroup/{name}/{self.ids.hex(16)}"
         wanted = TargetGroup(
@@ -43,7 +42,7 @@ class TargetGroups(ElbV2Base):
             target_type=kind,
             protocol=protocol,
             protocol_version=version,
-            port=validate.between("Target group port", params["Port"], 1, 65535),
+            port=None if kind == "lambda" else validate.between("Target group port", params["Port"], 1, 65535),
             vpc_id=vpc,
             ip_address_type=params.get("IpAddressType", "ipv4"),
             health_check=check,
@@ -137,13 +136,13 @@ class TargetGroups(ElbV2Base):
         return present.target_group(record, load_balancers_of(self.store, record.arn))
 
 
-def _protocol(kind: str, params: Mapping[str, Any]) -> str:
+def _protocol(kind: str, params: Mapping[str, Any]) -> str | None:
+    """None for functions, which are called and not connected to."""
     if kind == "lambda":
         for member, name in (("Port", "Port"), ("Protocol", "Protocol"), ("VpcId", "VPC ID")):
             if params.get(member) is not None:
                 raise invalid(f"{name} cannot be specified for target groups with target type 'lambda'")
-    if kind in ("lambda", "alb"):
-        raise unsupported(f"Moorage has no data plane for targets of type '{kind}' yet; use 'ip' or 'instance'")
+        return None
     if params.get("Port") is None:
         raise invalid("A port must be specified")
     if params.get("Protocol") is None:
@@ -151,15 +150,20 @@ def _protocol(kind: str, params: Mapping[str, Any]) -> str:
     if params.get("VpcId") is None:
         raise invalid("A VPC ID must be specified")
     protocol = str(params["Protocol"])
-    if protocol not in ("HTTP", "HTTPS", *_LAYER_4):
+    if kind == "alb" and protocol != "TCP":
+        raise invalid(
+            f"Protocol '{protocol}' is not supported for target groups with target type 'alb'; it must be 'TCP'"
+        )
+    if protocol not in ("HTTP", "HTTPS", *LAYER_4):
         raise unsupported(f"Moorage has no data plane for target groups with the protocol '{protocol}' yet")
     return protocol
 
 
-def _protocol_version(protocol: str, given: str | None) -> str | None:
-    if protocol in _LAYER_4:
+def _protocol_version(protocol: str | None, given: str | None) -> str | None:
+    if protocol not in ("HTTP", "HTTPS"):
         if given is not None:
-            raise invalid(f"Protocol version cannot be specified for target groups with the {protocol} protocol")
+            what = f"with the {protocol} protocol" if protocol else "with target type 'lambda'"
+            raise invalid(f"Protocol version cannot be specified for target groups {what}")
         return None
     if given is not None and given not in ("HTTP1", "HTTP2", "GRPC"):
         raise invalid(f"Protocol version '{given}' must be one of 'GRPC, HTTP1, HTTP2'")

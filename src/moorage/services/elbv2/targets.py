@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
+from moorage.decide.target_health import as_shown
+from moorage.decide.target_traffic import unhealthy_draining_seconds
 from moorage.domain.errors import AwsError
 from moorage.domain.scope import Scope
 from moorage.domain.target_group import NOT_REGISTERED, Target, TargetGroup, target_key
@@ -15,16 +18,20 @@ from moorage.services.base import RequestContext, operation
 from moorage.services.elbv2 import present, validate
 from moorage.services.elbv2.common import ElbV2Base, the_target_group
 from moorage.services.elbv2.quotas import MAX_TARGETS
-from moorage.services.elbv2.validate import unsupported
 from moorage.store.api import Transaction
-from moorage.store.elbv2_queries import in_use, target_state
-from moorage.store.tables.elbv2 import TARGETS
+from moorage.store.elbv2_queries import current_health, in_use, target_state
+from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, TARGETS
 
 _IPV4_RANGES = tuple(
     ipaddress.ip_network(cidr)
     for cidr in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8")
 )
 """AWS's ranges, and this machine itself (a difference: handy for a process that runs outside any container)."""
+
+
+_FUNCTION = re.compile(
+    r"arn:aws[a-z-]*:lambda:[a-z0-9-]+:\d{12}:function:[A-Za-z0-9-_]{1,140}(:[A-Za-z0-9-_$]{1,128})?"
+)
 
 
 class InstanceLookup(Protocol):
@@ -47,6 +54,11 @@ class Targets(ElbV2Base):
 
         def change(tx: Transaction) -> None:
             current = the_target_group(tx, ctx, group.arn)
+            if current.target_type in ("alb", "lambda"):
+                _check_alone(tx, current, given)
+            if current.target_type == "alb":
+                for one in given:
+                    reaches[one["Id"]] = _load_balancer_behind(tx, ctx.scope, current, one)
             for one in given:
                 target = _target(current, one, reaches.get(one["Id"]), now)
                 before = tx.get(TARGETS, target.key)
@@ -99,7 +111,10 @@ class Targets(ElbV2Base):
         return {"TargetHealthDescriptions": shown}
 
     def _describe(self, group: TargetGroup, target: Target) -> dict[str, Any]:
-        return present.target_health(target, group, target_state(self.store, group.arn, target.id, target.port))
+        state = target_state(self.store, group.arn, target.id, target.port)
+        health = current_health(self.store, target)
+        shown = as_shown(state, health, unhealthy_draining_seconds(group), self.clock.now())
+        return present.target_health(target, group, shown)
 
     async def _reachable(self, scope: Scope, group: TargetGroup, ids: Sequence[str]) -> dict[str, str]:
         """By id, the address that answers, where it is not the id itself. Refuses ids that cannot be targets."""
@@ -107,8 +122,11 @@ class Targets(ElbV2Base):
             for one in ids:
                 _check_address(one, group)
             return {}
+        if group.target_type == "lambda":
+            for one in ids:
+                _check_function(one)
         if group.target_type != "instance":
-            raise unsupported(f"Moorage has no data plane for targets of type '{group.target_type}' yet")
+            return {}
         known = await self.instances.addresses(scope, ids) if self.instances is not None else {}
         if missing := [one for one in dict.fromkeys(ids) if one not in known]:
             quoted = ", ".join(f"'{one}'" for one in missing)
@@ -120,14 +138,51 @@ class Targets(ElbV2Base):
 
 
 def _target(group: TargetGroup, given: Mapping[str, Any], reaches: str | None, now: float) -> Target:
+    function = group.target_type == "lambda"
+    if function and given.get("Port"):
+        raise validate.invalid("Port cannot be specified for targets of target groups with target type 'lambda'")
     return Target(
         target_group_arn=group.arn,
         id=given["Id"],
-        port=validate.between("Target port", given.get("Port") or group.port or 0, 1, 65535),
+        port=0 if function else validate.between("Target port", given.get("Port") or group.port or 0, 1, 65535),
         availability_zone=given.get("AvailabilityZone"),
         registered_at=now,
         reaches=reaches,
     )
+
+
+def _check_alone(tx: Transaction, group: TargetGroup, given: Sequence[Mapping[str, Any]]) -> None:
+    """One load balancer or one function is all that such a target group can have."""
+    there = {t.id for t in tx.find(TARGETS, "target_group", group.arn) if t.deregistered_at is None}
+    if len(there | {one["Id"] for one in given}) > 1:
+        raise AwsError(
+            "TooManyTargets", f"The maximum number of targets in target group '{group.arn}' has been reached"
+        )
+
+
+def _load_balancer_behind(tx: Transaction, scope: Scope, group: TargetGroup, given: Mapping[str, Any]) -> str:
+    """The address of the application load balancer that is to be the target of a network load balancer."""
+    arn = given["Id"]
+    record = (
+        tx.get(LOAD_BALANCERS, arn) if validate.is_arn("load balancer", arn) and validate.here(scope, arn) else None
+    )
+    if record is None or record.type != "application":
+        raise AwsError("InvalidTarget", f"The target '{arn}' is not a valid Application Load Balancer")
+    if record.vpc_id != group.vpc_id:
+        raise AwsError("InvalidTarget", f"The Application Load Balancer '{arn}' is not in VPC '{group.vpc_id}'")
+    port = given.get("Port") or group.port
+    if port != group.port:
+        raise AwsError("InvalidTarget", f"The port of target '{arn}' must be that of the target group, '{group.port}'")
+    if not any(listener.port == port for listener in tx.find(LISTENERS, "load_balancer", arn)):
+        raise AwsError(
+            "InvalidTarget", f"The Application Load Balancer '{arn}' does not have a listener on port '{port}'"
+        )
+    return record.loopback
+
+
+def _check_function(arn: str) -> None:
+    if not _FUNCTION.fullmatch(arn):
+        raise AwsError("InvalidTarget", f"The target '{arn}' is not a valid Lambda function ARN")
 
 
 def _check_address(text: str, group: TargetGroup) -> None:
