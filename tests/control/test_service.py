@@ -218,6 +218,7 @@ async def test_a_rollback_as_the_api_tells_it(world: PortsWorld) -> None:
     await world.create_service(desired=1, front=front, breaker=True, rollback=True)
     await world.stable()
     good = world.service().deployments[0].id
+    serving = [task.arn for task in world.running()]
     world.engine.images["bad"] = SimulatedImage(pull_failure="no such image")
     revision = await world.register("web", image="bad")
     await world.update_service(taskDefinition=revision)
@@ -227,12 +228,15 @@ async def test_a_rollback_as_the_api_tells_it(world: PortsWorld) -> None:
     assert failed.rollout_state == "FAILED"
     assert failed.rollout_reason == (f"ECS deployment circuit breaker: rolling back to deploymentId {back.id}.")
     await world.stable()
-    assert back.id == good, "the tasks of the last good deployment serve on"
+    assert back.id not in (good, bad), "a rollback has an entry of its own"
+    assert [task.arn for task in world.running()] == serving, "the tasks of the last good deployment serve on"
+    assert world.running()[0].deployment_id == back.id
+    assert world.running()[0].started_by == good
     assert (await describe(world))["services"][0]["taskDefinition"].endswith(":1")
     tail = told(world)
     start = next(n for n, event in enumerate(tail) if "deployment failed" in event)
     assert tail[start].endswith("deployment failed: tasks failed to start.")
-    assert tail[start + 1] == "(service web) rolling back to deployment deployment-1."
+    assert tail[start + 1] == "(service web) rolling back to deployment deployment-3."
     places = [event for event in tail if "unable to place a task" in event]
     assert places[0] == "(service web) was unable to place a task. Reason: CannotPullContainerError: no such image."
     records = world.store.find(SERVICE_DEPLOYMENTS, "service", world.service().arn)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import msgspec
 from msgspec.structs import replace
@@ -18,6 +19,7 @@ from moorage.control.container_network import bindings_of, network_of, sandbox_s
 from moorage.control.container_output import container_log
 from moorage.control.container_spec import architecture, container_spec, labels
 from moorage.control.container_volumes import task_volumes
+from moorage.control.image_pins import ImagePins
 from moorage.control.ports import ContainerLogs, ImageSource, TaskSources
 from moorage.control.starts_first import StartsFirst
 from moorage.control.task_resources import StepFailed, TaskResources
@@ -77,7 +79,7 @@ class TaskSteps:
         self._clock = clock
         self._ids = ids
         self._engine = engine
-        self._images = images
+        self._pins = ImagePins(store, engine, images)
         self._addresses = addresses
         self._pool = pool
         self._starts = starts
@@ -192,10 +194,8 @@ class TaskSteps:
         if task.pull_started_at is None:
             await update_task(self._store, task.arn, lambda tx, t: replace(t, pull_started_at=t.pull_started_at or now))
         try:
-            reference = self._images.resolve(Scope(task.account, task.region), container.image)
-            auth = await self._credentials(task, definition) or reference.auth
-            pulled = await self._engine.pull(
-                reference.image, auth, always=reference.digest is None, architecture=architecture(document)
+            pulled = await self._pins.pull(
+                task, definition, container.image, partial(self._credentials, task, definition), architecture(document)
             )
         except EngineError as error:
             await self._never_started(task, definition, error.reason())
@@ -207,7 +207,7 @@ class TaskSteps:
                 return current
             changed = with_container(
                 current,
-                replace(mine, known="PULLED", pulled=pulled.reference, image_digest=reference.digest or pulled.digest),
+                replace(mine, known="PULLED", pulled=pulled.reference, image_digest=pulled.digest),
             )
             if all(c.known != "NONE" for c in changed.containers):
                 changed = replace(changed, pull_stopped_at=self._clock.now())

@@ -223,10 +223,12 @@ class RegistryAuth(msgspec.Struct, frozen=True):
 
 
 class PulledImage(msgspec.Struct, frozen=True):
-    """`reference`: what to create containers from. `digest`: "sha256:…" of the manifest, None for local images."""
+    """`reference`: what to create containers from. `digest`: "sha256:…" of the manifest, None for local images. `id`: what
+    the engine itself calls the image ("sha256:…"); it can be pulled by that as long as it is there."""
 
     reference: str
     digest: str | None = None
+    id: str | None = None
 
 
 class ObservedContainer(msgspec.Struct, frozen=True):

@@ -90,7 +90,7 @@ class SimulatedEngine(SimulatedHost):
         self, image: str, auth: RegistryAuth | None = None, *, always: bool = True, architecture: str | None = None
     ) -> PulledImage:
         def effect() -> PulledImage:
-            script = self.images.get(image)
+            script = self.script(image)
             if script is None:
                 raise CannotPullContainerError(
                     "pull image manifest has been retried 1 time(s): "
@@ -102,9 +102,12 @@ class SimulatedEngine(SimulatedHost):
                 raise CannotPullContainerError(
                     f"image Manifest does not contain descriptor matching platform 'linux/{architecture}'"
                 )
-            return PulledImage(image, f"sha256:{hashlib.sha256(image.encode()).hexdigest()}")
+            name = image.partition("@")[0]
+            digest = f"sha256:{hashlib.sha256(f'{name} {script}'.encode()).hexdigest()}"
+            self._by_digest[f"{name}@{digest}"] = script
+            return PulledImage(f"{name}@{digest}", digest)
 
-        script = self.images.get(image)
+        script = self.script(image)
         return await self._call("pull", image, script.pull if script is not None else 0.2, effect)
 
     async def ensure_volume(self, spec: VolumeSpec) -> str:
@@ -129,7 +132,7 @@ class SimulatedEngine(SimulatedHost):
                 if mount.source is not None and not mount.source.startswith("/"):
                     self._volumes.setdefault(mount.source, spec.task_arn)
             self._containers[id] = SimulatedContainer(
-                id, spec, labels, sandbox.id, self.images[spec.image], self._clock.now, self._report
+                id, spec, labels, sandbox.id, self.image_of(spec), self._clock.now, self._report
             )
             self._by_name[spec.docker_name] = id
             self._sandboxes[sandbox.id].containers.append(self._containers[id])

@@ -65,7 +65,8 @@ class SimulatedSandbox:
 
 
 class SimulatedHost:
-    """`images` by the name that task definitions use; a name that is not there cannot be pulled."""
+    """`images` by the name that task definitions use; a name that is not there cannot be pulled. Giving a name another
+    image moves a tag: what was pulled before stays there under its digest."""
 
     def __init__(
         self,
@@ -96,7 +97,7 @@ class SimulatedHost:
         """Containers by their names; some may be gone."""
         self._volumes: dict[str, str | None] = {}
         """Named volumes, each with the task that it ends with."""
-        self._images_by_reference: dict[str, str] = {}
+        self._by_digest: dict[str, SimulatedImage] = {}
         self._streams: list[asyncio.Queue[EngineEvent | None]] = []
         self._reachable: asyncio.Event = asyncio.Event()
         self._reachable.set()
@@ -227,7 +228,7 @@ class SimulatedHost:
                 spec,
                 {LABEL_INSTALLATION: "simulated", **spec.labels},
                 sandbox_id,
-                self.images[spec.image],
+                self.image_of(spec),
                 self._clock.now,
                 self._report,
             )
@@ -235,6 +236,15 @@ class SimulatedHost:
             self._containers[id] = container
             self._by_name[spec.docker_name] = id
             standing.containers.append(container)
+
+    def script(self, reference: str) -> SimulatedImage | None:
+        """The image of this name, or name and digest."""
+        return self._by_digest.get(reference) if "@" in reference else self.images.get(reference)
+
+    def image_of(self, spec: ContainerSpec) -> SimulatedImage:
+        script = self.script(spec.image)
+        assert script is not None, "only what was pulled is run"
+        return script
 
     # === inside ======================================================================================================
     def _check_reachable(self) -> None:

@@ -85,8 +85,8 @@ def pulled(image: str, inspected: Mapping[str, Any]) -> PulledImage:
     for entry in inspected.get("RepoDigests") or []:
         repository, _, digest = str(entry).partition("@")
         if digest and full_reference(repository).rpartition(":")[0] == full:
-            return PulledImage(reference=f"{name}@{digest}", digest=digest)
-    return PulledImage(reference=image)
+            return PulledImage(reference=f"{name}@{digest}", digest=digest, id=inspected.get("Id"))
+    return PulledImage(reference=image, id=inspected.get("Id"))
 
 
 def registry_host(image: str) -> str:
@@ -143,6 +143,9 @@ class Images:
         settled = not always or "@sha256:" in image or self._is_unreachable(image)
         if local is not None and settled and _is_for(local, architecture):
             return local
+        if image.startswith("sha256:"):
+            # The engine's own id of an image: no registry knows it.
+            raise CannotPullContainerError(f"No such image: {image}")
         try:
             await self._shared_pull(image, auth, local is None, architecture)
         except ApiError as error:
