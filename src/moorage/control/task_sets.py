@@ -14,7 +14,7 @@ def task_sets_of(view: View, service: Service) -> tuple[TaskSet, ...]:
     """Oldest first; only services of the controllers EXTERNAL and CODE_DEPLOY have any."""
     if service.controller == "ECS":
         return ()
-    return tuple(sorted(view.find(TASK_SETS, "service", service.arn), key=lambda one: (one.created_at, one.id)))
+    return tuple(sorted(view.find(TASK_SETS, "service", service.arn), key=lambda one: one.created_at))
 
 
 def revision_of(view: View, service: Service, id: str) -> Revision | None:

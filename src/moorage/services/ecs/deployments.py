@@ -69,7 +69,8 @@ class DeploymentOperations(Provider):
     async def describe_service_revisions(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
         found, failures = [], []
         for arn in _at_most(request["serviceRevisionArns"]):
-            record = self._store.get(REVISIONS, arn)
+            # The revision of a task set has the task set's ARN: it is no service revision.
+            record = self._store.get(REVISIONS, arn) if ":service-revision/" in arn else None
             if record is None or scope_of(arn) != ctx.scope:
                 failures.append({"arn": arn, "reason": "MISSING"})
             else:

@@ -18,7 +18,7 @@ Shape = dict[str, Any]
 
 def task_sets(view: View, service: Service, *, tags: bool = False) -> list[Shape]:
     """All of a service, oldest first."""
-    found = sorted(view.find(TASK_SETS, "service", service.arn), key=lambda one: (one.created_at, one.id))
+    found = sorted(view.find(TASK_SETS, "service", service.arn), key=lambda one: one.created_at)
     return [task_set(view, one, tags=tags) for one in found]
 
 
