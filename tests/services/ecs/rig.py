@@ -22,6 +22,7 @@ from moorage.domain.task import Task
 from moorage.services.base import RequestContext
 from moorage.services.ecs import EcsProvider
 from moorage.services.elbv2.provider import ElbV2Provider
+from moorage.simulation.alarms import SimulatedAlarms
 from moorage.store.log_memory import MemoryLog
 from moorage.store.memory import Store
 from moorage.store.tables import ecs, elbv2, network
@@ -112,10 +113,17 @@ class Rig:
         self.clock = TestClock()
         self.networks = Networks()
         self.groups = Groups()
+        self.alarms = SimulatedAlarms()
         ids = Ids(seed=7)
         self.handlers = {
             "ecs": EcsProvider(
-                store, self.clock, ids, self.networks, namespaces=Namespaces(), groups=self.groups
+                store,
+                self.clock,
+                ids,
+                self.networks,
+                namespaces=Namespaces(),
+                groups=self.groups,
+                alarms=self.alarms,
             ).handlers(),
             "elbv2": ElbV2Provider(store, self.clock, ids, self.networks).handlers(),
         }
