@@ -113,7 +113,7 @@ def decide_scaling(scaling: ManagedScaling, fleet: Fleet, now: float) -> Scaling
         said = f"will scale in from {running} to {_instances(running - len(chosen))} unless they are used"
         return plan(said, below_since=below_since, again_after=due - now)
     said = f"scales in from {running} to {_instances(running - len(chosen))}: nothing runs on {', '.join(chosen)}"
-    return plan(said, terminate=chosen)
+    return plan(said, terminate=chosen, below_since=below_since)
 
 
 def _leave(empty: Sequence[ScaledInstance], all: Sequence[ScaledInstance], count: int) -> tuple[str, ...]:
