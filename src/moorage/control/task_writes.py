@@ -33,15 +33,39 @@ async def update_task(store: StoreApi, arn: str, change: TaskChange) -> Task | N
         if changed == task:
             return task
         assert changed.rank >= task.rank, f"{task.last_status} never goes back to {changed.last_status}"
-        seen = _visible(changed) != _visible(task)
-        return tx.put(TASKS, replace(changed, version=task.version + 1) if seen else changed)
+        return tx.put(TASKS, replace(changed, version=task.version + 1) if is_news(task, changed) else changed)
 
     return await store.update(write)
 
 
-def _visible(task: Task) -> tuple[object, ...]:
-    """What makes a new version: the changes that AWS emits an event for."""
-    return (task.last_status, task.desired_status, tuple((c.last_status, c.health) for c in task.containers))
+def is_news(before: Task, after: Task) -> bool:
+    """Does the change make a new version, as AWS counts them (ecs-tasks §2, §2.2)?
+
+    PROVISIONING 1 · PENDING 2 · RUNNING 3 · DEPROVISIONING 4 · STOPPED 5 for a task that runs to its end, one less for
+    one whose image cannot be pulled. What comes between is told with the next of these: an essential container's exit
+    with DEPROVISIONING. ACTIVATING and DEACTIVATING are told of tasks in target groups; containers that change while
+    the task runs, each time."""
+    if _told(before) != _told(after):
+        return True
+    if after.last_status != "RUNNING" or after.execution_stopped_at is not None or after.desired_status == "STOPPED":
+        return False
+    return _containers(before) != _containers(after)
+
+
+def _told(task: Task) -> LastStatus:
+    match task.last_status:
+        case "ACTIVATING" if not task.load_balancers:
+            return "PENDING"
+        case "STOPPING":
+            return "DEACTIVATING" if task.load_balancers else "RUNNING"
+        case "DEACTIVATING" if not task.load_balancers:
+            return "RUNNING"
+        case status:
+            return status
+
+
+def _containers(task: Task) -> tuple[tuple[str, str], ...]:
+    return tuple((c.last_status, c.health) for c in task.containers)
 
 
 def with_container(task: Task, container: Container) -> Task:

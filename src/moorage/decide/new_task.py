@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from moorage.domain.container_instance import ContainerInstance
 from moorage.domain.scope import Scope
 from moorage.domain.service import AwsvpcConfiguration
-from moorage.domain.task import Container, Interface, LoadBalancerRef, OnInstance, Task, Waiting
+from moorage.domain.task import AttachedVolume, Container, Interface, LoadBalancerRef, OnInstance, Task, Waiting
 from moorage.domain.task_definition import TaskDefinition
 
 PLATFORM_VERSION = "1.4.0"
@@ -45,6 +45,7 @@ def new_task(
     tags: Mapping[str, str] | None = None,
     enable_execute_command: bool = False,
     instance: OnInstance | None = None,
+    volume_configurations: Sequence[dict[str, Any]] = (),
     waiting: Waiting | None = None,
 ) -> Task:
     """`subnet`: (subnet id, VPC id, availability zone) chosen for an awsvpc task. `instance`: where a task of
@@ -99,7 +100,22 @@ def new_task(
         ephemeral_storage_gib=ephemeral or (EPHEMERAL_GIB if fargate else None),
         tags=dict(tags or {}),
         instance=instance,
+        volumes=tuple(_attached(configuration, new_uuid) for configuration in volume_configurations),
         waiting=waiting,
+    )
+
+
+def _attached(configuration: dict[str, Any], new_uuid: Callable[[], str]) -> AttachedVolume:
+    """The volume that one item of volumeConfigurations gives the task; it ends with the task unless it is to be kept."""
+    settings = configuration.get("managedEBSVolume") or {}
+    policy = settings.get("terminationPolicy") or {}
+    return AttachedVolume(
+        name=str(configuration.get("name")),
+        attachment_id=new_uuid(),
+        volume_id=f"vol-{new_uuid().replace('-', '')[:17]}",
+        role_arn=str(settings.get("roleArn")),
+        delete_on_termination=policy.get("deleteOnTermination") is not False,
+        settings=settings,
     )
 
 

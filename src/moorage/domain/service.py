@@ -113,6 +113,7 @@ class Revision(msgspec.Struct, frozen=True):
     images: Mapping[str, str] = {}
     resolved: tuple[str, ...] = ()
     local_images: tuple[str, ...] = ()
+    volume_configurations: tuple[Json, ...] = ()
 
     @property
     def registers_in(self) -> tuple[LoadBalancerRef, ...]:

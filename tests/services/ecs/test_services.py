@@ -286,7 +286,6 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
 NOT_YET = [
     ({"serviceConnectConfiguration": {"enabled": True}}, "Service Connect"),
     ({"serviceRegistries": [{"registryArn": "a"}]}, "service registries (Cloud Map)"),
-    ({"volumeConfigurations": [{"name": "v"}]}, "volumes configured at launch"),
     (
         {"vpcLatticeConfigurations": [{"roleArn": "a", "targetGroupArn": "b", "portName": "c"}]},
         "VPC Lattice",

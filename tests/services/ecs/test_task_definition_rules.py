@@ -354,6 +354,138 @@ async def test_what_is_refused(ecs: Rig, params: Params, message: str) -> None:
     assert (refusal.code, refusal.message) == ("ClientException", message)
 
 
+def on_a_bridge(**members: Any) -> Params:
+    return bridge(memory(**members), executionRoleArn=ROLE)
+
+
+def linux(**parameters: Any) -> Params:
+    return on_a_bridge(linuxParameters=parameters)
+
+
+def ports(*mappings: Params, **params: Any) -> Params:
+    return bridge(memory(portMappings=list(mappings)), **params)
+
+
+def awslogs(**options: str) -> Params:
+    named = {name.replace("_", "-"): value for name, value in options.items()}
+    return on_a_bridge(logConfiguration={"logDriver": "awslogs", "options": {"awslogs-group": "g"} | named})
+
+
+def router(**configuration: Any) -> Params:
+    return on_a_bridge(firelensConfiguration=configuration)
+
+
+TOKEN = {"logDriver": "splunk", "secretOptions": [{"name": "splunk-token", "valueFrom": "t"}]}
+MORE: list[tuple[Params, str]] = [
+    *(
+        (on_a_bridge(image=image), "Invalid 'image' setting for container 'app'")
+        for image in ("a" * 256, "a@sha256:1", " a")
+    ),
+    (on_a_bridge(links=["b:c"]), "Container 'app' links to 'b', which does not exist."),
+    (
+        on_a_bridge(volumesFrom=[{"sourceContainer": "b"}]),
+        "Container 'app' mounts volumes from 'b', which does not exist.",
+    ),
+    (
+        bridge(memory("a", links=["b"]), memory("b", volumesFrom=[{"sourceContainer": "a"}])),
+        "Cyclic dependency found in the container dependencies.",
+    ),
+    (linux(maxSwap=-1), "The 'maxSwap' setting for container 'app' must be 0 or greater."),
+    (linux(swappiness=101), "The 'swappiness' setting for container 'app' must be between 0 and 100."),
+    (linux(sharedMemorySize=-1), "The 'sharedMemorySize' setting for container 'app' must be 0 or greater."),
+    (linux(tmpfs=[{"containerPath": "/x", "size": 0}]), "Invalid 'tmpfs' setting for container 'app'"),
+    (linux(devices=[{"hostPath": "dev"}]), "Invalid 'devices' setting for container 'app'"),
+    (
+        on_a_bridge(ulimits=[{"name": "files", "softLimit": 1, "hardLimit": 1}]),
+        "Invalid ulimit 'files' for container 'app'",
+    ),
+    (
+        on_a_bridge(ulimits=[{"name": "nofile", "softLimit": 2, "hardLimit": 1}]),
+        "The soft limit of ulimit 'nofile' for container 'app' is greater than its hard limit.",
+    ),
+    (
+        on_a_bridge(resourceRequirements=[{"type": "InferenceAccelerator", "value": "x"}]),
+        "Unsupported resource requirement type 'InferenceAccelerator'",
+    ),
+    (
+        on_a_bridge(resourceRequirements=[{"type": "GPU", "value": "0"}]),
+        "Invalid GPU resource requirement '0' for container 'app'",
+    ),
+    (bridge(pidMode="x"), "Invalid pidMode 'x'. Must be one of [host, task]"),
+    (bridge(ipcMode="x"), "Invalid ipcMode 'x'. Must be one of [host, task, none]"),
+    (
+        bridge(memory(systemControls=[{"namespace": "kernel.shmmax", "value": "1"}]), ipcMode="task"),
+        "System controls of IPC namespaces are not supported when ipcMode=task.",
+    ),
+    (
+        on_a_bridge(environmentFiles=[{"type": "s3", "value": "arn:aws:s3:::b/x.txt"}]),
+        "The environment file 'arn:aws:s3:::b/x.txt' must have the file extension .env.",
+    ),
+    (
+        ports({"containerPortRange": "1-2"}, networkMode="host"),
+        "'containerPortRange' requires networkMode bridge or awsvpc and no 'hostPort'",
+    ),
+    (
+        ports({"containerPortRange": "80-90"}, {"containerPort": 85}),
+        "Invalid 'containerPortRange' setting: port ranges of a container must not overlap",
+    ),
+    (
+        ports(*({"containerPortRange": f"{n}-{n}"} for n in range(1, 102))),
+        "A container can have at most 100 port ranges.",
+    ),
+    (ports({"containerPort": 80, "name": "-web"}), "Invalid port mapping name '-web'"),
+    (
+        bridge(enableFaultInjection=True),
+        "enableFaultInjection is only supported in networkMode=awsvpc and networkMode=host",
+    ),
+    (
+        bridge(volumes=[{"name": "v", "configuredAtLaunch": True}]),
+        "Volume 'v' is configured at launch and must be mounted by a container.",
+    ),
+    (
+        bridge(volumes=[{"name": "v", "dockerVolumeConfiguration": {"autoprovision": True}}]),
+        "The 'autoprovision' setting is only supported for Docker volumes with the scope 'shared'.",
+    ),
+    (awslogs(nope="1"), "Log driver awslogs disallows options: nope"),
+    (
+        awslogs(awslogs_datetime_format="%Y", awslogs_multiline_pattern="^a"),
+        "Log driver awslogs: awslogs-datetime-format and awslogs-multiline-pattern cannot be configured at the same "
+        "time.",
+    ),
+    (awslogs(mode="fast"), "Invalid value 'fast' for the log driver option 'mode'."),
+    (awslogs(max_buffer_size="big"), "Invalid value 'big' for the log driver option 'max-buffer-size'."),
+    (
+        on_a_bridge(logConfiguration={"logDriver": "papyrus"}),
+        "papyrus is not a valid log driver. Must be one of [json-file, syslog, journald, gelf, fluentd, awslogs, splunk, "
+        "awsfirelens, none]",
+    ),
+    (
+        bridge(memory(logConfiguration=TOKEN)),
+        "When you are specifying container secrets, you must also specify a value for 'executionRoleArn'.",
+    ),
+    (router(type="logstash"), "Invalid firelens configuration type 'logstash'. Must be one of [fluentbit, fluentd]"),
+    (router(type="fluentbit", options={"a": "b"}), "Unsupported firelens configuration options: a"),
+    (
+        router(type="fluentbit", options={"config-file-type": "file"}),
+        "The firelens options config-file-type (s3 or file) and config-file-value must be given together.",
+    ),
+    (router(type="fluentbit", options={"config-file-type": "s3", "config-file-value": "x"}), "Invalid arn syntax"),
+    (
+        bridge(
+            memory("app", logConfiguration={"logDriver": "awsfirelens"}),
+            memory("router", firelensConfiguration={"type": "fluentd"}, links=["app"]),
+        ),
+        "Cyclic dependency found in the container dependencies.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("params", "message"), MORE, ids=[f"{n}: {row[1][:50]}" for n, row in enumerate(MORE)])
+async def test_the_rest_of_the_rules(ecs: Rig, params: Params, message: str) -> None:
+    refusal = await ecs.refused("RegisterTaskDefinition", **params)
+    assert (refusal.code, refusal.message) == ("ClientException", message)
+
+
 ORDER: list[tuple[str, Params, str]] = [
     (
         "memory of containers before cpu of Fargate",

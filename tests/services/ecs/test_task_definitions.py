@@ -159,6 +159,7 @@ async def test_required_attributes(ecs: Rig) -> None:
                 "docker-remote-api.1.18",
                 "docker-remote-api.1.19",
                 "docker-remote-api.1.24",
+                "docker-remote-api.1.25",
                 "logging-driver.awslogs",
                 "ecr-auth",
                 "task-iam-role",
@@ -180,7 +181,7 @@ EVERYTHING = {
     "requiresCompatibilities": ["EC2"],
     "runtimePlatform": {"cpuArchitecture": "ARM64", "operatingSystemFamily": "LINUX"},
     "placementConstraints": [{"type": "memberOf", "expression": "attribute:x == y"}],
-    "enableFaultInjection": True,
+    "enableFaultInjection": False,
     "ephemeralStorage": {"sizeInGiB": 30},
     "volumes": [
         {"name": "host", "host": {"sourcePath": "/x"}},
@@ -247,7 +248,10 @@ EVERYTHING = {
             "command": ["-c", "x"],
             "environment": [{"name": "A", "value": "1"}, {"name": "B", "value": ""}],
             "environmentFiles": [{"type": "s3", "value": "arn:aws:s3:::b/x.env"}],
-            "mountPoints": [{"sourceVolume": "host", "containerPath": "/h", "readOnly": True}],
+            "mountPoints": [
+                {"sourceVolume": "host", "containerPath": "/h", "readOnly": True},
+                {"sourceVolume": "ebs", "containerPath": "/e"},
+            ],
             "volumesFrom": [{"sourceContainer": "router", "readOnly": False}],
             "linuxParameters": {
                 "capabilities": {"add": ["NET_ADMIN"], "drop": ["ALL"]},

@@ -277,7 +277,6 @@ async def test_refusals(main: Rig, params: dict[str, Any], code: str, message: s
 
 
 UNSUPPORTED: list[tuple[str, dict[str, Any], str]] = [
-    ("pidMode 'task'", {"pidMode": "task"}, "pidMode 'task'"),
     (
         "Windows",
         {"cpu": "1024", "memory": "2048", "runtimePlatform": {"operatingSystemFamily": "WINDOWS_SERVER_2022_CORE"}},
@@ -295,31 +294,10 @@ UNSUPPORTED: list[tuple[str, dict[str, Any], str]] = [
         },
         "proxy configurations (App Mesh)",
     ),
-    ("faults", {"enableFaultInjection": True}, "fault injection"),
     (
-        "EFS",
-        {"volumes": [{"name": "data", "efsVolumeConfiguration": {"fileSystemId": "fs-1"}}]},
-        "EFS volumes (volume 'data')",
-    ),
-    (
-        "EBS",
-        {"volumes": [{"name": "data", "configuredAtLaunch": True}]},
-        "volumes configured at launch (volume 'data')",
-    ),
-    (
-        "environment files",
-        {"containerDefinitions": [container(environmentFiles=[{"type": "s3", "value": "arn:aws:s3:::b/x.env"}])]},
-        "environment files (container 'app')",
-    ),
-    (
-        "FireLens",
-        {"containerDefinitions": [container(firelensConfiguration={"type": "fluentbit"})]},
-        "FireLens (container 'app')",
-    ),
-    (
-        "splunk",
-        {"containerDefinitions": [container(logConfiguration={"logDriver": "splunk"})]},
-        "the log driver splunk (container 'app')",
+        "S3 Files",
+        {"volumes": [{"name": "data", "s3filesVolumeConfiguration": {"fileSystemArn": "arn:x"}}]},
+        "S3 Files volumes (volume 'data')",
     ),
     (
         "gMSA",
@@ -342,14 +320,104 @@ async def test_what_moorage_does_not_run_is_registered_and_then_refused(
         assert (refusal.code, refusal.message) == (INVALID, f"Moorage does not support {what} yet.")
 
 
-@pytest.mark.parametrize("member", ["environmentFiles", "resourceRequirements"])
-async def test_overrides_that_moorage_does_not_do_are_refused(main: Rig, member: str) -> None:
-    value = {
-        "environmentFiles": [{"type": "s3", "value": "arn:aws:s3:::b/x.env"}],
-        "resourceRequirements": [{"type": "GPU", "value": "1"}],
-    }[member]
-    overrides = {"containerOverrides": [{"name": "app", member: value}]}
-    assert "override of container 'app'" in (await main.refused("RunTask", **run_params(overrides=overrides))).message
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ({"environmentFiles": [{"type": "s3", "value": "b/x.env"}]}, "Invalid arn syntax"),
+        (
+            {"environmentFiles": [{"type": "s3", "value": "arn:aws:s3:::b/x.txt"}]},
+            "The environment file 'arn:aws:s3:::b/x.txt' must have the file extension .env.",
+        ),
+        (
+            {"resourceRequirements": [{"type": "GPU", "value": "1"}]},
+            "Tasks using the Fargate launch type do not support GPU resource requirements.",
+        ),
+        (
+            {"resourceRequirements": [{"type": "GPU", "value": "x"}]},
+            "Invalid GPU resource requirement 'x' for container 'app'",
+        ),
+    ],
+)
+async def test_overrides_that_are_refused(main: Rig, override: dict[str, Any], message: str) -> None:
+    overrides = {"containerOverrides": [{"name": "app", **override}]}
+    assert (await main.refused("RunTask", **run_params(overrides=overrides))).message == message
+
+
+EBS = {"roleArn": "arn:aws:iam::000000000000:role/ebs", "sizeInGiB": 10}
+LAUNCH_VOLUMES: list[tuple[Any, str]] = [
+    (None, "The task definition configures the volume 'data' at launch: volumeConfigurations must be specified."),
+    (
+        [{"name": "other", "managedEBSVolume": EBS}],
+        "The volume 'other' is not configured at launch by the task definition.",
+    ),
+    ([{"name": "data"}], "managedEBSVolume must be specified for the volume 'data'."),
+    (
+        [{"name": "data", "managedEBSVolume": {"roleArn": "r"}}],
+        "Either sizeInGiB or snapshotId must be specified for the volume 'data'.",
+    ),
+    (
+        [{"name": "data", "managedEBSVolume": EBS | {"snapshotId": "snap-1"}}],
+        "Moorage does not support snapshots of volumes yet. Leave snapshotId out and give sizeInGiB.",
+    ),
+    (
+        [{"name": "data", "managedEBSVolume": EBS | {"volumeType": "st1"}}],
+        "sizeInGiB of a st1 volume must be between 125 and 16384.",
+    ),
+    (
+        [{"name": "data", "managedEBSVolume": EBS | {"volumeType": "io2"}}],
+        "iops must be specified for volumes of type io2.",
+    ),
+    (
+        [{"name": "data", "managedEBSVolume": EBS | {"throughput": 1001}}],
+        "throughput is only supported for gp3 volumes, between 125 and 1000.",
+    ),
+    (
+        [{"name": "data", "managedEBSVolume": EBS | {"filesystemType": "zfs"}}],
+        "filesystemType must be one of [ext3, ext4, xfs, ntfs].",
+    ),
+]
+
+
+async def a_launch_volume(main: Rig) -> None:
+    point = {"sourceVolume": "data", "containerPath": "/data"}
+    await main.definition(
+        "stateful",
+        volumes=[{"name": "data", "configuredAtLaunch": True}],
+        containerDefinitions=[container(mountPoints=[point])],
+    )
+
+
+@pytest.mark.parametrize(("given", "message"), LAUNCH_VOLUMES)
+async def test_volumes_configured_at_launch_that_are_refused(main: Rig, given: Any, message: str) -> None:
+    await a_launch_volume(main)
+    params = run_params(taskDefinition="stateful") | ({} if given is None else {"volumeConfigurations": given})
+    for operation, more in (("RunTask", {}), ("CreateService", {"serviceName": "s", "desiredCount": 1})):
+        refusal = await main.refused(operation, **params, **more)
+        assert (refusal.code, refusal.message) == (INVALID, message)
+
+
+async def test_a_volume_configured_at_launch_is_an_attachment(main: Rig) -> None:
+    await a_launch_volume(main)
+    kept = EBS | {"terminationPolicy": {"deleteOnTermination": False}}
+    for settings, deleted in ((EBS, "true"), (kept, "false")):
+        given = [{"name": "data", "managedEBSVolume": settings}]
+        answer = await main.call("RunTask", **run_params(taskDefinition="stateful", volumeConfigurations=given))
+        [attachment] = [a for a in answer["tasks"][0]["attachments"] if a["type"] == "AmazonElasticBlockStorage"]
+        details = {one["name"]: one["value"] for one in attachment["details"]}
+        assert attachment["status"] == "ATTACHING"
+        assert details.pop("volumeId").startswith("vol-")
+        assert details == {"roleArn": EBS["roleArn"], "deleteOnTermination": deleted, "volumeName": "data"}
+
+
+async def test_a_service_remembers_its_volumes_configured_at_launch(main: Rig) -> None:
+    await a_launch_volume(main)
+    given = [{"name": "data", "managedEBSVolume": EBS}]
+    params = run_params(taskDefinition="stateful", serviceName="db", desiredCount=1, volumeConfigurations=given)
+    made = (await main.call("CreateService", **params))["service"]
+    assert made["deployments"][0]["volumeConfigurations"] == given
+    bigger = [{"name": "data", "managedEBSVolume": EBS | {"sizeInGiB": 20}}]
+    after = await main.call("UpdateService", cluster="main", service="db", volumeConfigurations=bigger)
+    assert after["service"]["deployments"][0]["volumeConfigurations"] == bigger
 
 
 async def test_the_default_strategy_of_the_cluster(ecs: Rig) -> None:

@@ -49,7 +49,7 @@ Filter = Callable[[Host, Wish], Problem]
 
 NOT_ACTIVE = "INACTIVE"
 AGENT = "AGENT"
-CPU, MEMORY, PORTS = "RESOURCE:CPU", "RESOURCE:MEMORY", "RESOURCE:PORTS"
+CPU, MEMORY, PORTS, GPU = "RESOURCE:CPU", "RESOURCE:MEMORY", "RESOURCE:PORTS", "RESOURCE:GPU"
 ATTRIBUTE, LOCATION = "ATTRIBUTE", "LOCATION"
 
 
@@ -70,6 +70,11 @@ def _has_cpu(host: Host, wish: Wish) -> Problem:
 def _has_memory(host: Host, wish: Wish) -> Problem:
     want, free = wish.demand.memory, host.free.memory
     return (MEMORY, f"wants {want} MiB, {free} are free") if want > free else None
+
+
+def _has_gpus(host: Host, wish: Wish) -> Problem:
+    """No container instance of ours has any: the engine is not told of graphics cards."""
+    return (GPU, f"wants {wish.demand.gpus} GPUs, it has none") if wish.demand.gpus else None
 
 
 def _has_ports(host: Host, wish: Wish) -> Problem:
@@ -104,6 +109,7 @@ FILTERS: tuple[Filter, ...] = (
     _has_cpu,
     _has_memory,
     _has_ports,
+    _has_gpus,
     _has_attributes,
     _is_near,
     _meets_constraints,

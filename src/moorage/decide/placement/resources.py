@@ -15,12 +15,14 @@ from moorage.domain.task_definition import Document
 
 
 class Demand(msgspec.Struct, frozen=True):
-    """`cpu`: 1024 per vCPU. `memory`: MiB. `ports`, `ports_udp`: fixed host ports (dynamic ones are not reserved)."""
+    """`cpu`: 1024 per vCPU. `memory`: MiB. `ports`, `ports_udp`: fixed host ports (dynamic ones are not reserved).
+    `gpus`: of all containers together."""
 
     cpu: int = 0
     memory: int = 0
     ports: frozenset[int] = frozenset()
     ports_udp: frozenset[int] = frozenset()
+    gpus: int = 0
 
 
 def demand_of(document: Document, overrides: dict[str, Any] | None = None) -> Demand:
@@ -31,18 +33,21 @@ def demand_of(document: Document, overrides: dict[str, Any] | None = None) -> De
     200} → 300.   bridge, host ports 80 and 0 → port 80; the dynamic one reserves nothing."""
     given = overrides or {}
     by_name = {o.get("name"): o for o in given.get("containerOverrides") or ()}
-    cpu, memory = 0, 0
+    cpu, memory, gpus = 0, 0, 0
     for container in document.container_definitions:
         override = by_name.get(container.name, {})
         cpu += _first(override.get("cpu"), container.cpu)
         # A reservation, wherever it is given, counts before the limit.
         reservation = _first(override.get("memoryReservation"), container.memory_reservation)
+        for requirement in override.get("resourceRequirements") or container.resource_requirements or ():
+            gpus += int(requirement.get("value") or 0) if requirement.get("type") == "GPU" else 0
         memory += reservation or _first(override.get("memory"), container.memory)
     return Demand(
         cpu=int(given.get("cpu") or document.cpu or cpu),
         memory=int(given.get("memory") or document.memory or memory),
         ports=_host_ports(document, udp=False),
         ports_udp=_host_ports(document, udp=True),
+        gpus=gpus,
     )
 
 

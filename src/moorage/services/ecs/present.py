@@ -15,7 +15,7 @@ from moorage.decide.rollout.circuit_breaker import threshold
 from moorage.decide.rollout.hooks import timeout_action
 from moorage.domain.cluster import Cluster
 from moorage.domain.service import ENDED, Deployment, HookRun, Revision, Service, ServiceDeployment, ServiceEvent
-from moorage.domain.task import Container, Interface, NetworkBinding, Task
+from moorage.domain.task import AttachedVolume, Container, Interface, NetworkBinding, Task
 from moorage.domain.task_definition import Document, TaskDefinition
 from moorage.services.ecs.express_present import managed_resources
 from moorage.services.ecs.present_revision import PENDING, awsvpc, launched_on, strategy
@@ -136,7 +136,10 @@ def task(view: View, record: Task, *, tags: bool = False) -> Shape:
         "taskArn": record.arn,
         "clusterArn": record.cluster_arn,
         "taskDefinitionArn": record.task_definition_arn,
-        "attachments": [_attachment(record, record.interface)] if record.interface is not None else [],
+        "attachments": [
+            *([_attachment(record, record.interface)] if record.interface is not None else []),
+            *(_volume_attachment(record, volume) for volume in record.volumes),
+        ],
         "attributes": [{"name": "ecs.cpu-architecture", "value": _architecture(document)}],
         "containers": [
             _container(record, c, document.container(c.name) if document is not None else None)
@@ -168,7 +171,8 @@ def task(view: View, record: Task, *, tags: bool = False) -> Shape:
         "platformVersion": record.platform_version,
         "platformFamily": record.platform_family,
         "startedBy": record.started_by,
-        "pullStartedAt": record.pull_started_at,
+        # A pull that failed has no times (§2.2).
+        "pullStartedAt": record.pull_started_at if record.last_status != "STOPPED" or record.pull_stopped_at else None,
         "pullStoppedAt": record.pull_stopped_at,
         "startedAt": record.started_at,
         "stoppingAt": record.stopping_at,
@@ -219,6 +223,25 @@ def _attachment(record: Task, interface: Interface) -> Shape:
     return {"id": interface.attachment_id, "type": "ElasticNetworkInterface", "status": status, "details": details}
 
 
+def _volume_attachment(record: Task, volume: AttachedVolume) -> Shape:
+    details = {
+        "roleArn": volume.role_arn,
+        "deleteOnTermination": "true" if volume.delete_on_termination else "false",
+        "volumeName": volume.name,
+        "volumeId": volume.volume_id,
+    }
+    waits = record.last_status in ("PROVISIONING", "PENDING") and record.sandbox_id is None
+    status = "ATTACHING" if waits else "ATTACHED" if record.last_status in _ATTACHED else "DETACHING"
+    if record.last_status == "STOPPED":
+        status = "DELETED"
+    return {
+        "id": volume.attachment_id,
+        "type": "AmazonElasticBlockStorage",
+        "status": status,
+        "details": [{"name": name, "value": value} for name, value in details.items()],
+    }
+
+
 def _container(record: Task, container: Container, definition: Any) -> Shape:
     interface = record.interface
     overrides = (record.overrides or {}).get("containerOverrides") or ()
@@ -259,12 +282,13 @@ def _container(record: Task, container: Container, definition: Any) -> Shape:
 
 
 def _binding(binding: NetworkBinding) -> Shape:
-    return {
-        "bindIP": binding.bind_ip,
-        "containerPort": binding.container_port,
-        "hostPort": binding.host_port,
-        "protocol": binding.protocol,
-    }
+    shape: Shape = {"bindIP": binding.bind_ip, "protocol": binding.protocol}
+    if binding.container_port_range is not None:
+        return shape | {
+            "containerPortRange": binding.container_port_range,
+            "hostPortRange": binding.host_port_range or "",
+        }
+    return shape | {"containerPort": binding.container_port, "hostPort": binding.host_port}
 
 
 def _overrides(record: Task) -> Shape:
@@ -413,6 +437,8 @@ def _deployment(view: View, record: Service, deployment: Deployment, living: Any
     if revision.network is not None:
         shape["networkConfiguration"] = {"awsvpcConfiguration": awsvpc(revision)}
     return shape
+    if revision.volume_configurations:
+        shape["volumeConfigurations"] = list(revision.volume_configurations)
 
 
 # --- service deployments and revisions -------------------------------------------------------------------------------
@@ -533,6 +559,8 @@ def service_revision(view: View, record: Revision) -> Shape:
     if record.network is not None:
         shape["networkConfiguration"] = {"awsvpcConfiguration": awsvpc(record)}
     managed = managed_resources(view, record.service_arn, record.arn)
+    if record.volume_configurations:
+        shape["volumeConfigurations"] = list(record.volume_configurations)
     if managed is not None:
         shape["ecsManagedResources"] = managed
     return shape | launched_on(record)

@@ -21,10 +21,20 @@ from moorage.domain.service import (
 from moorage.domain.task import LoadBalancerRef
 from moorage.domain.task_definition import TaskDefinition
 from moorage.services.base import Provider, RequestContext, operation
-from moorage.services.ecs import compute, networking, placement, present, present_revision, resolve, validate_controller
+from moorage.services.ecs import (
+    compute,
+    launch_volumes,
+    networking,
+    placement,
+    present,
+    present_revision,
+    resolve,
+    validate_controller,
+)
 from moorage.services.ecs import strategy as strategies
 from moorage.services.ecs.new_deployment import deploy
 from moorage.services.ecs.new_service import made_before, new_service, with_own_story
+from moorage.services.ecs.express_present import managed_by
 from moorage.services.ecs.paging import page
 from moorage.services.ecs.shapes import convert
 from moorage.services.ecs.task_sets import make_primary, put_task_set, unsettled
@@ -81,6 +91,7 @@ class ServiceOperations(Provider):
         )
         check_role(request, definition.document)
         refuse_unsupported(definition.document)
+        volumes = launch_volumes.check(definition.document, request.get("volumeConfigurations"), of_service=True)
         load_balancers = convert(request.get("loadBalancers") or [], tuple[LoadBalancerRef, ...])
         check_load_balancers(self._store, ctx.scope, definition.document, load_balancers)
         check_strategy(self._store, configuration, load_balancers, attached=True)
@@ -99,6 +110,7 @@ class ServiceOperations(Provider):
             network=network.configuration if network is not None else None,
             load_balancers=load_balancers,
             service_registries=tuple(request.get("serviceRegistries") or ()),
+            volume_configurations=volumes,
         )
         linked = bool(load_balancers or network is not None or revision.service_registries)
         service = new_service(
@@ -267,6 +279,11 @@ class ServiceOperations(Provider):
             changed = replace(changed, load_balancers=convert(request["loadBalancers"], tuple[LoadBalancerRef, ...]))
         if request.get("serviceRegistries") is not None:
             changed = replace(changed, service_registries=tuple(request["serviceRegistries"]))
+        if request.get("volumeConfigurations") is not None or identifier is not None:
+            given = request.get("volumeConfigurations")
+            given = list(changed.volume_configurations) if given is None else given
+            volumes = launch_volumes.check(definition.document, given, of_service=True)
+            changed = replace(changed, volume_configurations=volumes)
         return changed, network
 
     def _back_to_launch_type(self, cluster: Cluster, revision: Revision) -> Revision:
@@ -306,16 +323,16 @@ class ServiceOperations(Provider):
     async def list_services(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
         cluster = resolve.cluster(self._store, ctx.scope, request.get("cluster"))
         launch_type, scheduling = request.get("launchType"), request.get("schedulingStrategy")
+        managed = request.get("resourceManagementType")
         arns = []
-        if request.get("resourceManagementType") == "ECS":
-            # Services that ECS itself manages (Express Mode): there are none.
-            return {"serviceArns": [], "nextToken": None}
         for status in ("ACTIVE", "DRAINING"):
             for service in self._store.find(SERVICES, "cluster", (cluster.arn, status)):
                 revision = self._store.get(REVISIONS, service.revision_arn)
                 if launch_type and (revision is None or revision.launch_type != launch_type):
                     continue
                 if scheduling and service.scheduling_strategy != scheduling:
+                    continue
+                if managed and managed_by(self._store, service.arn) != managed:
                     continue
                 arns.append(service.arn)
         chosen, token = page(sorted(arns), request, default=10)

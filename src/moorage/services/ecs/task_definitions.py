@@ -13,6 +13,7 @@ from moorage.domain.task_definition import Family, TaskDefinition
 from moorage.services.base import Provider, RequestContext, operation
 from moorage.services.ecs import normalise, present, resolve
 from moorage.services.ecs.paging import page
+from moorage.services.ecs.requirements import requires_attributes
 from moorage.services.ecs.tags import to_list, to_mapping
 from moorage.services.ecs.validate_task_definition import validate
 from moorage.store.api import StoreApi, Transaction
@@ -38,7 +39,7 @@ class TaskDefinitionOperations(Provider):
         document = normalise.document_of(request)
         validate(document, ctx.account)
         compatibilities = normalise.compatibilities(document)
-        attributes = normalise.requires_attributes(document)
+        attributes = requires_attributes(document)
 
         def write(tx: Transaction) -> TaskDefinition:
             key = f"{ctx.account}/{ctx.region}/{document.family}"

@@ -24,7 +24,17 @@ from moorage.domain.errors import AwsError
 from moorage.domain.task import Task, Waiting
 from moorage.domain.task_definition import Document, TaskDefinition
 from moorage.services.base import Provider, RequestContext, operation
-from moorage.services.ecs import compute, fargate, networking, placement, present, provider_placement, resolve
+from moorage.services.ecs import (
+    compute,
+    fargate,
+    launch_volumes,
+    networking,
+    placement,
+    present,
+    provider_placement,
+    resolve,
+    validate_container,
+)
 from moorage.services.ecs.container_instances import arn_of
 from moorage.services.ecs.idempotency import Idempotency
 from moorage.services.ecs.paging import page
@@ -62,8 +72,7 @@ class TaskOperations(Provider):
         chosen = compute.resolve(cluster, definition, request)
         overrides = request.get("overrides") or None
         check_overrides(definition.document, overrides, chosen.launches_on)
-        if request.get("volumeConfigurations"):
-            raise _refuse("Moorage does not support volumes configured at launch yet.")
+        launch_volumes.check(definition.document, request.get("volumeConfigurations"))
         if request.get("startedBy") and not _STARTED_BY.fullmatch(request["startedBy"]):
             raise _refuse("startedBy must match ^[a-zA-Z0-9\\-_/]{1,128}$.")
         if request.get("propagateTags") == "SERVICE":
@@ -176,6 +185,7 @@ class TaskOperations(Provider):
                     tags=carried | tags,
                     enable_execute_command=bool(request.get("enableExecuteCommand")),
                     instance=placement.on(host.instance) if host is not None else None,
+                    volume_configurations=request.get("volumeConfigurations") or (),
                     waiting=self._waiting(request, network) if start.waits else None,
                 )
             )
@@ -212,8 +222,7 @@ class TaskOperations(Provider):
         chosen = compute.resolve(cluster, definition, {"launchType": "EC2"})
         overrides = request.get("overrides") or None
         check_overrides(definition.document, overrides, "EC2")
-        if request.get("volumeConfigurations"):
-            raise _refuse("Moorage does not support volumes configured at launch yet.")
+        launch_volumes.check(definition.document, request.get("volumeConfigurations"))
         if request.get("startedBy") and not _STARTED_BY.fullmatch(request["startedBy"]):
             raise _refuse("startedBy must match ^[a-zA-Z0-9\\-_/]{1,128}$.")
         tags = to_mapping(request.get("tags"))
@@ -413,6 +422,12 @@ def check_overrides(document: Document, overrides: dict[str, Any] | None, launch
             raise _refuse("Container override must name a container.")
         if name and document.container(name) is None:
             raise _refuse(f"Override for container named {name} is not a container in the TaskDefinition.")
+        for message in (validate_container.files_refused(override), validate_container.requirements_refused(override)):
+            if message is not None:
+                raise _refuse(message)
+        for one in override.get("resourceRequirements") or ():
+            if launches_on == "FARGATE" and one.get("type") == "GPU":
+                raise _refuse("Tasks using the Fargate launch type do not support GPU resource requirements.")
     cpu, memory = overrides.get("cpu") or document.cpu, overrides.get("memory") or document.memory
     changed = overrides.get("cpu") or overrides.get("memory")
     if changed and launches_on == "FARGATE":

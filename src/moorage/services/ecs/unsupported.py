@@ -7,10 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from moorage.domain.errors import AwsError
-from moorage.domain.task_definition import ContainerDefinition, Document, Volume
-
-# What becomes of a container's output: CloudWatch Logs, or nothing but the engine's own file.
-_DRIVERS = ("awslogs", "json-file")
+from moorage.domain.task_definition import Document
 
 
 def refuse_unsupported(document: Document, overrides: dict[str, Any] | None = None) -> None:
@@ -25,54 +22,15 @@ def _unsupported(document: Document, overrides: dict[str, Any]) -> Iterator[str]
         yield f"the operating system family {family}"
     if document.proxy_configuration is not None:
         yield "proxy configurations (App Mesh)"
-    if document.pid_mode is not None:
-        yield f"pidMode '{document.pid_mode}'"
-    if document.ipc_mode is not None:
-        yield f"ipcMode '{document.ipc_mode}'"
-    if document.enable_fault_injection:
-        yield "fault injection"
     for volume in document.volumes:
-        yield from _of_volume(volume)
+        for given, what in (
+            (volume.fsx_windows_file_server_volume_configuration, "FSx volumes"),
+            (volume.s3files_volume_configuration, "S3 Files volumes"),
+        ):
+            if given is not None:
+                yield f"{what} (volume '{volume.name}')"
     for container in document.container_definitions:
-        yield from _of_container(container)
+        if container.credential_specs:
+            yield f"credential specs (gMSA) (container '{container.name}')"
     if overrides.get("inferenceAcceleratorOverrides"):
         yield "inference accelerators"
-    for override in overrides.get("containerOverrides") or ():
-        for member, what in (
-            ("environmentFiles", "environment files"),
-            ("resourceRequirements", "resource requirements (GPU, inference accelerators)"),
-        ):
-            if override.get(member):
-                yield f"{what} (override of container '{override.get('name')}')"
-
-
-def _of_volume(volume: Volume) -> Iterator[str]:
-    for given, what in (
-        (volume.efs_volume_configuration, "EFS volumes"),
-        (volume.fsx_windows_file_server_volume_configuration, "FSx volumes"),
-        (volume.s3files_volume_configuration, "S3 Files volumes"),
-        (volume.docker_volume_configuration, "Docker volumes"),
-        (volume.configured_at_launch or None, "volumes configured at launch"),
-    ):
-        if given is not None:
-            yield f"{what} (volume '{volume.name}')"
-
-
-def _of_container(container: ContainerDefinition) -> Iterator[str]:
-    driver = container.log_configuration.log_driver if container.log_configuration is not None else None
-    for given, what in (
-        (container.environment_files, "environment files"),
-        (container.firelens_configuration, "FireLens"),
-        (driver is not None and driver not in _DRIVERS, f"the log driver {driver}"),
-        (container.resource_requirements, "resource requirements (GPU, inference accelerators)"),
-        (container.credential_specs, "credential specs (gMSA)"),
-        (container.links, "links"),
-        (container.hostname, "host names of containers"),
-        (container.dns_servers, "DNS servers of containers"),
-        (container.dns_search_domains, "DNS search domains of containers"),
-        (container.extra_hosts, "extra hosts"),
-        (container.disable_networking, "disableNetworking"),
-        (container.docker_security_options, "Docker security options"),
-    ):
-        if given:
-            yield f"{what} (container '{container.name}')"

@@ -33,7 +33,6 @@ def check_unsupported(request: dict[str, Any]) -> None:
     for given, what in (
         ((request.get("serviceConnectConfiguration") or {}).get("enabled"), "Service Connect"),
         (request.get("serviceRegistries"), "service registries (Cloud Map)"),
-        (request.get("volumeConfigurations"), "volumes configured at launch"),
         (request.get("vpcLatticeConfigurations"), "VPC Lattice"),
         (request.get("gatewayConnectors"), "gateway connectors"),
         (request.get("monitoring"), "monitoring configurations of services"),
