@@ -12,14 +12,17 @@ from typing import Any
 import msgspec
 
 from moorage.control.explain_placement import refusal_lines
+from moorage.control.explain_schedulers import standing_lines, task_set_facts, task_set_lines
 from moorage.control.explain_task import TaskRecords, counts, story_of, waits
 from moorage.control.explain_words import Explanation, ago, count, id_of, left, name_of, sections, span
+from moorage.decide.placement.daemons import Standing
 from moorage.decide.placement.filters import Refusal
 from moorage.decide.rollout import circuit_breaker
 from moorage.decide.rollout.percent import maximum_running, minimum_healthy
 from moorage.decide.service import ServicePlan
 from moorage.domain.service import Deployment, Revision, Service, ServiceDeployment, ServiceEvent
 from moorage.domain.task import Task
+from moorage.domain.task_set import TaskSet
 
 MOST_TASKS = 10
 MOST_EVENTS = 5
@@ -28,7 +31,8 @@ MOST_EVENTS = 5
 class ServiceRecords(msgspec.Struct, frozen=True):
     """`plan`: what a pass would decide at this moment. `tasks`: not yet STOPPED. `ended`: those that stopped or are
     stopping, newest first. `events` newest first. `trouble`: why the controller could not do its last pass. `refused`: why
-    the next task has no place (None: that is not what it waits for)."""
+    the next task has no place (None: that is not what it waits for). `standings`: of a DAEMON service, how it stands with
+    each instance of its cluster. `task_sets`: of a service that has no deployments of its own."""
 
     service: Service
     plan: ServicePlan
@@ -38,6 +42,8 @@ class ServiceRecords(msgspec.Struct, frozen=True):
     events: tuple[ServiceEvent, ...] = ()
     trouble: str = ""
     refused: tuple[Refusal, ...] | None = None
+    standings: tuple[Standing, ...] | None = None
+    task_sets: tuple[TaskSet, ...] = ()
 
 
 class DeploymentRecords(msgspec.Struct, frozen=True):
@@ -64,7 +70,9 @@ def explain_service(records: ServiceRecords, now: float) -> Explanation:
         f"{running} running, {pending} pending.",
         sections=sections(
             ("Now", (plan.said, records.trouble and f"the last pass failed: {records.trouble}")),
+            ("Instances", standing_lines(records.standings) if records.standings is not None else ()),
             ("Tasks", task_lines(records.tasks, now)),
+            ("Task sets", task_set_lines(records.task_sets, service, records.tasks, records.revisions, now)),
             ("Deployments", (line for d in service.deployments for line in deployment_lines(d, records, now))),
             ("Failed tasks", failing),
             ("Not placed", (*refusal_lines(records.refused), *not_placed(records.events, now))),
@@ -79,6 +87,7 @@ def explain_service(records: ServiceRecords, now: float) -> Explanation:
             "healthy": sum(1 for v in plan.verdicts.values() if v.state == "healthy"),
             "again_after": plan.again_after,
             "deployments": [deployment_facts(d, records) for d in service.deployments],
+            "task_sets": [task_set_facts(o, service, records.tasks, records.revisions) for o in records.task_sets],
         },
         next=_next_of_service(records),
     )

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from moorage.control.daemons import daemon_facts
 from moorage.control.explain import DeploymentRecords, ServiceRecords, explain_deployment, explain_service
 from moorage.control.explain_names import Kind, Subject, find, nearest
 from moorage.control.explain_placement import refusals_of
+from moorage.control.explain_schedulers import explain_task_set
 from moorage.control.explain_task import Place, TaskRecords, explain_task
 from moorage.control.explain_traffic import (
     BalancerRecords,
@@ -25,7 +27,9 @@ from moorage.control.explain_traffic import (
 from moorage.control.explain_words import Explanation
 from moorage.control.plane import ControlPlane
 from moorage.control.service import snapshot_of
+from moorage.control.task_sets import task_sets_of
 from moorage.decide.health import TargetFact, Verdict, judge
+from moorage.decide.placement.daemons import standings
 from moorage.decide.scheduler import decide
 from moorage.decide.service import FreshIds, ServicePlan
 from moorage.domain.clock import Clock
@@ -35,6 +39,7 @@ from moorage.domain.scope import Scope
 from moorage.domain.service import Deployment, Service
 from moorage.domain.target_group import NOT_REGISTERED, Target, TargetGroup, deregistration_delay, target_key
 from moorage.domain.task import Task
+from moorage.domain.task_set import TaskSet, arn_of
 from moorage.store.elbv2_queries import current_health, load_balancers_of, target_state
 from moorage.store.memory import Store
 from moorage.store.tables.ecs import (
@@ -44,6 +49,7 @@ from moorage.store.tables.ecs import (
     SERVICE_EVENTS,
     SERVICES,
     TASK_DEFINITIONS,
+    TASK_SETS,
     TASKS,
 )
 from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, RULES, TARGET_GROUPS, TARGETS
@@ -104,6 +110,11 @@ class Explainer:
                 service = self._store.get(SERVICES, subject.key)
                 assert service is not None
                 return explain_service(await self._service(service), now)
+            case "deployment" if (one := self._task_set(subject)) is not None:
+                service = self._store.get(SERVICES, one.service_arn)
+                assert service is not None, "a service outlives its task sets"
+                records = await self._service(service)
+                return explain_task_set(one, service, records.tasks, records.revisions, records.events, now)
             case "deployment":
                 return explain_deployment(await self._deployment(subject), now)
             case "task":
@@ -134,6 +145,7 @@ class Explainer:
 
     async def _service(self, service: Service) -> ServiceRecords:
         plan = self.plan(service)
+        daemon = service.scheduling_strategy == "DAEMON" and service.status == "ACTIVE"
         tasks = self._store.find(TASKS, "service", service.arn)
         said = self._plane.services.explain(service.arn) or ""
         return ServiceRecords(
@@ -144,8 +156,15 @@ class Explainer:
             revisions={one.arn: one for one in self._store.find(REVISIONS, "service", service.arn)},
             events=tuple(sorted(self._store.find(SERVICE_EVENTS, "service", service.arn), key=lambda e: -e.sequence)),
             trouble=said if "(attempt " in said else "",
-            refused=refusals_of(self._store, service),
+            refused=None if daemon else refusals_of(self._store, service),
+            standings=tuple(standings(daemon_facts(self._store, service, tasks), tasks)) if daemon else None,
+            task_sets=task_sets_of(self._store, service),
         )
+
+    def _task_set(self, subject: Subject) -> TaskSet | None:
+        """The living task set of that id."""
+        service_arn, id = subject.key.split(" ", 1)
+        return self._store.get(TASK_SETS, arn_of(service_arn, id))
 
     async def ended(self, service_arn: str) -> tuple[Task, ...]:
         """The tasks of a service that stopped or should stop, newest first, also those that left memory."""
