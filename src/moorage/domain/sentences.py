@@ -299,6 +299,7 @@ def stage_timed_out(stage: str) -> str:
     return f"Service deployment rolled back because the {stage} stage took longer than 24 hours."
 
 
+DEPLOYMENT_TIMED_OUT = "Service deployment rolled back because it took longer than 30 days."
 STOP_REQUESTED = "Service deployment rolled back because StopServiceDeployment was called."
 STOPPED_BY_REQUEST = "Service deployment stopped because StopServiceDeployment was called."
 

@@ -200,3 +200,15 @@ def test_on_the_way_back_only_functions_of_the_shifts_are_called() -> None:
     assert len(hooks.begin(both, "PRODUCTION_TRAFFIC_SHIFT", NOW, "7", back=True)) == 1
     for stage in ("PRE_SCALE_UP", "POST_SCALE_UP"):
         assert hooks.begin(both, stage, NOW, "7", back=True) == ()
+
+
+def test_thirty_days_are_enough() -> None:
+    day = 24 * 3600.0
+    pause = replace(PAUSE, timeout_configuration=HookTimeout(20_160))
+    shift = a_shift(stage="POST_SCALE_UP", began=NOW)
+    shift = replace(shift, configuration=replace(shift.configuration, hooks=(pause,)))
+    begun = advance(shift, UP, NOW + 20 * day, "7").shift
+    waiting = advance(begun, UP, NOW + 20 * day, "7")
+    assert waiting.again_after == 10 * day + 1
+    turned = advance(begun, UP, NOW + 30 * day + 1, "7")
+    assert turned.failed == "Service deployment rolled back because it took longer than 30 days."

@@ -28,6 +28,7 @@ from moorage.domain.service import Shift
 SETTLES = 5.0
 """Seconds until every request follows new weights. Tasks are never stopped before that."""
 LONGEST_STAGE = 24 * 3600.0
+LONGEST_DEPLOYMENT = 30 * 24 * 3600.0
 
 _FORWARD = (
     "RECONCILE_SERVICE",
@@ -82,6 +83,8 @@ def advance(shift: Shift, facts: Facts, now: float, number: str) -> Turn:
         return turn_back(shift, reason, now)
     if (waits := _waits(shift, facts, now)) is not None:
         what, left = waits
+        if left is not None and shift.began:
+            left = min(left, max(0.0, shift.began + LONGEST_DEPLOYMENT - now) + 1.0)
         return Turn(shift, again_after=left, said=f"waits in {shift.stage}: {what}")
     return _leave(shift, now)
 
@@ -134,6 +137,8 @@ def _failure(shift: Shift, now: float) -> str | None:
     baking = shift.stage in ("BAKE_TIME", "PRODUCTION_TRAFFIC_SHIFT")
     if now - shift.since > LONGEST_STAGE and not paused and not baking:
         return sentences.stage_timed_out(shift.stage)
+    if shift.began and now - shift.began > LONGEST_DEPLOYMENT:
+        return sentences.DEPLOYMENT_TIMED_OUT
     return None
 
 
