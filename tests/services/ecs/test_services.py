@@ -90,6 +90,7 @@ async def test_a_new_one_shows_what_aws_shows(main: Rig) -> None:
         "propagateTags": "NONE",
         "enableExecuteCommand": False,
         "availabilityZoneRebalancing": "ENABLED",
+        "resourceManagementType": "CUSTOMER",
     }
     prefix = BASE + "service-deployment/main/web/"
     assert made["currentServiceDeployment"].startswith(prefix)

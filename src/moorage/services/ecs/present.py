@@ -17,7 +17,7 @@ from moorage.domain.cluster import Cluster
 from moorage.domain.service import ENDED, Deployment, HookRun, Revision, Service, ServiceDeployment, ServiceEvent
 from moorage.domain.task import AttachedVolume, Container, Interface, NetworkBinding, Task
 from moorage.domain.task_definition import Document, TaskDefinition
-from moorage.services.ecs.express_present import managed_resources
+from moorage.services.ecs.express_present import managed_by, managed_resources
 from moorage.services.ecs.present_revision import PENDING, awsvpc, launched_on, strategy
 from moorage.services.ecs.present_task_sets import task_sets
 from moorage.services.ecs.tags import to_list
@@ -327,6 +327,7 @@ def service(view: View, record: Service, *, tags: bool = False, events: bool = T
         "propagateTags": record.propagate_tags,
         "enableExecuteCommand": record.enable_execute_command,
         "availabilityZoneRebalancing": record.az_rebalancing,
+        "resourceManagementType": managed_by(view, record.arn),
     }
     shape |= launched_on(revision)
     if revision.task_definition_arn:
@@ -436,9 +437,9 @@ def _deployment(view: View, record: Service, deployment: Deployment, living: Any
         shape["platformVersion"] = "1.4.0" if revision.platform_version == "LATEST" else revision.platform_version
     if revision.network is not None:
         shape["networkConfiguration"] = {"awsvpcConfiguration": awsvpc(revision)}
-    return shape
     if revision.volume_configurations:
         shape["volumeConfigurations"] = list(revision.volume_configurations)
+    return shape
 
 
 # --- service deployments and revisions -------------------------------------------------------------------------------
@@ -558,9 +559,9 @@ def service_revision(view: View, record: Revision) -> Shape:
         }
     if record.network is not None:
         shape["networkConfiguration"] = {"awsvpcConfiguration": awsvpc(record)}
-    managed = managed_resources(view, record.service_arn, record.arn)
     if record.volume_configurations:
         shape["volumeConfigurations"] = list(record.volume_configurations)
+    managed = managed_resources(view, record.service_arn, record.arn)
     if managed is not None:
         shape["ecsManagedResources"] = managed
     return shape | launched_on(record)

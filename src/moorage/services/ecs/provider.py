@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from moorage.domain.clock import Clock, Ids
@@ -14,6 +14,7 @@ from moorage.services.ecs.capacity_providers import CapacityProviderOperations
 from moorage.services.ecs.clusters import ClusterOperations
 from moorage.services.ecs.container_instances import ContainerInstanceOperations
 from moorage.services.ecs.deployments import DeploymentOperations
+from moorage.services.ecs.express import ExpressBuilder, ExpressOperations
 from moorage.services.ecs.idempotency import Idempotency
 from moorage.services.ecs.namespaces import NamespaceOperations
 from moorage.services.ecs.refused import refusals
@@ -23,7 +24,15 @@ from moorage.services.ecs.tags import TagOperations
 from moorage.services.ecs.task_definitions import TaskDefinitionOperations
 from moorage.services.ecs.task_sets import TaskSetOperations
 from moorage.services.ecs.tasks import TaskOperations
-from moorage.services.lookups import HostGroupLookup, NamespaceLookup, NetworkLookup, NoHostGroups
+from moorage.services.lookups import (
+    AlarmLookup,
+    DefaultNetwork,
+    HostGroupLookup,
+    NamespaceLookup,
+    NetworkLookup,
+    NoAlarms,
+    NoHostGroups,
+)
 from moorage.store.api import StoreApi
 
 
@@ -41,8 +50,11 @@ class EcsProvider(
     AccountSettingOperations,
     NamespaceOperations,
     AgentOperations,
+    ExpressOperations,
 ):
-    """`namespaces`: of Cloud Map. `groups`: of EC2 Auto Scaling. `endpoint`: where this installation answers."""
+    """`namespaces`: of Cloud Map. `groups`: of EC2 Auto Scaling. `alarms`: of CloudWatch. `endpoint`: where this
+    installation answers. `default_network`: where Express services are that name no subnets; `express` makes what they are
+    made of; `port_of`: the port of this machine on which load balancers answer for a port of theirs."""
 
     service = "ecs"
 
@@ -55,7 +67,11 @@ class EcsProvider(
         *,
         namespaces: NamespaceLookup | None = None,
         groups: HostGroupLookup | None = None,
+        alarms: AlarmLookup | None = None,
         endpoint: str = "http://localhost:4566",
+        default_network: DefaultNetwork | None = None,
+        express: ExpressBuilder | None = None,
+        port_of: Callable[[int], int] = lambda port: port,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -63,7 +79,11 @@ class EcsProvider(
         self._networks = networks
         self._namespaces = namespaces
         self._groups = groups or NoHostGroups()
+        self._alarms = alarms or NoAlarms()
         self._endpoint = endpoint
+        self._default_network = default_network
+        self._express = express
+        self._port_of = port_of
         self._idempotency = Idempotency(clock)
 
     def handlers(self) -> dict[str, Handler]:

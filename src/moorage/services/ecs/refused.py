@@ -60,21 +60,8 @@ REFUSED: Mapping[str, str] = {
         ),
         _DAEMONS,
     ),
-    **dict.fromkeys(
-        ("CreateCapacityProvider", "DeleteCapacityProvider", "UpdateCapacityProvider"),
-        "the capacity providers are FARGATE and FARGATE_SPOT",
-    ),
-    **dict.fromkeys(
-        (
-            "CreateExpressGatewayService",
-            "DeleteExpressGatewayService",
-            "DescribeExpressGatewayService",
-            "UpdateExpressGatewayService",
-        ),
-        "make the task definition, the load balancer and the service yourself",
-    ),
 }
-"""operation → why (an operation that a provider implements is not refused)"""
+"""operation → why"""
 
 
 def refusals() -> dict[str, Handler]:
