@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 
 from moorage.control.explain_placement import refusal_lines
+from moorage.control.explain_rollout import image_lines, outcome_lines, shift_lines, watch_lines
 from moorage.control.explain_schedulers import standing_lines, task_set_facts, task_set_lines
 from moorage.control.explain_task import TaskRecords, counts, story_of, waits
-from moorage.control.explain_words import Explanation, ago, count, id_of, left, name_of, sections, span
+from moorage.control.explain_words import Explanation, ago, count, id_of, name_of, sections, span
 from moorage.decide.placement.daemons import Standing
 from moorage.decide.placement.filters import Refusal
 from moorage.decide.rollout import circuit_breaker
@@ -184,8 +185,7 @@ def _outcome(records: DeploymentRecords, now: float) -> Iterator[str]:
     )
     if record.status_reason:
         yield record.status_reason
-    if record.breaker_status != "DISABLED":
-        yield f"circuit breaker {record.breaker_status}: {count(record.failure_count, 'failure')} of {record.threshold}"
+    yield from outcome_lines(record)
     if record.rollback_revision is not None:
         yield f"rolled back {ago(record.rollback_started_at, now)}, to revision {name_of(record.rollback_revision)}"
 
@@ -199,6 +199,7 @@ def deployment_lines(deployment: Deployment, records: ServiceRecords, now: float
     )
     if deployment.rollback_of is not None:
         yield f"  it rolls back {deployment.rollback_of}"
+    yield from shift_lines(deployment, records.service, now)
     if deployment.status != "PRIMARY":
         if deployment.rollout_reason:
             yield f"  {deployment.rollout_reason}"
@@ -209,28 +210,8 @@ def deployment_lines(deployment: Deployment, records: ServiceRecords, now: float
         f"({configuration.minimum_healthy_percent} % of {desired}), at most "
         f"{maximum_running(desired, configuration.maximum_percent)} tasks ({configuration.maximum_percent} %)"
     )
-    breaker = configuration.circuit_breaker
-    if deployment.rollout_state == "FAILED":
-        yield f"  {deployment.rollout_reason} Nothing more is launched until the service is updated."
-    if breaker.enable and deployment.rollout_state == "IN_PROGRESS":
-        then = _after_breaker(deployment, service)
-        yield (
-            f"  circuit breaker: {deployment.failures} of "
-            f"{circuit_breaker.threshold(breaker, desired)} failures counted, then {then}"
-        )
-    elif not breaker.enable and deployment.failed_tasks:
-        yield "  circuit breaker: off, it tries for ever"
-    if (blocked := (deployment.launches_blocked_until or 0.0) - now) > 0:
-        yield f"  launches again in {left(blocked)} after {deployment.failed_tasks} failed launches"
-
-
-def _after_breaker(deployment: Deployment, service: Service) -> str:
-    """What happens when the threshold is reached."""
-    if not service.deployment_configuration.circuit_breaker.rollback or deployment.rollback_of is not None:
-        return "it stops launching"
-    if service.last_good_revision in (None, deployment.revision_arn):
-        return "it stops launching: there is no earlier deployment to roll back to"
-    return "it rolls back"
+    yield from watch_lines(deployment, service, now)
+    yield from image_lines(records.revisions.get(deployment.revision_arn))
 
 
 def deployment_facts(deployment: Deployment, records: ServiceRecords) -> dict[str, Any]:
@@ -247,6 +228,9 @@ def deployment_facts(deployment: Deployment, records: ServiceRecords) -> dict[st
         "failures": deployment.failures,
         "threshold": circuit_breaker.threshold(breaker, records.service.desired_count) if breaker.enable else None,
         "launches_blocked_until": deployment.launches_blocked_until,
+        "alarms": list(deployment.alarms),
+        "baking_since": deployment.baking_since,
+        "images": dict(revision.images) if revision is not None else {},
     }
 
 
