@@ -234,9 +234,11 @@ class Task(msgspec.Struct, frozen=True, gc=False):
                     found.append(TargetPlace(arn, self.interface.ipv4, port, port))
             elif self.instance is not None:
                 container = self.container(ref.container_name or "")
-                for binding in container.bindings if container is not None else ():
-                    if binding.container_port == port and binding.protocol == "tcp":
-                        here = self.instance
-                        found.append(TargetPlace(arn, here.ec2_instance_id, binding.host_port, port, here.address))
-                        break
+                here, bindings = self.instance, container.bindings if container is not None else ()
+                fitting = [binding for binding in bindings if binding.container_port == port]
+                # of a port that is mapped for both, TCP's; one that is UDP's alone serves network load balancers
+                found += [
+                    TargetPlace(arn, here.ec2_instance_id, binding.host_port, port, here.address)
+                    for binding in sorted(fitting, key=lambda one: one.protocol != "tcp")[:1]
+                ]
         return tuple(found)
