@@ -42,6 +42,7 @@ from moorage.services.aws_backed.acm import AcmProvider, Certificates
 from moorage.services.aws_backed.alarms import MotoAlarms
 from moorage.services.aws_backed.ec2 import Ec2Provider
 from moorage.services.aws_backed.forward import AwsBacked
+from moorage.services.aws_backed.host_groups import MotoHostGroups
 from moorage.services.aws_backed.lookups import MotoNamespaces, MotoNetworks
 from moorage.services.aws_backed.objects import MotoObjects
 from moorage.services.aws_backed.task_sources import MotoFileSystems, MotoSecrets
@@ -105,6 +106,7 @@ class App:
         await self.proxy.start()
         self.backed = AwsBacked(settings, clock, ids)
         then(self.backed.close)
+        self.host_groups = MotoHostGroups(self.backed)
         self.requests_door = RequestsDoor(self.requests, self.proxy)
         access_logs = AccessLogs(clock, ids, self._put_object)
         self.requests.on_request = lambda one, record: access_logs.take(one, self.requests_door.line(record))
@@ -132,6 +134,7 @@ class App:
             sources=TaskSources(MotoSecrets(self.backed), MotoObjects(self.backed), MotoFileSystems(self.backed)),
             alarms=MotoAlarms(self.backed),
             calls=self.calls,
+            groups=self.host_groups,
         )
         self.people = People(settings, self.store, clock, self.plane, proxy=self.proxy.status, host=self.host)
         self.plane.targets.port_of = self.proxy.machine_port
@@ -164,6 +167,7 @@ class App:
                 networks,
                 namespaces=MotoNamespaces(self.backed),
                 alarms=MotoAlarms(self.backed),
+                groups=self.host_groups,
                 endpoint=self.settings.endpoint,
                 default_network=networks,
                 express=self.plane.express,

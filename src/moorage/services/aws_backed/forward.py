@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -60,6 +60,8 @@ class AwsBacked:
         self.version = 0
         """Grows with every request that may have changed something: what was read at an older one may be stale."""
         self._changed = asyncio.Event()
+        self.on_answer: list[Callable[[Call, int], None]] = []
+        """Called with every request that was answered, and its status; must not raise."""
         self.sessions = Sessions()
         """For `gateway.set_session_lookup`."""
 
@@ -123,6 +125,8 @@ class AwsBacked:
             answer = await self._ask(call)
             if call.mutates:
                 self._note_change()
+        for told in self.on_answer:
+            told(call, answer.status)
         if answer.status == 200:
             self.sessions.learn(service, operation, context.account, answer.body)
         return answer.status, dict(answer.headers), answer.body

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from moorage.services.aws_backed import mend_ec2, mend_sqs
+from moorage.services.aws_backed import mend_autoscaling, mend_ec2, mend_sqs
 from moorage.services.aws_backed.determinism import moment
 from moorage.services.aws_backed.moto_modules import moto_module
 
@@ -189,6 +189,7 @@ def _acm() -> None:
 _MENDS: dict[str, Callable[[], None]] = {
     "acm.models": _acm,
     "applicationautoscaling.models": _application_autoscaling,
+    "autoscaling.models": mend_autoscaling.autoscaling,
     "cloudwatch.models": _cloudwatch,
     "ec2.models": mend_ec2.mend,
     "iam.models": _iam,
