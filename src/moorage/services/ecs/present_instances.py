@@ -15,7 +15,8 @@ from moorage.services.ecs.tags import to_list
 def container_instance(host: Host, tasks: Iterable[Task], *, tags: bool = False) -> Shape:
     """`tasks`: those of the instance that have not stopped."""
     record, states = host.instance, Counter(t.last_status for t in tasks)
-    return {
+    of_provider = {"capacityProviderName": record.capacity_provider} if record.capacity_provider else {}
+    return of_provider | {
         "containerInstanceArn": record.arn,
         "ec2InstanceId": record.ec2_instance_id,
         "version": record.changes,
