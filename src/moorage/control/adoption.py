@@ -15,6 +15,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from moorage.control.container_network import bindings_of
+from moorage.control.load_balancer_nodes import LoadBalancerNodes
 from moorage.control.task_steps import TaskSteps
 from moorage.control.task_writes import container_started, container_stopped, fail, update_task, with_container
 from moorage.decide.task_lifecycle import is_restarted
@@ -25,6 +26,7 @@ from moorage.domain.task import ORDER, Container, NetworkBinding, StopCode, Task
 from moorage.domain.task_definition import ContainerDefinition
 from moorage.engine.driver import (
     LABEL_CONTAINER,
+    LABEL_LOAD_BALANCER,
     LABEL_POOL,
     LABEL_SANDBOX,
     LABEL_TASK,
@@ -44,7 +46,12 @@ _RETRY = 2.0
 
 
 class Adoption:
-    def __init__(self, store: StoreApi, clock: Clock, engine: Engine, steps: TaskSteps) -> None:
+    """`nodes`: who looks after the sandboxes that are no tasks'."""
+
+    def __init__(
+        self, store: StoreApi, clock: Clock, engine: Engine, steps: TaskSteps, nodes: LoadBalancerNodes
+    ) -> None:
+        self.nodes = nodes
         self._store = store
         self._clock = clock
         self._engine = engine
@@ -102,6 +109,9 @@ class Adoption:
     async def _observe(self, event: EngineEvent) -> None:
         if event.kind == "resync":
             await self.resync()
+            return
+        if LABEL_LOAD_BALANCER in event.labels:
+            self.nodes.observe(event)
             return
         arn = event.labels.get(LABEL_TASK)
         if arn is None:
@@ -189,7 +199,9 @@ class Adoption:
     async def resync(self) -> None:
         """Compares everything that the engine knows with everything that should be there."""
         before = {task.arn for task in self._store.find(TASKS, "live", True)}
-        observed = await self._engine.list()
+        listed = await self._engine.list()
+        self.nodes.compare([one for one in listed if LABEL_LOAD_BALANCER in one.labels])
+        observed = [one for one in listed if LABEL_LOAD_BALANCER not in one.labels]
         by_task: dict[str, list[ObservedContainer]] = {}
         for one in observed:
             if LABEL_POOL not in one.labels or LABEL_TASK in one.labels:

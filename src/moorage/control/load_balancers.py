@@ -15,7 +15,7 @@ import msgspec
 from moorage.control.loop import Loop, Pass
 from moorage.domain.clock import Clock
 from moorage.domain.load_balancer import Listener, LoadBalancer, load_balancer_of, trust_store_of
-from moorage.proxy.driver import Certificate, LoadBalancerConfig, Proxy, ProxyRefused, TrustAnchors
+from moorage.proxy.driver import Certificate, LoadBalancerConfig, Node, Proxy, ProxyRefused, TrustAnchors
 from moorage.store.api import Change, StoreApi, Transaction
 from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, RULES, TARGET_GROUPS, TRUST_STORES
 
@@ -36,6 +36,14 @@ class Offering(Protocol):
         ...
 
 
+class NodesOf(Protocol):
+    """Where load balancers stand in their subnets; `on_change` is told which of them moved."""
+
+    on_change: Callable[[str], None]
+
+    def of(self, arn: str) -> tuple[Node, ...]: ...
+
+
 class CertificateSource(Protocol):
     async def certificate(self, arn: str) -> CertificatePem | None:
         """What serves TLS for a certificate; None when there is none of this ARN."""
@@ -51,10 +59,13 @@ class CertificatePem(Protocol):
 
 
 class LoadBalancersController:
-    """`target_groups`: the `TargetsController`. Start it first, so that the proxy knows the endpoints before the
-    listeners open."""
+    """`target_groups`: the `TargetsController`. Start it first, so that the proxy knows the endpoints before the listeners
+    open. `nodes`: without it, load balancers stand in no subnet."""
 
-    def __init__(self, store: StoreApi, clock: Clock, proxy: Proxy, target_groups: Offering) -> None:
+    def __init__(
+        self, store: StoreApi, clock: Clock, proxy: Proxy, target_groups: Offering, nodes: NodesOf | None = None
+    ) -> None:
+        self._nodes = nodes
         self._store = store
         self._clock = clock
         self._proxy = proxy
@@ -72,6 +83,8 @@ class LoadBalancersController:
         the proxy has taken everything, it is told, once, to forget what no record names: a proxy that outlived us
         serves its old configuration until then."""
         self._unwatch = self._store.watch(self._changed)
+        if self._nodes is not None:
+            self._nodes.on_change = self.loop.wake
         for record in self._store.all(LOAD_BALANCERS):
             self.loop.wake(record.arn)
         self._retained.wake("retain")
@@ -155,7 +168,9 @@ class LoadBalancersController:
             for listener in listeners
         }
         plain = msgspec.structs.replace(record, state="provisioning", state_reason="")
-        return LoadBalancerConfig(plain, tuple(listeners), rules, trust_stores=self._trust_stores(listeners))
+        nodes = self._nodes.of(record.arn) if self._nodes is not None else ()
+        stores = self._trust_stores(listeners)
+        return LoadBalancerConfig(plain, tuple(listeners), rules, trust_stores=stores, nodes=nodes)
 
     def _trust_stores(self, listeners: Sequence[Listener]) -> dict[str, TrustAnchors]:
         found: dict[str, TrustAnchors] = {}

@@ -10,6 +10,7 @@ from moorage.control.alarms import AlarmWatch
 from moorage.control.capacity import CapacityController
 from moorage.control.express import ExpressController
 from moorage.control.lifecycle import LifecycleController
+from moorage.control.load_balancer_nodes import LoadBalancerNodes
 from moorage.control.load_balancers import LoadBalancersController
 from moorage.control.ports import AlarmSource, AwsCalls, ContainerLogs, HookCaller, HostGroups, ImageSource, TaskSources
 from moorage.control.prober import Prober
@@ -42,12 +43,13 @@ class ControlPlane:
         groups: HostGroups | None = None,
     ) -> None:
         self.tasks = TaskController(store, clock, ids, engine, images, logs, sources)
-        self.adoption = Adoption(store, clock, engine, self.tasks.steps)
+        self.nodes = LoadBalancerNodes(store, engine, self.tasks.addresses)
+        self.adoption = Adoption(store, clock, engine, self.tasks.steps, self.nodes)
         self.services = ServiceController(store, clock, ids, hooks)
         self.alarms = AlarmWatch(store, alarms)
         self.capacity = CapacityController(store, clock, ids, groups) if groups is not None else None
         self.targets = TargetsController(store, clock, prober, proxy)
-        self.load_balancers = LoadBalancersController(store, clock, proxy, self.targets)
+        self.load_balancers = LoadBalancersController(store, clock, proxy, self.targets, self.nodes)
         self.lifecycle = LifecycleController(store, clock)
         self.reaper = Reaper(store, clock)
         self.express = ExpressController(store, clock, calls) if calls is not None else None
@@ -56,6 +58,7 @@ class ControlPlane:
         """Target groups before load balancers, so that no listener opens before its endpoints are known; the engine is
         listened to before tasks are looked at, so that what died while nobody watched is noticed first."""
         await self.targets.start()
+        self.nodes.start()
         await self.load_balancers.start()
         self.adoption.start()
         self.tasks.start()
@@ -81,6 +84,7 @@ class ControlPlane:
         await self.reaper.close()
         await self.lifecycle.close()
         await self.load_balancers.close()
+        await self.nodes.close()
         await self.targets.close()
 
     def explain(self, arn: str) -> str | None:

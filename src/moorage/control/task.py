@@ -51,10 +51,10 @@ class TaskController:
     ) -> None:
         self._store = store
         self._clock = clock
-        self._addresses = Addresses(store, ids)
+        self.addresses = Addresses(store, ids)
         starts = StartsFirst()
-        self._pool = WarmPool(engine, self._addresses, starts)
-        self.steps = TaskSteps(store, clock, ids, engine, images, self._addresses, self._pool, starts, logs, sources)
+        self._pool = WarmPool(engine, self.addresses, starts)
+        self.steps = TaskSteps(store, clock, ids, engine, images, self.addresses, self._pool, starts, logs, sources)
         self.loop = Loop("task", self._reconcile, workers=64)
         self._under_way: dict[str, dict[Step, asyncio.Task[None]]] = {}
         self._failures: dict[tuple[str, Step], int] = {}
@@ -109,7 +109,7 @@ class TaskController:
                 if owner is not None:
                     self.loop.wake(owner)
             elif isinstance(change.before, NetworkInterface):
-                self._addresses.forget(change.before)
+                self.addresses.forget(change.before)
                 self._pool.forget(change.before)
 
     def _task_changed(self, change: Change[Task]) -> None:

@@ -7,6 +7,7 @@ A step is idempotent: after a crash it is simply run again. What it finds out is
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -15,10 +16,11 @@ import msgspec
 from msgspec.structs import replace
 
 from moorage.control.addresses import Addresses
-from moorage.control.container_network import bindings_of, network_of, sandbox_spec
+from moorage.control.container_network import bindings_of, sandbox_spec
 from moorage.control.container_output import container_log
 from moorage.control.container_spec import architecture, container_spec, labels
 from moorage.control.container_volumes import task_volumes
+from moorage.control.host_ranges import on_this_host
 from moorage.control.image_pins import ImagePins
 from moorage.control.ports import ContainerLogs, ImageSource, TaskSources
 from moorage.control.starts_first import StartsFirst
@@ -36,9 +38,10 @@ from moorage.decide import firelens
 from moorage.decide.task_lifecycle import Step, stop_timeout
 from moorage.domain import sentences
 from moorage.domain.clock import Clock, Ids
+from moorage.domain.errors import Retryable
 from moorage.domain.network import NetworkInterface, Subnet
 from moorage.domain.scope import Scope
-from moorage.domain.task import Container, Task
+from moorage.domain.task import Task
 from moorage.domain.task_definition import ContainerDefinition, Document
 from moorage.engine.driver import (
     LABEL_TASK,
@@ -119,17 +122,10 @@ class TaskSteps:
         return self._store.get(SUBNETS, f"{task.account}/{task.region}/{task.interface.subnet_id}")
 
     async def _on_this_host(self, subnet: Subnet) -> Subnet:
-        """The subnet with the range that it has on this host; remembered when that is another than its own."""
         try:
-            found = await self._engine.prepare_network(network_of(replace(subnet, host_cidr=None)))
+            return await on_this_host(self._store, self._engine, subnet)
         except EngineError as error:
             raise StepFailed("TaskFailedToStart", error.reason()) from error
-        if found == subnet.range:
-            return subnet
-        settled = replace(subnet, host_cidr=None if found == subnet.cidr else found)
-        self.log.info("subnet %s (%s) has the range %s on this host", subnet.subnet_id, subnet.cidr, found)
-        await self._store.update(lambda tx: tx.put(SUBNETS, settled))
-        return settled
 
     async def _allocate(self, task: Task) -> None:
         assert task.interface is not None
@@ -269,11 +265,17 @@ class TaskSteps:
         found = await self._engine.inspect(container.runtime_id)
         return found.ipv4 if found is not None else None
 
-    async def health_of(self, container: Container) -> ObservedContainer | None:
-        """What the engine knows of a running container at this moment; None when nobody knows."""
-        if container.known != "RUNNING" or container.runtime_id is None:
-            return None
-        return await self._engine.inspect(container.runtime_id)
+    async def observed(self, task: Task) -> dict[str, ObservedContainer]:
+        """By name, what the engine knows at this moment of the running containers; nothing when it does not answer."""
+        found: dict[str, ObservedContainer] = {}
+        for container in task.containers:
+            if container.known != "RUNNING" or container.runtime_id is None:
+                continue
+            with contextlib.suppress(Retryable, EngineError):
+                one = await self._engine.inspect(container.runtime_id)
+                if one is not None:
+                    found[container.name] = one
+        return found
 
     async def follow_logs(self, task: Task, name: str, runtime_id: str) -> None:
         """Takes up following again after a restart of the control plane."""

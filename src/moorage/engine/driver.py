@@ -290,6 +290,8 @@ LABEL_FAMILY = "com.amazonaws.ecs.task-definition-family"
 LABEL_REVISION = "com.amazonaws.ecs.task-definition-version"
 LABEL_CLUSTER = "com.amazonaws.ecs.cluster"
 LABEL_SANDBOX = "io.moorage.sandbox"
+# The sandbox that is a load balancer's node in one subnet: the load balancer's ARN.
+LABEL_LOAD_BALANCER = "io.moorage.load-balancer"
 # A sandbox of the warm pool that no task has claimed yet; its address is reserved by the pool.
 LABEL_POOL = "io.moorage.pool"
 
@@ -299,6 +301,16 @@ class Engine(Protocol):
         """Makes the network behind a subnet (idempotent) and returns the range that it really has: `network.cidr`, or a
         substitute of the same size when that range is taken on this host (another account's default VPC, the
         machine's own network)."""
+        ...
+
+    @property
+    def enters_networks(self) -> bool:
+        """Can processes of this machine work inside the networks of sandboxes? (The engine is on this machine, and we
+        are root.)"""
+        ...
+
+    async def namespace_of(self, sandbox_id: str) -> str | None:
+        """Path of the sandbox's network namespace on this machine; None when it does not run or cannot be entered."""
         ...
 
     async def start_sandbox(self, spec: SandboxSpec) -> Sandbox:

@@ -51,6 +51,12 @@ class SimulatedEngine(SimulatedHost):
     async def prepare_network(self, network: SubnetNetwork) -> str:
         return network.cidr
 
+    enters_networks = True
+
+    async def namespace_of(self, sandbox_id: str) -> str | None:
+        known = self._sandboxes.get(sandbox_id)
+        return f"/netns/{sandbox_id}" if known is not None and known.running else None
+
     async def start_sandbox(self, spec: SandboxSpec) -> Sandbox:
         def effect() -> Sandbox:
             for known in self._beside(spec) if spec.ipv4 is not None else self._sandboxes.values():

@@ -55,6 +55,15 @@ class TrustAnchors(msgspec.Struct, frozen=True):
     revoked: bytes = b""
 
 
+class Node(msgspec.Struct, frozen=True):
+    """Where a load balancer stands in a subnet: its address there, in the network namespace with this path."""
+
+    subnet_id: str
+    zone: str
+    address: str
+    namespace: str
+
+
 class AuthRequest(msgspec.Struct, frozen=True):
     """A request whose rule asks who sends it. `rule`: its ARN; empty for the door to which an OpenID Connect provider sends
     users back. `listener`: ARN. `host` as the client named it; `path` with its query; header names in lower case."""
@@ -91,6 +100,8 @@ class LoadBalancerConfig(msgspec.Struct, frozen=True):
     rules: Mapping[str, tuple[Rule, ...]]
     certificates: Mapping[str, Certificate] = {}
     trust_stores: Mapping[str, TrustAnchors] = {}
+    nodes: tuple[Node, ...] = ()
+    """Where it is reached from inside its VPC, on the ports of its listeners as they are."""
 
 
 class TargetGroupConfig(msgspec.Struct, frozen=True):

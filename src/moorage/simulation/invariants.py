@@ -24,7 +24,7 @@ from moorage.simulation.other_schedulers import OtherSchedulers
 from moorage.store.api import Change, StoreApi, Table
 from moorage.store.log_memory import MemoryLog
 from moorage.store.tables.ecs import CONTAINER_INSTANCES, SERVICES, TASK_DEFINITIONS, TASKS
-from moorage.store.tables.elbv2 import TARGET_HEALTH, TARGETS
+from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, TARGETS, TARGET_HEALTH
 from moorage.store.tables.network import NETWORK_INTERFACES
 
 R = TypeVar("R")
@@ -232,11 +232,18 @@ class Invariants:
         """What is wrong with a world that nobody changes any more."""
         store = self._watched()
         living = {task.arn: task for task in store.find(TASKS, "live", True)}
-        wrong = [f"leaked: {what}" for what in self._engine.leaks(living)]
+        balancers = {
+            f"{record.arn}/{subnet_id}"
+            for record in store.all(LOAD_BALANCERS)
+            if store.find(LISTENERS, "load_balancer", record.arn)
+            for subnet_id, _ in record.subnets
+        }
+        wrong = [f"leaked: {what}" for what in self._engine.leaks({*living, *balancers})]
         wrong += [
             f"address {interface.ipv4} is held by {interface.owner_arn}, which has stopped"
             for interface in store.all(NETWORK_INTERFACES)
             if interface.owner_arn not in living and interface.owner_arn != POOL
+            if f"{interface.owner_arn}/{interface.subnet_id}" not in balancers
         ]
         pooled = {interface.ipv4 for interface in store.all(NETWORK_INTERFACES) if interface.owner_arn == POOL}
         wrong += [

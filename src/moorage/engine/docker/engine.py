@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
@@ -109,6 +110,13 @@ class DockerEngine:
 
     async def prepare_network(self, network: SubnetNetwork) -> str:
         return await self._networks.prepare(network)
+
+    @property
+    def enters_networks(self) -> bool:
+        return self._client.host.local and os.geteuid() == 0
+
+    async def namespace_of(self, sandbox_id: str) -> str | None:
+        return await self._sandboxes.namespace(sandbox_id) if self.enters_networks else None
 
     async def start_sandbox(self, spec: SandboxSpec) -> Sandbox:
         return await self._sandboxes.start(spec)

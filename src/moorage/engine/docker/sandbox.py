@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from moorage.engine.docker import pause
@@ -123,6 +124,14 @@ class Sandboxes:
         )
         async with self._warming, self._alone(f"{network.name}/{ipv4}"):
             await self._make(spec, pool_name(self._installation, network.name, ipv4))
+
+    async def namespace(self, sandbox_id: str) -> str | None:
+        """Where Docker keeps the running sandbox's network namespace, if that is on this machine."""
+        found = await self._inspect(sandbox_id)
+        if found is None or not found["State"]["Running"]:
+            return None
+        path = Path(found["NetworkSettings"]["SandboxKey"])
+        return str(path) if await asyncio.to_thread(path.exists) else None
 
     async def remove(self, sandbox_id: str) -> None:
         await remove_container(self._client, sandbox_id)
