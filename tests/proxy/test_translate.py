@@ -287,6 +287,16 @@ def test_listeners_and_scopes() -> None:
     assert {scope["route_configuration_name"] for scope in made.scopes.values()} == {f"{balancer.arn}:80"}
 
 
+def test_names_of_express_services_lead_to_their_load_balancer() -> None:
+    balancer = a_load_balancer("ecs-express-gateway-alb-1")
+    ours = f"ab-{'0' * 32}.ecs.us-east-1.localhost"
+    names = Condition("host-header", (ours, "shop.example.com", "*.localhost"))
+    config = a_config(balancer, a_listener(balancer), rules={80: (a_rule(1, names, action=to(("a", 1))),)})
+    made = translate.load_balancer_resources(config, same, {})
+    hosts = {scope["key"]["fragments"][1]["string_key"] for scope in made.scopes.values()}
+    assert hosts == {balancer.dns_name, balancer.dns_name.lower(), ours}, "only names that nobody else can have"
+
+
 def test_the_edge_does_not_depend_on_load_balancers() -> None:
     edges = translate.edge_resources(80, lambda p: p + 8000, ("v4", "v6"))
     for edge in edges.values():

@@ -11,6 +11,7 @@ Names are stable: the same input gives the same resources after a restart, so th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ from moorage.proxy.envoy.translate_listeners import edge_listener, named_chain, 
 from moorage.proxy.envoy.translate_routes import RouteContext, route_configuration
 from moorage.proxy.envoy.translate_tls import secret
 
+EXPRESS_NAME = re.compile(r"[a-z]{2}-[0-9a-f]{32}\.ecs\.[a-z0-9-]+\.localhost")
 EDGE_ADDRESSES = {"v4": "127.0.0.1", "v6": "::1"}
 
 Resources = dict[str, dict[str, Any]]
@@ -80,6 +82,7 @@ def load_balancer_resources(
         },
         tuple((config.load_balancer, listener) for listener in served if listener.protocol in STREAM | DATAGRAM),
     )
+    also = names_beside(config)
     for listener in served:
         balancer, port = config.load_balancer, listener.port
         name = listener_name(balancer.arn, port)
@@ -94,10 +97,28 @@ def load_balancer_resources(
         made.listeners[name] = own_listener(name, balancer, listener, port_of(port), arns, anchors)
         made.routes[name] = route_configuration(name, context, config.rules.get(listener.arn, ()))
         if listener.protocol == "HTTP":
-            made.scopes.update(scopes(name, balancer, port))
+            made.scopes.update(scopes(name, balancer, port, also))
         else:
-            chains[port] = named_chain(name, balancer, listener, arns, anchors)
+            chains[port] = named_chain(name, balancer, listener, arns, anchors, also)
     return made
+
+
+def names_beside(config: LoadBalancerConfig) -> tuple[str, ...]:
+    """Names beside its own by which the shared doors know a load balancer: those of Express services, which nobody else
+    can have (they are made of random characters), as its rules name them."""
+    return tuple(
+        sorted(
+            {
+                value
+                for rules in config.rules.values()
+                for rule in rules
+                for condition in rule.conditions
+                if condition.field == "host-header"
+                for value in condition.values
+                if EXPRESS_NAME.fullmatch(value)
+            }
+        )
+    )
 
 
 def _add_network(

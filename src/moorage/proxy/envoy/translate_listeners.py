@@ -55,9 +55,11 @@ def named_chain(
     listener: Listener,
     certificates: Sequence[str],
     anchors: TrustAnchors | None = None,
+    also: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """What an HTTPS listener is on the shared door of its port: chosen by the name that the client asks TLS for."""
-    match = {"transport_protocol": "tls", "server_names": [load_balancer.dns_name.lower()]}
+    """What an HTTPS listener is on the shared door of its port: chosen by the name that the client asks TLS for, the load
+    balancer's own or one of `also`."""
+    match = {"transport_protocol": "tls", "server_names": [load_balancer.dns_name.lower(), *also]}
     return {
         "name": name,
         "filter_chain_match": match,
@@ -122,10 +124,10 @@ def _own_chain(
     return {**_chain(manager), "transport_socket": transport_socket(load_balancer, listener, certificates, anchors)}
 
 
-def scopes(name: str, load_balancer: LoadBalancer, port: int) -> dict[str, dict[str, Any]]:
+def scopes(name: str, load_balancer: LoadBalancer, port: int, also: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
     """ScopedRouteConfigurations (by name) that lead Host and port to the route configuration `name`: the DNS name as AWS
-    gives it and in lower case (the script lowers any other spelling)."""
-    hosts = sorted({load_balancer.dns_name, load_balancer.dns_name.lower()})
+    gives it and in lower case (the script lowers any other spelling), and the names in `also`."""
+    hosts = sorted({load_balancer.dns_name, load_balancer.dns_name.lower(), *also})
     return {
         f"{name}/{host}": {
             "name": f"{name}/{host}",
