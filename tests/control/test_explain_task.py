@@ -17,6 +17,7 @@ from decide.builders import (
 from moorage.control.explain_task import Place, TaskRecords, explain_task
 from moorage.decide.health import Verdict
 from moorage.domain.target_group import DRAINING, HEALTHY, TargetState
+from moorage.engine.driver import ObservedContainer
 
 CHECKED = a_document({"name": "app", "image": "app:1", "essential": True, "healthCheck": {"command": ["CMD", "true"]}})
 UNHEALTHY = TargetState("unhealthy", "Target.Timeout", "Request timed out")
@@ -40,6 +41,24 @@ def test_a_healthy_task_and_one_without_checks() -> None:
     plain = TaskRecords(a_task(), a_document(), "", Verdict("healthy", "has been running for 40 s"))
     assert now_of(plain) == ("is healthy: has been running for 40 s",)
     assert now_of(TaskRecords(a_task(service_arn=None), a_document())) == ("runs as it should",)
+
+
+def test_health_checks_are_counted_as_the_engine_counts_them() -> None:
+    task = a_task(service_arn=None, containers=(a_container(known="RUNNING", health="HEALTHY", restarts=2),))
+    seen = ObservedContainer("id", {}, "running", failed_checks=2, check_output="connection\nrefused")
+    told = explain_task(TaskRecords(task, CHECKED, observed={"app": seen}), NOW).section("Containers")
+    assert "HEALTHY, 2 of 3 health checks failed (the last one said: connection refused)" in told[0]
+    assert "started again 2 times" in told[0]
+
+
+def test_when_sigkill_comes() -> None:
+    document = a_document({"name": "app", "image": "app:1", "essential": True, "stopTimeout": 45})
+    container = a_container(known="RUNNING", stop_sent_at=NOW - 5)
+    task = a_task(desired_status="STOPPED", last_status="STOPPING", containers=(container,))
+    assert now_of(TaskRecords(task, document, "stops stop app")) == (
+        "is STOPPING: stops stop app",
+        "container app got its stop signal 5 s ago, SIGKILL in 40 s",
+    )
 
 
 def test_an_unhealthy_task_in_its_grace_period() -> None:

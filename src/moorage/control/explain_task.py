@@ -4,7 +4,7 @@ look after it in, an `Explanation` out. Pure: no store, no clock, no I/O.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -15,7 +15,8 @@ from moorage.decide.task_lifecycle import stop_timeout
 from moorage.domain.service import Service
 from moorage.domain.target_group import TargetState
 from moorage.domain.task import Container, Task
-from moorage.domain.task_definition import Document
+from moorage.domain.task_definition import ContainerHealthCheck, Document
+from moorage.engine.driver import ObservedContainer
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -30,7 +31,7 @@ class Place(msgspec.Struct, frozen=True):
 
 class TaskRecords(msgspec.Struct, frozen=True):
     """`said`: the task controller. `verdict`: the service scheduler's, on a task that should run. `places`: one for
-    every target group it belongs in."""
+    every target group it belongs in. `observed`: what the engine says of its running containers at this moment."""
 
     task: Task
     document: Document | None = None
@@ -38,6 +39,7 @@ class TaskRecords(msgspec.Struct, frozen=True):
     verdict: Verdict | None = None
     places: tuple[Place, ...] = ()
     service: Service | None = None
+    observed: Mapping[str, ObservedContainer] = {}
 
 
 def explain_task(records: TaskRecords, now: float) -> Explanation:
@@ -50,7 +52,7 @@ def explain_task(records: TaskRecords, now: float) -> Explanation:
         sections=sections(
             ("Now", waits(records, now) if task.last_status != "STOPPED" else ()),
             ("Why it stopped" if task.last_status == "STOPPED" else "Why it stops", _why_stopped(task)),
-            ("Containers", (_container_line(c, records.document, now) for c in task.containers)),
+            ("Containers", (_container_line(c, records, now) for c in task.containers)),
             ("Target groups", (_place_line(place) for place in records.places)),
             ("What happened", _what_happened(task, now)),
             ("It is", _what_it_is(task)),
@@ -90,11 +92,7 @@ def waits(records: TaskRecords, now: float) -> Iterator[str]:
         for place in drains:
             yield f"{left(place.drain_left or 0.0)} drain left of target group {name_of(place.target_group_arn)}"
         if task.last_status == "STOPPING" or drains:
-            grace = max(
-                (_stop_grace(c, records.document) for c in task.containers if c.known == "RUNNING"), default=0.0
-            )
-            if grace:
-                yield f"its containers then have {span(grace)} between the stop signal and SIGKILL"
+            yield from _until_killed(records, now)
         return
     if task.last_status != "RUNNING":
         yield f"is {task.last_status}, created {ago(task.created_at, now)}" + (
@@ -153,11 +151,35 @@ def _why_stopped(task: Task) -> Iterator[str]:
         yield f"by the circuit breaker it is {counts(task)[1]}"
 
 
-def _container_line(container: Container, document: Document | None, now: float) -> str:
-    definition = document.container(container.name) if document is not None else None
+def _until_killed(records: TaskRecords, now: float) -> Iterator[str]:
+    """When SIGKILL comes for those that got their stop signal, and how long the others will have."""
+    running = [c for c in records.task.containers if c.known == "RUNNING"]
+    for container in running:
+        if container.stop_sent_at is not None:
+            rest = container.stop_sent_at + _stop_grace(container, records.document) - now
+            since = ago(container.stop_sent_at, now)
+            yield f"container {container.name} got its stop signal {since}, SIGKILL in {left(rest)}"
+    grace = max((_stop_grace(c, records.document) for c in running if c.stop_sent_at is None), default=0.0)
+    if grace:
+        yield f"its containers then have {span(grace)} between the stop signal and SIGKILL"
+
+
+def _health(container: Container, check: ContainerHealthCheck, observed: ObservedContainer | None) -> str:
+    failed = observed.failed_checks if observed is not None else 0
+    if not failed:
+        return container.health
+    output = " ".join(observed.check_output.split()) if observed is not None else ""
+    told = f"{container.health}, {min(failed, check.retries or 3)} of {check.retries or 3} health checks failed"
+    return told + (f" (the last one said: {output})" if output else "")
+
+
+def _container_line(container: Container, records: TaskRecords, now: float) -> str:
+    definition = records.document.container(container.name) if records.document is not None else None
     told = [container.last_status]
     if definition is not None and definition.health_check is not None:
-        told.append(container.health)
+        told.append(_health(container, definition.health_check, records.observed.get(container.name)))
+    if container.restarts:
+        told.append(f"started again {container.restarts} times")
     if container.known == "RUNNING" and container.started_at is not None:
         told.append(f"for {span(now - container.started_at)}")
     if container.started_at is not None and container.finished_at is not None:

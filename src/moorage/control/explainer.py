@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from moorage.control.daemons import daemon_facts
 from moorage.control.explain import DeploymentRecords, ServiceRecords, explain_deployment, explain_service
 from moorage.control.explain_names import Kind, Subject, find, nearest
@@ -120,7 +122,8 @@ class Explainer:
             case "task":
                 task = self._store.get(TASKS, subject.key)
                 assert task is not None
-                return explain_task(self.records(task), now)
+                observed = await self._plane.tasks.steps.observed(task)
+                return explain_task(replace(self.records(task), observed=observed), self._clock.now())
             case "load-balancer":
                 balancer = self._store.get(LOAD_BALANCERS, subject.key)
                 assert balancer is not None
@@ -220,24 +223,17 @@ class Explainer:
 
     def _places(self, task: Task) -> tuple[Place, ...]:
         """Its target groups; a stopped task has none, its address may be another's by now."""
-        if task.last_status == "STOPPED" or task.interface is None or task.interface.ipv4 is None:
+        if task.last_status == "STOPPED":
             return ()
         places = []
-        for ref in task.load_balancers:
-            if ref.target_group_arn is None or ref.container_port is None:
-                continue
-            key = target_key(ref.target_group_arn, task.interface.ipv4, ref.container_port)
-            state = target_state(self._store, ref.target_group_arn, task.interface.ipv4, ref.container_port)
+        for place in task.target_places:
+            arn = place.target_group_arn
+            key = target_key(arn, place.id, place.port)
+            state = target_state(self._store, arn, place.id, place.port)
             if state == NOT_REGISTERED and (task.desired_status == "STOPPED" or task.last_status != "RUNNING"):
                 continue
             places.append(
-                Place(
-                    ref.target_group_arn,
-                    ref.container_port,
-                    state,
-                    self._drain_left(key),
-                    self._plane.targets.said(key) or "",
-                )
+                Place(arn, place.port, state, self._drain_left(key), self._plane.targets.said(key) or "")
             )
         return tuple(places)
 

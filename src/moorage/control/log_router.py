@@ -15,7 +15,9 @@ import asyncio
 import logging
 from collections import Counter
 
+from moorage.control.log_lines import joined
 from moorage.control.ports import ContainerLog
+from moorage.decide.awslogs import event_start
 from moorage.domain.clock import Clock, Ids
 from moorage.domain.errors import Retryable
 from moorage.domain.logs import NO_GROUP, LogGroup, LogStream, group_arn, stream_arn
@@ -68,7 +70,11 @@ class LogRouter:
         self._followers: dict[str, asyncio.Task[None]] = {}
 
     async def validate(self, log: ContainerLog) -> str | None:
-        """None, or the stoppedReason of a task whose log group is missing."""
+        """None, or the stoppedReason of a task whose log group is missing or whose pattern cannot be read."""
+        try:
+            event_start(log.options)
+        except ValueError as error:
+            return f"ResourceInitializationError: failed to validate logger args: {error} : exit status 1"
         exists = self._store.get(LOG_GROUPS, group_arn(_home(log), log.group)) is not None
         return None if exists or log.create_group else MISSING_GROUP
 
@@ -114,7 +120,7 @@ class LogRouter:
                 if opened is None:
                     logger.warning("the output of container %s is lost: %s", target.container_id, NO_GROUP)
                     return
-                await self._copy(target.container_id, *opened)
+                await self._copy(target, *opened)
                 return
             except EngineError as error:
                 logger.warning("the output of container %s cannot be read: %s", target.container_id, error)
@@ -124,13 +130,17 @@ class LogRouter:
                 await asyncio.sleep(wait if error.delay is None else error.delay)
                 wait = min(RETRY_LONGEST, wait * 2)
 
-    async def _copy(self, container_id: str, group: LogGroup, stream: LogStream) -> None:
+    async def _copy(self, target: ContainerLog, group: LogGroup, stream: LogStream) -> None:
         last = self._events.stats(stream.id).last / 1000
         begin = max(0.0, last - OVERLAP)
         stored = await self._stored_since(group, stream, int(begin * 1000)) if last else Counter()
         batch = _Batch(self._events, self._clock, group, stream)
+        lines = self._engine.logs(target.container_id, begin)
+        pattern = event_start(target.options)
+        if pattern is not None:
+            lines = joined(lines, pattern, largest=LARGEST_EVENT, resumed=bool(last))
         try:
-            async for line in self._engine.logs(container_id, begin):
+            async for line in lines:
                 for event in _events_of(line):
                     if stored[event] > 0:
                         stored[event] -= 1

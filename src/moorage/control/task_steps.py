@@ -35,7 +35,7 @@ from moorage.control.task_writes import (
 )
 from moorage.control.warm_pool import WarmPool
 from moorage.decide import firelens
-from moorage.decide.task_lifecycle import Step, stop_timeout
+from moorage.decide.task_lifecycle import Step, stop_grace
 from moorage.domain import sentences
 from moorage.domain.clock import Clock, Ids
 from moorage.domain.errors import Retryable
@@ -332,7 +332,8 @@ class TaskSteps:
         await update_task(self._store, task.arn, told)
         # After a restart of the control plane the container has only what is left of its time.
         since = now if container.stop_sent_at is None else container.stop_sent_at
-        await self._engine.stop(container.runtime_id, max(0.0, since + stop_timeout(document.container(name)) - now))
+        grace = stop_grace(task, document.container(name), since)
+        await self._engine.stop(container.runtime_id, max(0.0, since + grace - now))
         # The engine's event says how it ended; should the event be lost, the engine is asked.
         for _ in range(EVENT_PATIENCE):
             current = self._store.get(TASKS, task.arn)

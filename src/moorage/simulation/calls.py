@@ -176,7 +176,9 @@ class Calls:
     async def delete_service(self, name: str = "web", *, cluster: str = CLUSTER) -> None:
         await self.ecs("DeleteService", cluster=cluster, service=name, force=True)
 
-    async def run_task(self, task_definition: str = "web", *, count: int = 1, cluster: str = CLUSTER) -> list[str]:
+    async def run_task(
+        self, task_definition: str = "web", *, count: int = 1, cluster: str = CLUSTER, **more: Any
+    ) -> list[str]:
         """The ARNs of the new tasks."""
         answer = await self.ecs(
             "RunTask",
@@ -185,6 +187,7 @@ class Calls:
             count=count,
             launchType="FARGATE",
             networkConfiguration=self.network_configuration(),
+            **more,
         )
         return [str(task["taskArn"]) for task in answer["tasks"]]
 
