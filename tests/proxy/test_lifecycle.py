@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -278,3 +279,72 @@ async def test_changes_while_envoy_is_down(settings: Settings, ports: Ports, mon
                 await ask(door)
     finally:
         await proxy.stop()
+
+
+async def test_a_new_process_takes_over_and_no_request_fails(envoy: Balanced) -> None:
+    from proxy.test_targets import load
+
+    async with backend("web") as web:
+        await envoy.group("web", web)
+        door = await envoy.serve(to("web"))
+        first = envoy.proxy.status()["pid"]
+        slow = asyncio.create_task(ask(door, "/slow"))
+        await web.arrived.wait()
+        async with load(door) as got, load(envoy.edge(), host=a_load_balancer().dns_name) as at_edge:
+            assert await envoy.proxy.restart()
+            second = envoy.proxy.status()["pid"]
+            assert second != first
+            await envoy.serve(to("web"), rules=(a_rule(1, path("/f"), action=FixedResponse("200", None, "new")),))
+            assert (await ask(door, "/f")).text == "new"
+            # and once more while the first one still drains
+            assert await envoy.proxy.restart()
+        assert [a for a in (*got, *at_edge) if isinstance(a, Exception) or a.status != 200] == []
+        web.let_go()
+        with contextlib.suppress(OSError, EOFError):  # two replacements in a row end the first process
+            await slow
+
+
+async def test_a_request_that_is_under_way_ends_on_the_old_process(envoy: Balanced) -> None:
+    async with backend("web") as web:
+        await envoy.group("web", web)
+        door = await envoy.serve(to("web"))
+        slow = asyncio.create_task(ask(door, "/slow"))
+        await web.arrived.wait()
+        assert await envoy.proxy.restart()
+        web.let_go()
+        assert (await slow).status == 200
+
+
+async def test_another_bootstrap_takes_over_when_everything_is_known(
+    settings: Settings, ports: Ports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from moorage.proxy.envoy import process
+    from proxy.test_targets import load
+
+    proxy = EnvoyProxy(settings, port_of=ports, workers=1)
+    await proxy.start()
+    async with backend("web") as web:
+        try:
+            await Balanced(proxy, ports).group("web", web)
+            door = await Balanced(proxy, ports).serve(to("web"))
+            pid = proxy.status()["pid"]
+            async with load(door) as got:
+                await proxy.close()
+                monkeypatch.setattr(process, "DRAIN_SECONDS", 59)
+                proxy = EnvoyProxy(settings, port_of=ports, workers=1)
+                await proxy.start()
+                assert proxy.status()["pid"] == pid
+                await Balanced(proxy, ports).group("web", web)
+                await Balanced(proxy, ports).serve(to("web"))
+                await proxy.retain([a_load_balancer().arn], [tg_arn("web")])
+                assert proxy.status()["pid"] != pid
+                # the control plane comes back while both processes run: the old one does not count
+                await proxy.close()
+                proxy = EnvoyProxy(settings, port_of=ports, workers=1)
+                await proxy.start()
+                await Balanced(proxy, ports).group("web", web)
+                await Balanced(proxy, ports).serve(FixedResponse("200", None, "new"))
+                assert (await ask(door)).text == "new"
+            assert [a for a in got if isinstance(a, Exception) or a.status != 200] == []
+        finally:
+            await proxy.stop()

@@ -111,7 +111,7 @@ async def test_a_pooled_connection_that_breaks(envoy: Balanced) -> None:
 
 
 @contextlib.asynccontextmanager
-async def load(door: Address) -> AsyncIterator[list[Answer | Exception]]:
+async def load(door: Address, *, host: str = "any.example.com") -> AsyncIterator[list[Answer | Exception]]:
     """Four clients asking without pause; what they got."""
     got: list[Answer | Exception] = []
     done = asyncio.Event()
@@ -119,7 +119,7 @@ async def load(door: Address) -> AsyncIterator[list[Answer | Exception]]:
     async def client() -> None:
         while not done.is_set():
             try:
-                got.append(await ask(door))
+                got.append(await ask(door, host=host))
             except Exception as error:
                 got.append(error)
             await asyncio.sleep(0.002)

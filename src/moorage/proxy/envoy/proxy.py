@@ -40,7 +40,7 @@ BIND_PAUSE = 0.1
 CANNOT_BIND = "cannot bind"
 LOOK_AT_LOG = 60.0
 READ_REQUESTS = 0.2
-FIRST_RESTART = 0.1
+FIRST_RESTART = 0.02
 LONGEST_RESTART = 10.0
 
 
@@ -71,6 +71,7 @@ class EnvoyProxy:
         self._keeper: asyncio.Task[None] | None = None
         self._died = asyncio.Event()
         self._restarts = 0
+        self._replaced = 0
         self.on_requests: Callable[[Sequence[RequestRecord]], None] | None = None
         """Gets every request that was answered, in batches, when set before `start()`."""
         self._tail = Tail(self.process.request_log)
@@ -84,8 +85,8 @@ class EnvoyProxy:
         """Starts or adopts Envoy. Returns before Envoy is ready; a `put` waits for it."""
         self.process.directory.mkdir(parents=True, exist_ok=True)
         self.process.sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
+        await self._start_process()
         await self._ads.start()
-        await self.process.start()
         self._keeper = asyncio.create_task(self._keep(), name="envoy")
         if self.on_requests is not None:
             self._reader = asyncio.create_task(self._follow_requests(), name="envoy-requests")
@@ -112,6 +113,7 @@ class EnvoyProxy:
             "connected": self._ads.connected,
             "adopted": self.process.adopted,
             "restarts": self._restarts,
+            "replaced": self._replaced,
             "ports": {port: self._port_of(port) for port in sorted(self._ports_in_use())},
             "load_balancers": len(self._load_balancers),
             "target_groups": len(self._ads.names(CLUSTER)),
@@ -165,6 +167,20 @@ class EnvoyProxy:
             gone = set(self._ads.held(type_url)) - set(self._ads.names(type_url))
             self._ads.release(type_url)
             await self._settle((type_url, name) for name in gone)
+        if self.process.outdated:
+            log.info("Envoy or its bootstrap has changed: a new process takes over")
+            await self.restart()
+
+    async def restart(self) -> bool:
+        """A new process takes the place of the running one and gets everything that is known. True: it took over the
+        doors without closing one; requests under way are finished by the old process."""
+        taken_over = await self.process.replace()
+        running = self.process.running
+        self._ads.least_epoch = (running.epoch or 0) if running is not None else 0
+        if not taken_over:
+            self._listening.clear()
+        self._replaced += 1
+        return taken_over
 
     async def _apply(self, arn: str) -> None:
         """Takes the newest configuration of a load balancer into use, as far as this machine lets it."""
@@ -317,6 +333,9 @@ class EnvoyProxy:
         self._listening.clear()
         self._died.set()
 
+    async def _start_process(self) -> None:
+        self._ads.least_epoch = (await self.process.start()).epoch or 0
+
     async def _keep(self) -> None:
         """Starts Envoy again when it ends, sooner or later, and keeps its log small."""
         delay = FIRST_RESTART
@@ -335,7 +354,7 @@ class EnvoyProxy:
             await asyncio.sleep(delay)
             self._restarts += 1
             try:
-                await self.process.start()
+                await self._start_process()
             except ProxyUnavailable as error:
                 log.warning("%s", error)
                 self._died.set()

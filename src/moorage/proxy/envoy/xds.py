@@ -53,13 +53,16 @@ class Settled(msgspec.Struct, frozen=True):
 
 
 class AdsServer:
-    """`socket`: path of the unix socket. One client at a time: the newest stream is the one that counts."""
+    """`socket`: path of the unix socket. One client at a time: of the processes that took over from one another the last
+    one counts, and its newest stream."""
 
     def __init__(self, socket: Path, also: Sequence[grpc.GenericRpcHandler] = ()) -> None:
         """`also`: what else Envoy asks on this socket."""
         self.socket = socket
         self._also = tuple(also)
         self.last_refusal: Refusal | None = None
+        self.least_epoch = 0
+        """Of the process that serves: earlier ones only drain."""
         self._desired: dict[str, dict[str, Encoded]] = {}
         self._removed: set[Key] = set()
         self._refused: dict[Key, Refusal] = {}
@@ -205,11 +208,18 @@ class AdsServer:
         why = f"it did not take {key[1]} into use within {timeout:g} s"
         return ProxyUnavailable("Envoy does not answer", why, "Look at envoy.log in the data directory", delay=1.0)
 
+    def admit(self, session: _Session, epoch: int) -> bool:
+        """A process that was replaced and only drains looks for a returning control plane too: it does not count."""
+        if epoch < self.least_epoch or (self._session is not None and self._session.epoch > epoch):
+            return False
+        session.epoch = epoch
+        self._session = session
+        return True
+
     async def _serve(
         self, requests: AsyncIterator[DeltaDiscoveryRequest], context: Any
     ) -> AsyncIterator[DeltaDiscoveryResponse]:
         session = _Session(self)
-        self._session = session
         reader = asyncio.create_task(session.read(requests))
         try:
             while (response := await session.outgoing.get()) is not None:
@@ -239,6 +249,8 @@ class _TypeState:
 class _Session:
     def __init__(self, server: AdsServer) -> None:
         self.outgoing: asyncio.Queue[DeltaDiscoveryResponse | None] = asyncio.Queue()
+        self.epoch = 0
+        self._admitted: bool | None = None
         self._server = server
         self._types: dict[str, _TypeState] = {}
         self._count = 0
@@ -268,6 +280,11 @@ class _Session:
             self.outgoing.put_nowait(None)
 
     def _on_request(self, request: DeltaDiscoveryRequest) -> None:
+        if self._admitted is None:
+            # the node comes with the first message only
+            self._admitted = self._server.admit(self, int(request.node.metadata.fields["epoch"].number_value))
+        if not self._admitted:
+            return
         type_url = request.type_url
         state = self._types.setdefault(type_url, _TypeState())
         if request.response_nonce and request.response_nonce == state.nonce:
