@@ -1,5 +1,5 @@
 """What a pass decided about deployments, written down: service deployments that end or turn back, tasks that pass from one
-deployment to another, and the zones that a service could use. Decides nothing.
+deployment to another; and which zones a service could use, and when to look at them. Decides nothing.
 """
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from msgspec.structs import replace
 
 from moorage.control.instance_placement import is_ec2, zones_of
 from moorage.decide.service_plan import DeploymentOutcome
+from moorage.domain.container_instance import ContainerInstance
 from moorage.domain.service import Service
-from moorage.store.api import Transaction, View
-from moorage.store.tables.ecs import CONTAINER_INSTANCES, REVISIONS, SERVICE_DEPLOYMENTS, TASKS
+from moorage.store.api import Change, Transaction, View
+from moorage.store.tables.ecs import CONTAINER_INSTANCES, REVISIONS, SERVICE_DEPLOYMENTS, SERVICES, TASKS
 
 GOING_ON = ("IN_PROGRESS", "ROLLBACK_IN_PROGRESS")
 
@@ -69,3 +70,15 @@ def zones_for(view: View, service: Service) -> tuple[str, ...]:
     instances = view.find(CONTAINER_INSTANCES, "cluster", (service.cluster_arn, "ACTIVE"))
     found = {one.availability_zone for one in instances}
     return tuple(sorted(found if subnets is None else found & subnets))
+
+
+def came_up(change: Change[ContainerInstance]) -> bool:
+    """A container instance takes tasks from now on: a zone may have room again."""
+    before, after = change.before, change.after
+    return after is not None and after.status == "ACTIVE" and (before is None or before.status != "ACTIVE")
+
+
+def to_rebalance(view: View, cluster_arn: str) -> list[str]:
+    """The services of a cluster whose tasks may be moved between zones. Asked when an instance came up, which is rare."""
+    found = view.find(SERVICES, "cluster", (cluster_arn, "ACTIVE"))
+    return [service.arn for service in found if service.az_rebalancing == "ENABLED"]

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from moorage.control.daemons import WaitingDaemons, daemon_facts
-from moorage.control.deployment_records import note_outcome, take_over, zones_for
+from moorage.control.deployment_records import came_up, note_outcome, take_over, to_rebalance, zones_for
 from moorage.control.instance_placement import Unplaced, event_of, is_ec2, on_leaving_instances, place_tasks
 from moorage.control.loop import Loop, Pass
 from moorage.control.ports import HookCaller, NoFunctions
@@ -119,6 +119,9 @@ class ServiceController:
                 for service_arn in self._waiting_daemons.concerned(self._store, record):
                     self.loop.wake(service_arn)
                 for service_arn in self._unplaced.concerned(self._store, record):
+                    self.loop.wake(service_arn)
+            if isinstance(record, ContainerInstance) and came_up(change):
+                for service_arn in to_rebalance(self._store, record.cluster_arn):
                     self.loop.wake(service_arn)
 
     def _task_changed(self, change: Change[Any], task: Task) -> None:
