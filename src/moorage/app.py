@@ -30,8 +30,10 @@ from moorage.domain.scope import Scope
 from moorage.downloads_door import DownloadsDoor
 from moorage.engine.docker.engine import DockerEngine, HostFacts
 from moorage.engine.driver import RegistryAuth
+from moorage.functions_door import FunctionsDoor
 from moorage.gateway.inside import InsideCalls
 from moorage.gateway.server import Gateway
+from moorage.interrupt_door import InterruptDoor
 from moorage.people import People
 from moorage.proxy.envoy.ports import default_port_of
 from moorage.proxy.envoy.proxy import EnvoyProxy
@@ -138,6 +140,10 @@ class App:
         )
         self.people = People(settings, self.store, clock, self.plane, proxy=self.proxy.status, host=self.host)
         self.plane.targets.port_of = self.proxy.machine_port
+        self.functions = FunctionsDoor(self.store)
+        then(self.functions.close)
+        await self.functions.start(self.proxy.functions_socket)
+        self.plane.targets.check_function = self.functions.check
         self.plane.load_balancers.certificates = self.certificates
         self.certificates.on_change = self.plane.load_balancers.certificate_changed
         self.gateway = self._front_door()
@@ -200,6 +206,8 @@ class App:
         gateway.add_route(DownloadsDoor.path, downloads.handle)
         gateway.add_route(Authentication.path, self.authentication.handle)
         gateway.add_route(RequestsDoor.path, self.requests_door.handle)
+        home = Scope(self.settings.account, self.settings.region)
+        gateway.add_route(InterruptDoor.path, InterruptDoor(store, clock, home).handle)
         gateway.set_hooks(
             reset=self._reset,
             status=self.people.status,

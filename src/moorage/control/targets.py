@@ -14,7 +14,7 @@ What a check means and when the next one is due is decided in `decide/target_hea
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Literal, cast
 
 import msgspec
@@ -59,6 +59,13 @@ CLOSE_ENOUGH = 0.001
 """Timers and the clock are two clocks: a timer may fire this many seconds before its moment."""
 
 
+CheckFunction = Callable[[Target, TargetGroup], Awaitable[ProbeResult]]
+
+
+async def _cannot_check(target: Target, group: TargetGroup) -> ProbeResult:
+    return ProbeResult("failed", detail="functions are not invoked here")
+
+
 class _Watch(msgspec.Struct):
     """What the checker remembers of one target between two passes. `health` also carries counts that are not worth a
     write; `due` is epoch seconds."""
@@ -83,6 +90,8 @@ class TargetsController:
         self.groups = Loop("target-groups", self._reconcile_group, workers=PUSHES_AT_ONCE)
         self.checks = Loop("health-checks", self._check, workers=CHECKS_AT_ONCE)
         self._unwatch: Callable[[], None] = lambda: None
+        self.check_function: CheckFunction = _cannot_check
+        """Makes one health check of a function; set before `start()`."""
         self.port_of: Callable[[int], int] = _same
         """Port of the API → port of this machine, where load balancers listen; set before `start()`."""
 
@@ -297,7 +306,10 @@ class TargetsController:
         if watch.health.state == "unavailable":
             watch.health = decide.begin(target, check, self._clock.now())
         started = self._clock.now()
-        result = await self._prober.probe(self._request(target, group))
+        if group.target_type == "lambda":
+            result = await self.check_function(target, group)
+        else:
+            result = await self._prober.probe(self._request(target, group))
         now = self._clock.now()
         watch.health = decide.after_probe(watch.health, result, check, now)
         due = decide.next_probe_at(watch.health, check, started, now)

@@ -19,6 +19,7 @@ TITLES = {
     404: "404 Not Found",
     405: "405 Method Not Allowed",
     408: "408 Request Time-out",
+    413: "413 Request Entity Too Large",
     414: "414 Request-URI Too Large",
     463: "463",
     464: "464",

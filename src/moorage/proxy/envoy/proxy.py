@@ -124,8 +124,9 @@ class EnvoyProxy:
     async def put_target_group(self, config: TargetGroupConfig) -> None:
         arn = config.target_group.arn
         async with self._lock(arn):
-            self._ads.set((CLUSTER, arn), encode(CLUSTER, cluster(config.target_group, cross_zone=config.cross_zone)))
-            self._ads.set((ENDPOINTS, arn), encode(ENDPOINTS, assignment(config, self._port_of)))
+            self._ads.set((CLUSTER, arn), encode(CLUSTER, cluster(config)))
+            members = assignment(config, self._port_of, str(self.functions_socket))
+            self._ads.set((ENDPOINTS, arn), encode(ENDPOINTS, members))
             await self._settle([(CLUSTER, arn), (ENDPOINTS, arn)])
         await self._traits_of(config)
 
@@ -152,7 +153,7 @@ class EnvoyProxy:
             self._load_balancers.pop(arn, None)
             before = self._made.get(arn)
             if before is not None:
-                await self._withdraw(before.scopes, before.listeners, before.routes)
+                await self._withdraw(before.scopes, {**before.listeners, **before.inside}, before.routes)
                 del self._made[arn]
                 self._drop_secrets(before.secrets)
                 await self._drop_unused_edges(before.ports)
@@ -191,7 +192,8 @@ class EnvoyProxy:
         self._made[arn] = made if before is None else before.together(made)
         if before is not None:
             gone = before.scopes.keys() - made.scopes.keys()
-            await self._withdraw(gone, before.listeners.keys() - made.listeners.keys(), ())
+            doors = (before.listeners.keys() - made.listeners.keys()) | (before.inside.keys() - made.inside.keys())
+            await self._withdraw(gone, doors, ())
         edges: translate.Resources = {}
         for port in sorted(made.ports):
             edges |= self._edges(port)
@@ -209,6 +211,7 @@ class EnvoyProxy:
         if any(chain for chain in made.edge_chains.values()) and not refused:
             refusals += await self._settle([(SECRET, name) for name in made.secrets], refuse=False)
         await self._until_listening({name: r for name, r in listeners.items() if name not in refused})
+        await self._open_inside(made.inside)
         self._made[arn] = made
         if before is not None:
             for name in before.routes.keys() - made.routes.keys():
@@ -220,6 +223,12 @@ class EnvoyProxy:
             refusals = [one for one in refusals if one.key[1] not in edges]
         if refusals:
             raise self._refused(refusals, listeners)
+
+    async def _open_inside(self, listeners: translate.Resources) -> None:
+        """The doors inside the VPC. One that cannot be opened takes nothing from those outside."""
+        self._set_all(LISTENER, listeners)
+        for refusal in await self._settle([(LISTENER, name) for name in listeners], refuse=False):
+            log.warning("a load balancer is not reached inside its VPC: %s: %s", refusal.key[1], refusal.message)
 
     async def _listen(self, listeners: translate.Resources) -> list[Refusal]:
         """Envoy's threads close the door of a listener a moment after it was removed; until then it cannot be opened
@@ -358,6 +367,11 @@ class EnvoyProxy:
             except ProxyUnavailable as error:
                 log.warning("%s", error)
                 self._died.set()
+
+    @property
+    def functions_socket(self) -> Path:
+        """Where requests to functions are brought; whoever invokes them listens there."""
+        return self.process.sockets / "functions.sock"
 
     def machine_port(self, port: int) -> int:
         """Port of the API → port of this machine."""

@@ -13,6 +13,7 @@ from typing import Any
 from moorage.domain.load_balancer import LAYER_4
 from moorage.domain.target_group import TargetGroup
 from moorage.proxy.driver import Endpoint, TargetGroupConfig
+from moorage.proxy.envoy.translate_nodes import source_of
 
 CONNECT_TIMEOUT = "1s"
 """AWS gives a connection 10 s. A task that was killed leaves an address that answers nothing at all: with one second
@@ -24,13 +25,15 @@ _TLS = _EXT + "transport_sockets.tls.v3.UpstreamTlsContext"
 _LEAST = _EXT + "load_balancing_policies.least_request.v3.LeastRequest"
 _PROXY_PROTOCOL = _EXT + "transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport"
 _PLAIN = _EXT + "transport_sockets.raw_buffer.v3.RawBuffer"
+FUNCTION_GROUP_HEADER = "x-moorage-target-group"
 _UNLIMITED = 1_000_000
 _WHOLE_ZONES = 1_000_000
 """Overprovisioning factor: a zone keeps its whole share until its last healthy target goes."""
 
 
-def cluster(group: TargetGroup, *, cross_zone: bool = True) -> dict[str, Any]:
+def cluster(config: TargetGroupConfig) -> dict[str, Any]:
     """The envoy.config.cluster.v3.Cluster of a target group, named by its ARN."""
+    group, cross_zone = config.target_group, config.cross_zone
     made: dict[str, Any] = {
         "name": group.arn,
         "alt_stat_name": group.full_name,
@@ -54,6 +57,7 @@ def cluster(group: TargetGroup, *, cross_zone: bool = True) -> dict[str, Any]:
                 }
             ]
         },
+        **source_of(config.source, config.endpoints),
         **(_by_flow(group) if group.protocol in LAYER_4 else _by_request(group, cross_zone)),
     }
     if transport := _transport(group):
@@ -61,11 +65,17 @@ def cluster(group: TargetGroup, *, cross_zone: bool = True) -> dict[str, Any]:
     return made
 
 
-def assignment(config: TargetGroupConfig, port_of: Callable[[int], int] = lambda port: port) -> dict[str, Any]:
+def assignment(
+    config: TargetGroupConfig, port_of: Callable[[int], int] = lambda port: port, functions: str = ""
+) -> dict[str, Any]:
     """The envoy.config.endpoint.v3.ClusterLoadAssignment. With fewer healthy targets than the minimum, all registered
     targets get traffic (fail-open): worked example, 4 registered, 0 healthy, minimum 1 → all 4. `port_of`: port of the
-    API → port of this machine, for targets that are load balancers themselves."""
+    API → port of this machine, for targets that are load balancers themselves. `functions`: the socket behind which
+    functions are invoked."""
     group = config.target_group
+    if group.target_type == "lambda":
+        door = {"endpoint": {"address": {"pipe": {"path": functions}}}, "health_status": "HEALTHY"}
+        return {"cluster_name": group.arn, "endpoints": [{"lb_endpoints": [door]}] if config.endpoints else []}
     open_to_all = _fails_open(group, config.endpoints)
     made: dict[str, Any] = {"cluster_name": group.arn, "endpoints": []}
     for zone in _zones(config):
@@ -130,15 +140,36 @@ def _by_flow(group: TargetGroup) -> dict[str, Any]:
 
 
 def _by_request(group: TargetGroup, cross_zone: bool) -> dict[str, Any]:
-    options = {
+    options: dict[str, Any] = {
         "@type": _HTTP,
         "common_http_protocol_options": {"idle_timeout": "60s", "max_response_headers_kb": 32},
         "explicit_http_config": _protocol(group),
     }
+    if group.target_type == "lambda":
+        options["http_filters"] = _named_by_header(group)
     return {
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},
         **_algorithm(group, cross_zone),
     }
+
+
+def _named_by_header(group: TargetGroup) -> list[dict[str, Any]]:
+    """All functions are behind one door: whoever is there must be told which target group was meant."""
+    name = {"key": FUNCTION_GROUP_HEADER, "value": group.arn}
+    append = {"append": {"header": name, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
+    return [
+        {
+            "name": "envoy.filters.http.header_mutation",
+            "typed_config": {
+                "@type": _EXT + "filters.http.header_mutation.v3.HeaderMutation",
+                "mutations": {"request_mutations": [append]},
+            },
+        },
+        {
+            "name": "envoy.filters.http.upstream_codec",
+            "typed_config": {"@type": _EXT + "filters.http.upstream_codec.v3.UpstreamCodec"},
+        },
+    ]
 
 
 def _protocol(group: TargetGroup) -> dict[str, Any]:
