@@ -237,15 +237,15 @@ def test_redirects_lead_to_ports_that_answer() -> None:
 
 
 def test_target_group_to_cluster() -> None:
-    made = cluster(a_target_group())
+    made = cluster(targets(a_target_group()))
     encode(CLUSTER, made)
     assert (made["name"], made["lb_policy"]) == (tg_arn("web"), "ROUND_ROBIN")
     assert "transport_socket" not in made
-    secure = cluster(a_target_group(protocol="HTTPS", version="GRPC", slow_start__duration_seconds="30"))
+    secure = cluster(targets(a_target_group(protocol="HTTPS", version="GRPC", slow_start__duration_seconds="30")))
     encode(CLUSTER, secure)
     assert secure["transport_socket"]["name"] == "envoy.transport_sockets.tls"
     assert secure["round_robin_lb_config"] == {"slow_start_config": {"slow_start_window": "30s"}}
-    least = cluster(a_target_group(load_balancing__algorithm__type="least_outstanding_requests"))
+    least = cluster(targets(a_target_group(load_balancing__algorithm__type="least_outstanding_requests")))
     encode(CLUSTER, least)
     assert "load_balancing_policy" in least
 

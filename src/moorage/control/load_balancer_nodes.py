@@ -8,6 +8,7 @@ whose proxy cannot enter the engine's networks, the load balancer answers on its
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from moorage.control.addresses import Addresses
 from moorage.control.container_network import network_of
 from moorage.control.host_ranges import on_this_host
 from moorage.control.loop import Loop, Pass
-from moorage.domain.load_balancer import LoadBalancer, load_balancer_of
+from moorage.domain.load_balancer import LoadBalancer, LoadBalancerNode, load_balancer_of
 from moorage.domain.network import NetworkInterface, Subnet
 from moorage.engine.driver import (
     LABEL_LOAD_BALANCER,
@@ -25,9 +26,8 @@ from moorage.engine.driver import (
     ObservedContainer,
     SandboxSpec,
 )
-from moorage.proxy.driver import Node
 from moorage.store.api import Change, StoreApi, Transaction
-from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS
+from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCER_NODES, LOAD_BALANCERS
 from moorage.store.tables.network import NETWORK_INTERFACES, SUBNETS
 
 RETRY = 15.0
@@ -35,23 +35,15 @@ RETRY = 15.0
 
 
 class LoadBalancerNodes:
-    """`addresses`: those of the tasks' controller, so that nobody gets an address twice. `on_change` is called with the
-    load balancer's ARN whenever `of` answers something else."""
+    """`addresses`: those of the tasks' controller, so that nobody gets an address twice."""
 
     def __init__(self, store: StoreApi, engine: Engine, addresses: Addresses) -> None:
         self._store = store
         self._engine = engine
         self._addresses = addresses
-        self._nodes: dict[str, tuple[Node, ...]] = {}
-        self._sandboxes: dict[str, dict[str, str]] = {}
         self._strays: dict[str, set[str]] = {}
-        self.on_change: Callable[[str], None] = lambda arn: None
         self.loop = Loop("load-balancer-nodes", self._reconcile, workers=4)
         self._end_watch: Callable[[], None] = lambda: None
-
-    def of(self, arn: str) -> tuple[Node, ...]:
-        """The nodes that answer, in the order of their zones."""
-        return self._nodes.get(arn, ())
 
     def said(self, arn: str) -> str | None:
         return self.loop.said(arn)
@@ -63,7 +55,7 @@ class LoadBalancerNodes:
         for record in self._store.all(LOAD_BALANCERS):
             self.loop.wake(record.arn)
         for interface in self._store.all(NETWORK_INTERFACES):
-            if _is_balancers(interface.owner_arn) and self._store.get(LOAD_BALANCERS, interface.owner_arn) is None:
+            if ":loadbalancer/" in interface.owner_arn:
                 self.loop.wake(interface.owner_arn)
 
     async def close(self) -> None:
@@ -82,61 +74,54 @@ class LoadBalancerNodes:
 
     def observe(self, event: EngineEvent) -> None:
         """The engine told something about a node."""
-        arn = event.labels.get(LABEL_LOAD_BALANCER)
-        if arn is not None and event.kind in ("died", "gone"):
-            self.loop.wake(arn)
+        if event.kind in ("died", "gone"):
+            self.loop.wake(event.labels[LABEL_LOAD_BALANCER])
 
     def compare(self, observed: Collection[ObservedContainer]) -> None:
-        """The engine's full list: nodes that are not there are made again, nodes of nobody are removed."""
+        """The engine's full list: nodes that do not run are made again, sandboxes of no node are removed."""
         running = {one.id for one in observed if one.state == "running"}
-        for arn, known in self._sandboxes.items():
-            if any(sandbox not in running for sandbox in known.values()):
-                self.loop.wake(arn)
+        known = {node.sandbox_id: node for node in self._store.all(LOAD_BALANCER_NODES)}
+        for sandbox_id, node in known.items():
+            if sandbox_id not in running:
+                self.loop.wake(node.load_balancer_arn)
         for one in observed:
-            arn = one.labels[LABEL_LOAD_BALANCER]
-            if one.id not in self._sandboxes.get(arn, {}).values():
+            if one.id not in known:
+                arn = one.labels[LABEL_LOAD_BALANCER]
                 self._strays.setdefault(arn, set()).add(one.id)
                 self.loop.wake(arn)
 
     # --- a pass ------------------------------------------------------------------------------------------------------
     async def _reconcile(self, arn: str) -> Pass:
         record = self._store.get(LOAD_BALANCERS, arn)
-        wanted = record is not None and bool(self._store.find(LISTENERS, "load_balancer", arn))
-        if record is None or not wanted:
+        if record is None or not self._store.find(LISTENERS, "load_balancer", arn):
             await self._remove(arn, keep=())
             if record is None:
-                return Pass("removed")
+                asyncio.get_running_loop().call_soon(self.loop.forget, arn)
             return Pass("no nodes: it has no listener")
-        made: list[Node] = []
         troubles: list[str] = []
-        sandboxes = self._sandboxes.setdefault(arn, {})
         for subnet_id, zone in sorted(record.subnets, key=lambda pair: pair[1]):
             try:
-                node, sandbox = await self._make(record, subnet_id, zone)
+                trouble = await self._make(record, subnet_id, zone)
             except EngineError as error:
-                troubles.append(f"{subnet_id}: {error.reason()}")
-                continue
-            if sandbox:
-                sandboxes[subnet_id] = sandbox
-            if node is None:
-                troubles.append(f"{subnet_id}: it has no free address, or is not known any more")
-                continue
-            made.append(node)
-        self._tell(arn, tuple(made))
+                trouble = error.reason()
+            if trouble is not None:
+                troubles.append(f"{subnet_id}: {trouble}")
         await self._remove(arn, keep={subnet_id for subnet_id, _ in record.subnets})
-        said = f"{len(made)} nodes: {', '.join(node.address for node in made)}" if made else "no nodes"
+        made = sorted(node.address for node in self._store.find(LOAD_BALANCER_NODES, "load_balancer", arn))
+        said = f"inside the VPC at {', '.join(made)}" if made else "not reachable inside the VPC"
         if troubles:
             return Pass(f"{said}; {'; '.join(troubles)}", again_after=RETRY)
         return Pass(said)
 
-    async def _make(self, record: LoadBalancer, subnet_id: str, zone: str) -> tuple[Node | None, str]:
+    async def _make(self, record: LoadBalancer, subnet_id: str, zone: str) -> str | None:
+        """Brings one node about; what is in the way, or None."""
         subnet = self._store.get(SUBNETS, f"{record.account}/{record.region}/{subnet_id}")
         if subnet is None:
-            return None, ""
+            return "the subnet is not known any more"
         subnet = await on_this_host(self._store, self._engine, subnet)
         interface = await self._interface(record, subnet)
         if interface is None:
-            return None, ""
+            return "it has no free address"
         spec = SandboxSpec(
             task_arn=f"{record.arn}/{subnet_id}",
             mode="awsvpc",
@@ -148,8 +133,10 @@ class LoadBalancerNodes:
         sandbox = await self._engine.start_sandbox(spec)
         namespace = await self._engine.namespace_of(sandbox.id)
         if namespace is None:
-            return None, sandbox.id
-        return Node(subnet_id, zone, interface.ipv4, namespace), sandbox.id
+            return "its network cannot be entered"
+        node = LoadBalancerNode(record.arn, subnet_id, zone, interface.ipv4, namespace, sandbox.id)
+        await self._store.update(lambda tx: tx.put(LOAD_BALANCER_NODES, node))
+        return None
 
     async def _interface(self, record: LoadBalancer, subnet: Subnet) -> NetworkInterface | None:
         """The load balancer's interface in this subnet, made now when there is none."""
@@ -177,31 +164,24 @@ class LoadBalancerNodes:
             raise
 
     async def _remove(self, arn: str, keep: Collection[str]) -> None:
-        """The proxy leaves first, then the sandbox goes, then the address is free."""
-        if not keep:
-            self._tell(arn, ())
-        known = self._sandboxes.get(arn, {})
-        for subnet_id in [one for one in known if one not in keep]:
-            await self._engine.remove_sandbox(known[subnet_id])
-            del known[subnet_id]
-        for stray in sorted(self._strays.pop(arn, set()) - set(known.values())):
+        """Nodes in other subnets than these: the record first, so that the proxy leaves, then the sandbox, then the
+        address."""
+        nodes = self._store.find(LOAD_BALANCER_NODES, "load_balancer", arn)
+        gone = [node for node in nodes if node.subnet_id not in keep]
+
+        def forget(tx: Transaction) -> None:
+            for node in gone:
+                tx.delete(LOAD_BALANCER_NODES, node.key)
+
+        if gone:
+            self._strays.setdefault(arn, set()).update(node.sandbox_id for node in gone)
+            await self._store.update(forget)
+        stay = {node.sandbox_id for node in nodes if node.subnet_id in keep}
+        for stray in sorted(self._strays.get(arn, set()) - stay):
             await self._engine.remove_sandbox(stray)
-        if not known:
-            self._sandboxes.pop(arn, None)
+            self._strays[arn].discard(stray)
+        self._strays.pop(arn, None)
         for interface in self._store.find(NETWORK_INTERFACES, "owner", arn):
             if interface.subnet_id not in keep:
                 await self._addresses.give_back(interface)
                 self._addresses.forget(interface)
-
-    def _tell(self, arn: str, nodes: tuple[Node, ...]) -> None:
-        if self._nodes.get(arn, ()) == nodes:
-            return
-        if nodes:
-            self._nodes[arn] = nodes
-        else:
-            self._nodes.pop(arn, None)
-        self.on_change(arn)
-
-
-def _is_balancers(owner_arn: str) -> bool:
-    return ":loadbalancer/" in owner_arn

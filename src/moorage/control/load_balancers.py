@@ -14,10 +14,17 @@ import msgspec
 
 from moorage.control.loop import Loop, Pass
 from moorage.domain.clock import Clock
-from moorage.domain.load_balancer import Listener, LoadBalancer, load_balancer_of, trust_store_of
-from moorage.proxy.driver import Certificate, LoadBalancerConfig, Node, Proxy, ProxyRefused, TrustAnchors
+from moorage.domain.load_balancer import Listener, LoadBalancer, LoadBalancerNode, load_balancer_of, trust_store_of
+from moorage.proxy.driver import Certificate, LoadBalancerConfig, Proxy, ProxyRefused, TrustAnchors
 from moorage.store.api import Change, StoreApi, Transaction
-from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, RULES, TARGET_GROUPS, TRUST_STORES
+from moorage.store.tables.elbv2 import (
+    LISTENERS,
+    LOAD_BALANCER_NODES,
+    LOAD_BALANCERS,
+    RULES,
+    TARGET_GROUPS,
+    TRUST_STORES,
+)
 
 PUSHES_AT_ONCE = 16
 LOOK_AGAIN = 15.0
@@ -36,14 +43,6 @@ class Offering(Protocol):
         ...
 
 
-class NodesOf(Protocol):
-    """Where load balancers stand in their subnets; `on_change` is told which of them moved."""
-
-    on_change: Callable[[str], None]
-
-    def of(self, arn: str) -> tuple[Node, ...]: ...
-
-
 class CertificateSource(Protocol):
     async def certificate(self, arn: str) -> CertificatePem | None:
         """What serves TLS for a certificate; None when there is none of this ARN."""
@@ -60,12 +59,9 @@ class CertificatePem(Protocol):
 
 class LoadBalancersController:
     """`target_groups`: the `TargetsController`. Start it first, so that the proxy knows the endpoints before the listeners
-    open. `nodes`: without it, load balancers stand in no subnet."""
+    open."""
 
-    def __init__(
-        self, store: StoreApi, clock: Clock, proxy: Proxy, target_groups: Offering, nodes: NodesOf | None = None
-    ) -> None:
-        self._nodes = nodes
+    def __init__(self, store: StoreApi, clock: Clock, proxy: Proxy, target_groups: Offering) -> None:
         self._store = store
         self._clock = clock
         self._proxy = proxy
@@ -83,8 +79,6 @@ class LoadBalancersController:
         the proxy has taken everything, it is told, once, to forget what no record names: a proxy that outlived us
         serves its old configuration until then."""
         self._unwatch = self._store.watch(self._changed)
-        if self._nodes is not None:
-            self._nodes.on_change = self.loop.wake
         for record in self._store.all(LOAD_BALANCERS):
             self.loop.wake(record.arn)
         self._retained.wake("retain")
@@ -112,6 +106,8 @@ class LoadBalancersController:
                     self.loop.wake(change.key)
             elif change.table is LISTENERS:
                 self.loop.wake(load_balancer_of(change.key))
+            elif change.table is LOAD_BALANCER_NODES:
+                self.loop.wake(record.load_balancer_arn)
             elif change.table is TRUST_STORES:
                 for listener in self._store.find(LISTENERS, "trust_store", change.key):
                     self.loop.wake(listener.load_balancer_arn)
@@ -168,7 +164,7 @@ class LoadBalancersController:
             for listener in listeners
         }
         plain = msgspec.structs.replace(record, state="provisioning", state_reason="")
-        nodes = self._nodes.of(record.arn) if self._nodes is not None else ()
+        nodes = tuple(sorted(self._store.find(LOAD_BALANCER_NODES, "load_balancer", record.arn), key=_zone))
         stores = self._trust_stores(listeners)
         return LoadBalancerConfig(plain, tuple(listeners), rules, trust_stores=stores, nodes=nodes)
 
@@ -207,3 +203,7 @@ def _only_state_differs(before: LoadBalancer | None, after: LoadBalancer | None)
     if before is None or after is None:
         return False
     return msgspec.structs.replace(before, state=after.state, state_reason=after.state_reason) == after
+
+
+def _zone(node: LoadBalancerNode) -> str:
+    return node.zone

@@ -49,7 +49,7 @@ class ControlPlane:
         self.alarms = AlarmWatch(store, alarms)
         self.capacity = CapacityController(store, clock, ids, groups) if groups is not None else None
         self.targets = TargetsController(store, clock, prober, proxy)
-        self.load_balancers = LoadBalancersController(store, clock, proxy, self.targets, self.nodes)
+        self.load_balancers = LoadBalancersController(store, clock, proxy, self.targets)
         self.lifecycle = LifecycleController(store, clock)
         self.reaper = Reaper(store, clock)
         self.express = ExpressController(store, clock, calls) if calls is not None else None

@@ -24,7 +24,7 @@ from moorage.control.prober import Prober, ProbeRequest, ProtocolVersion
 from moorage.decide import target_health as decide
 from moorage.decide import target_traffic as traffic
 from moorage.domain.clock import Clock
-from moorage.domain.load_balancer import LAYER_4, LoadBalancer
+from moorage.domain.load_balancer import LAYER_4, LoadBalancer, LoadBalancerNode
 from moorage.domain.target_group import (
     CHECKS_DISABLED,
     NOT_IN_USE,
@@ -39,6 +39,7 @@ from moorage.store.api import Change, StoreApi, Transaction
 from moorage.store.elbv2_queries import current_health, idle_state, in_use, load_balancers_of
 from moorage.store.tables.elbv2 import (
     LISTENERS,
+    LOAD_BALANCER_NODES,
     LOAD_BALANCERS,
     TARGET_GROUP_USES,
     TARGET_GROUPS,
@@ -142,6 +143,9 @@ class TargetsController:
             elif change.table is TARGET_GROUP_USES:
                 self.groups.wake(record.target_group_arn)
                 self._wake_checks_of(record.target_group_arn)
+            elif change.table is LOAD_BALANCER_NODES:
+                for use in self._store.find(TARGET_GROUP_USES, "load_balancer", record.load_balancer_arn):
+                    self.groups.wake(use.target_group_arn)
             elif change.table is LOAD_BALANCERS and _zones_differ(change.before, change.after):
                 for use in self._store.find(TARGET_GROUP_USES, "load_balancer", change.key):
                     self.groups.wake(use.target_group_arn)
@@ -150,6 +154,14 @@ class TargetsController:
     def _wake_checks_of(self, group_arn: str) -> None:
         for target in self._store.find(TARGETS, "target_group", group_arn):
             self.checks.wake(target.key)
+
+    def _source(self, arn: str) -> LoadBalancerNode | None:
+        """Where the group's load balancer connects from: its node in the first zone."""
+        for owner in load_balancers_of(self._store, arn):
+            nodes = self._store.find(LOAD_BALANCER_NODES, "load_balancer", owner)
+            if nodes:
+                return min(nodes, key=lambda node: node.zone)
+        return None
 
     # --- endpoints ---------------------------------------------------------------------------------------------------
 
@@ -165,7 +177,7 @@ class TargetsController:
             return Pass("removed from the proxy")
         targets = self._store.find(TARGETS, "target_group", arn)
         crosses = traffic.crosses_zones(group, self._load_balancer_of(arn))
-        config = TargetGroupConfig(group, self._endpoints(targets, crosses), crosses)
+        config = TargetGroupConfig(group, self._endpoints(targets, crosses), crosses, self._source(arn))
         if self._pushed.get(arn) != config:
             # Unknown until the proxy answers: a push that fails half-way must be repeated even if all changes back.
             self._pushed.pop(arn, None)

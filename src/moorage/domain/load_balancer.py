@@ -5,7 +5,7 @@ Attributes are kept as AWS's flat string maps; only those that differ from the d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
@@ -58,6 +58,22 @@ class LoadBalancer(msgspec.Struct, frozen=True):
     addresses: tuple[NodeAddress, ...] = ()
     private_link_rules: str = ""
     """"on" or "off" once a network load balancer was told whether its security groups apply to PrivateLink traffic."""
+
+
+class LoadBalancerNode(msgspec.Struct, frozen=True):
+    """Where a load balancer stands in one of its subnets: its address there, in the network namespace with the path
+    `namespace`, held by the engine's sandbox `sandbox_id`. Observed state."""
+
+    load_balancer_arn: str
+    subnet_id: str
+    zone: str
+    address: str
+    namespace: str
+    sandbox_id: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.load_balancer_arn}|{self.subnet_id}"
 
 
 class WeightedTargetGroup(msgspec.Struct, frozen=True):
@@ -194,6 +210,28 @@ class TargetGroupUse(msgspec.Struct, frozen=True):
     @property
     def key(self) -> str:
         return f"{self.user_arn}|{self.target_group_arn}"
+
+
+def owner_of_shared_port(
+    wanting: Iterable[tuple[LoadBalancer, Listener]],
+) -> tuple[LoadBalancer, Listener] | None:
+    """Whose TCP or UDP listener has a port of the address that all DNS names lead to: that of the oldest load balancer."""
+    return min(wanting, key=lambda pair: (pair[0].created_at, pair[0].arn), default=None)
+
+
+def answers_by_name(listener: Listener, on_port: Iterable[tuple[LoadBalancer, Listener]]) -> bool:
+    """Does a load balancer's DNS name lead to this listener? HTTP and TLS are told apart by the name that clients ask
+    for; TCP has a port of the shared address only while nobody shares it so. `on_port`: all listeners of the port."""
+    if listener.protocol not in STREAM | DATAGRAM:
+        return True
+    there = list(on_port)
+    if listener.protocol == "UDP":
+        owner = owner_of_shared_port(pair for pair in there if pair[1].protocol in DATAGRAM)
+    elif any(one.protocol not in STREAM | DATAGRAM for _, one in there):
+        owner = None
+    else:
+        owner = owner_of_shared_port(pair for pair in there if pair[1].protocol in STREAM)
+    return owner is not None and owner[1].arn == listener.arn
 
 
 def forwarded_to(actions: tuple[Action, ...]) -> tuple[str, ...]:

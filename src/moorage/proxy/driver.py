@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from moorage.domain.errors import Permanent, Retryable
-from moorage.domain.load_balancer import Listener, LoadBalancer, Rule
+from moorage.domain.load_balancer import Listener, LoadBalancer, LoadBalancerNode, Rule
 from moorage.domain.target_group import TargetGroup
 
 
@@ -55,15 +55,6 @@ class TrustAnchors(msgspec.Struct, frozen=True):
     revoked: bytes = b""
 
 
-class Node(msgspec.Struct, frozen=True):
-    """Where a load balancer stands in a subnet: its address there, in the network namespace with this path."""
-
-    subnet_id: str
-    zone: str
-    address: str
-    namespace: str
-
-
 class AuthRequest(msgspec.Struct, frozen=True):
     """A request whose rule asks who sends it. `rule`: its ARN; empty for the door to which an OpenID Connect provider sends
     users back. `listener`: ARN. `host` as the client named it; `path` with its query; header names in lower case."""
@@ -100,7 +91,7 @@ class LoadBalancerConfig(msgspec.Struct, frozen=True):
     rules: Mapping[str, tuple[Rule, ...]]
     certificates: Mapping[str, Certificate] = {}
     trust_stores: Mapping[str, TrustAnchors] = {}
-    nodes: tuple[Node, ...] = ()
+    nodes: tuple[LoadBalancerNode, ...] = ()
     """Where it is reached from inside its VPC, on the ports of its listeners as they are."""
 
 
@@ -110,6 +101,8 @@ class TargetGroupConfig(msgspec.Struct, frozen=True):
     target_group: TargetGroup
     endpoints: tuple[Endpoint, ...]
     cross_zone: bool = True
+    source: LoadBalancerNode | None = None
+    """Where its load balancer connects from; None: from this machine."""
 
 
 class Proxy(Protocol):

@@ -17,12 +17,13 @@ from typing import Any
 
 import msgspec
 
-from moorage.domain.load_balancer import DATAGRAM, LAYER_4, STREAM, Listener, LoadBalancer, trust_store_of
+from moorage.domain.load_balancer import DATAGRAM, LAYER_4, STREAM, Listener, LoadBalancer, trust_store_of, owner_of_shared_port
 from moorage.domain.target_group import TargetGroup
 from moorage.proxy.driver import LoadBalancerConfig
 from moorage.proxy.envoy import translate_network as network
 from moorage.proxy.envoy.script import TargetTraits
 from moorage.proxy.envoy.translate_listeners import edge_listener, named_chain, own_listener, scopes
+from moorage.proxy.envoy.translate_nodes import at_node
 from moorage.proxy.envoy.translate_routes import RouteContext, route_configuration
 from moorage.proxy.envoy.translate_tls import secret
 
@@ -47,6 +48,9 @@ class LoadBalancerResources(msgspec.Struct, frozen=True):
     unnamed: tuple[tuple[LoadBalancer, Listener], ...] = ()
     """TCP and UDP listeners: at the edge only on a port that they have for themselves."""
 
+    inside: Resources = {}
+    """Listeners at the load balancer's nodes: what of `listeners` clients inside the VPC reach."""
+
     def together(self, other: LoadBalancerResources) -> LoadBalancerResources:
         """Everything of both; `other` where both have a name."""
         return LoadBalancerResources(
@@ -58,6 +62,7 @@ class LoadBalancerResources(msgspec.Struct, frozen=True):
             other.edge_chains,
             self.secrets | other.secrets,
             other.unnamed,
+            self.inside | other.inside,
         )
 
 
@@ -100,6 +105,20 @@ def load_balancer_resources(
             made.scopes.update(scopes(name, balancer, port, also))
         else:
             chains[port] = named_chain(name, balancer, listener, arns, anchors, also)
+    return msgspec.structs.replace(made, inside=_at_nodes(made.listeners, served, config))
+
+
+def _at_nodes(listeners: Resources, served: Iterable[Listener], config: LoadBalancerConfig) -> Resources:
+    """The listeners once more per node: at its address, in its network namespace, on the port that the API names. The
+    namespace is part of the name: a node that is made again is another one."""
+    made: Resources = {}
+    for listener in served:
+        name = listener_name(config.load_balancer.arn, listener.port)
+        for node in config.nodes:
+            for known in (name, datagram_name(name)):
+                if known in listeners:
+                    inside = f"{known}@{node.namespace}"
+                    made[inside] = at_node(listeners[known], inside, node, listener.port)
     return made
 
 
@@ -142,8 +161,8 @@ def edge_resources(
     plain = any(port in one.plain_ports for one in of_port)
     unnamed = [pair for one in of_port for pair in one.unnamed if pair[1].port == port]
     shared = bool(tls) or plain or not unnamed
-    stream = None if shared else network.edge_owner(pair for pair in unnamed if pair[1].protocol in STREAM)
-    datagram = network.edge_owner(pair for pair in unnamed if pair[1].protocol in DATAGRAM)
+    stream = None if shared else owner_of_shared_port(pair for pair in unnamed if pair[1].protocol in STREAM)
+    datagram = owner_of_shared_port(pair for pair in unnamed if pair[1].protocol in DATAGRAM)
     made: Resources = {}
     for family in families:
         name, address, bind_port = edge_name(port, family), EDGE_ADDRESSES[family], port_of(port)

@@ -5,12 +5,12 @@
 
 A network load balancer answers on its own loopback address. Its DNS name leads to 127.0.0.1, where the load balancers of
 a port cannot be told apart by anything but the name in a TLS handshake: so a TLS listener is a filter chain of the shared
-listener, and a TCP or UDP listener has the port only while nobody shares it by name; the oldest one first (`edge_owner`).
+listener, and a TCP or UDP listener has the port only while nobody shares it by name; the oldest one first (`owner_of_shared_port`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from moorage.domain.load_balancer import Forward, Listener, LoadBalancer, WeightedTargetGroup
@@ -96,11 +96,6 @@ def named_chain(name: str, load_balancer: LoadBalancer, listener: Listener, cert
     """A TLS listener on the shared door of its port, chosen by the name that the client asks TLS for."""
     match = {"transport_protocol": "tls", "server_names": [load_balancer.dns_name.lower()]}
     return {"name": name, "filter_chain_match": match, **stream_chain(load_balancer, listener, certificates)}
-
-
-def edge_owner(wanting: Iterable[tuple[LoadBalancer, Listener]]) -> tuple[LoadBalancer, Listener] | None:
-    """Whose listener has a port of the shared address: that of the oldest load balancer."""
-    return min(wanting, key=lambda pair: (pair[0].created_at, pair[0].arn), default=None)
 
 
 def _groups(listener: Listener) -> tuple[WeightedTargetGroup, ...]:

@@ -1,4 +1,4 @@
-from moorage.domain.load_balancer import Listener, LoadBalancer, Rule, TargetGroupUse
+from moorage.domain.load_balancer import Listener, LoadBalancer, LoadBalancerNode, Rule, TargetGroupUse
 from moorage.domain.target_group import Target, TargetGroup, TargetHealth
 from moorage.domain.trust_store import TrustStore
 from moorage.store.api import Table
@@ -21,6 +21,12 @@ LISTENERS: Table[Listener] = Table(
         "load_balancer": lambda r: r.load_balancer_arn,
         "trust_store": lambda r: r.mutual.trust_store_arn if r.mutual is not None else None,
     },
+)
+LOAD_BALANCER_NODES: Table[LoadBalancerNode] = Table(
+    "load_balancer_nodes",
+    LoadBalancerNode,
+    key=lambda r: r.key,
+    indexes={"load_balancer": lambda r: r.load_balancer_arn},
 )
 TRUST_STORES: Table[TrustStore] = Table(
     "trust_stores",
@@ -52,4 +58,14 @@ TARGET_GROUP_USES: Table[TargetGroupUse] = Table(
         "load_balancer": lambda r: r.load_balancer_arn,
     },
 )
-TABLES = (LOAD_BALANCERS, LISTENERS, RULES, TARGET_GROUPS, TARGETS, TARGET_HEALTH, TARGET_GROUP_USES, TRUST_STORES)
+TABLES = (
+    LOAD_BALANCERS,
+    LISTENERS,
+    RULES,
+    TARGET_GROUPS,
+    TARGETS,
+    TARGET_HEALTH,
+    TARGET_GROUP_USES,
+    TRUST_STORES,
+    LOAD_BALANCER_NODES,
+)
