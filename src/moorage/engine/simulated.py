@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypeVar
 
@@ -109,8 +108,7 @@ class SimulatedEngine(SimulatedHost):
                     f"image Manifest does not contain descriptor matching platform 'linux/{architecture}'"
                 )
             name = image.partition("@")[0]
-            digest = f"sha256:{hashlib.sha256(f'{name} {script}'.encode()).hexdigest()}"
-            self._by_digest[f"{name}@{digest}"] = script
+            digest = self.digest(name, script)
             return PulledImage(f"{name}@{digest}", digest)
 
         script = self.script(image)

@@ -6,6 +6,7 @@ It knows nothing of calls; `simulated.py` makes an `Engine` of it. It lives on w
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -98,6 +99,7 @@ class SimulatedHost:
         self._volumes: dict[str, str | None] = {}
         """Named volumes, each with the task that it ends with."""
         self._by_digest: dict[str, SimulatedImage] = {}
+        self._standing: set[str] = set()
         self._streams: list[asyncio.Queue[EngineEvent | None]] = []
         self._reachable: asyncio.Event = asyncio.Event()
         self._reachable.set()
@@ -222,6 +224,9 @@ class SimulatedHost:
         if sandbox.ipv4 is not None:
             self._at[sandbox.ipv4] = sandbox_id
         self._note_place(sandbox_id, sandbox)
+        for name in {spec.image for spec in containers.values()} - self._standing:
+            self.digest(name, self.images[name])
+            self._standing.add(name)
         for id, spec in containers.items():
             container = SimulatedContainer(
                 id,
@@ -240,6 +245,12 @@ class SimulatedHost:
     def script(self, reference: str) -> SimulatedImage | None:
         """The image of this name, or name and digest."""
         return self._by_digest.get(reference) if "@" in reference else self.images.get(reference)
+
+    def digest(self, name: str, script: SimulatedImage) -> str:
+        """What the image may be called by from now on, whatever becomes of its name."""
+        digest = f"sha256:{hashlib.sha256(f'{name} {script}'.encode()).hexdigest()}"
+        self._by_digest[f"{name}@{digest}"] = script
+        return digest
 
     def image_of(self, spec: ContainerSpec) -> SimulatedImage:
         script = self.script(spec.image)
