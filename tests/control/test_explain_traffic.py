@@ -155,3 +155,20 @@ def test_a_target() -> None:
     assert told.title == "Target 10.0.0.1:80 of target group web is healthy."
     assert told.section("Who answers there") == ("nobody that Moorage runs",)
     assert told.section("Health check")[0] == "HTTP / on port traffic-port, expects 200, every 30 s, 5 s to answer"
+
+
+@pytest.mark.parametrize(
+    ("targets", "trouble"),
+    [
+        ([], "connections are closed, nothing is registered"),
+        ([HEALTHY], ""),
+        (
+            [FAILED_CHECKS],
+            "none of 1 target is healthy, so connections go to all of them (fail-open) and may be refused: 10.0.0.1:80 is "
+            "unhealthy (Health checks failed)",
+        ),
+    ],
+)
+def test_groups_of_network_load_balancers_close_connections(targets: list[TargetState], trouble: str) -> None:
+    group = a_group(*(a_target(state) for state in targets))
+    assert trouble_of(replace(group, group=replace(group.group, protocol="TCP"))) == trouble

@@ -13,6 +13,7 @@ import msgspec
 
 from moorage.control.explain_words import Explanation, count, id_of, left, name_of, sections, span
 from moorage.domain.load_balancer import (
+    LAYER_4,
     Action,
     Condition,
     FixedResponse,
@@ -33,6 +34,8 @@ from moorage.domain.target_group import (
 from moorage.domain.task import Task
 
 MOST_TARGETS = 12
+CLOSED = "connections are closed"
+"""What a network load balancer does where an application load balancer answers 503."""
 
 
 class TargetRecords(msgspec.Struct, frozen=True):
@@ -74,7 +77,7 @@ def explain_load_balancer(records: BalancerRecords, now: float) -> Explanation:
     troubles = tuple(_troubles(records))
     answers = tuple(_answers(records))
     ill = next((arn for arn, group in records.groups.items() if trouble_of(group)), None)
-    missing = [line for line in answers if ": 503" in line or "502" in line]
+    missing = [line for line in answers if ": 503" in line or "502" in line or CLOSED in line]
     verdict = troubles[0] if troubles else (missing[0] if missing else "every rule leads to somebody who answers")
     return Explanation(
         kind="load-balancer",
@@ -138,6 +141,8 @@ def _answer(actions: Sequence[Action], groups: Mapping[str, GroupRecords]) -> st
                 return f"redirect {action.status_code.removeprefix('HTTP_')}"
             case Forward():
                 weights = [one for one in action.target_groups if one.weight > 0]
+                if not weights and all(_by_flow(one.arn, groups) for one in action.target_groups):
+                    return f"{CLOSED}: every target group has weight 0"
                 if not weights:
                     return "503: every target group has weight 0"
                 shares = sum(one.weight for one in weights)
@@ -146,6 +151,10 @@ def _answer(actions: Sequence[Action], groups: Mapping[str, GroupRecords]) -> st
                     for one in weights
                 )
     return "503: it has no action"
+
+
+def _by_flow(arn: str, groups: Mapping[str, GroupRecords]) -> bool:
+    return arn in groups and groups[arn].group.protocol in LAYER_4
 
 
 def _forwarded(arn: str, groups: Mapping[str, GroupRecords]) -> str:
@@ -203,16 +212,18 @@ def summary(records: GroupRecords) -> str:
 
 def trouble_of(records: GroupRecords) -> str:
     """Why requests to this group do not get an answer of the application; "" when they should."""
+    by_flow = records.group.protocol in LAYER_4
     usable = [one for one in records.targets if one.state.state not in ("draining", "unused")]
     if not usable:
-        return f"503, {_why_nothing(records.targets)}"
+        return f"{CLOSED if by_flow else '503'}, {_why_nothing(records.targets)}"
     if any(one.state.state in ("healthy", "unavailable") for one in usable):
         return ""
     first = usable[0]
     why = first.state.description or first.state.state
+    what, end = ("connections", "be refused") if by_flow else ("requests", "end in 502 or 504")
     return (
-        f"none of {count(len(usable), 'target')} is healthy, so requests go to all of them (fail-open) and may end in 502 "
-        f"or 504: {first.target.id}:{first.target.port} is {first.state.state} ({why})"
+        f"none of {count(len(usable), 'target')} is healthy, so {what} go to all of them (fail-open) and may {end}: "
+        f"{first.target.id}:{first.target.port} is {first.state.state} ({why})"
     )
 
 

@@ -17,7 +17,15 @@ from typing import Any
 
 import msgspec
 
-from moorage.domain.load_balancer import DATAGRAM, LAYER_4, STREAM, Listener, LoadBalancer, trust_store_of, owner_of_shared_port
+from moorage.domain.load_balancer import (
+    DATAGRAM,
+    LAYER_4,
+    STREAM,
+    Listener,
+    LoadBalancer,
+    owner_of_shared_port,
+    trust_store_of,
+)
 from moorage.domain.target_group import TargetGroup
 from moorage.proxy.driver import LoadBalancerConfig
 from moorage.proxy.envoy import translate_network as network

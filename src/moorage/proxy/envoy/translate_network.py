@@ -5,7 +5,7 @@
 
 A network load balancer answers on its own loopback address. Its DNS name leads to 127.0.0.1, where the load balancers of
 a port cannot be told apart by anything but the name in a TLS handshake: so a TLS listener is a filter chain of the shared
-listener, and a TCP or UDP listener has the port only while nobody shares it by name; the oldest one first (`owner_of_shared_port`).
+listener, and a TCP or UDP listener has the port for itself or not at all (`domain.load_balancer.answers_by_name`).
 """
 
 from __future__ import annotations
