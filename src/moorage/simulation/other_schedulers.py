@@ -63,6 +63,8 @@ class OtherSchedulers:
     def stopped(self, service: Service, serving: Iterable[Task], stopped: Task) -> None:
         """Checked when the scheduler stops a task that serves. `serving`: those that still do."""
         desired, left, whose = service.desired_count, list(serving), service.name
+        if service.scheduling_strategy == "DAEMON" and self._may_leave(service, stopped):
+            return
         if service.controller != "ECS":
             one = self._task_sets.get(stopped.deployment_id or "")
             if one is None or one.status == "DRAINING":
@@ -73,6 +75,11 @@ class OtherSchedulers:
         least = -(-desired * percent // 100)
         if len(left) < least:
             self._note(f"{whose}: stopping the serving {stopped.id} leaves {len(left)}, at least {least} must stay")
+
+    def _may_leave(self, service: Service, task: Task) -> bool:
+        """A daemon leaves an instance that the service belongs on no more, however many others serve."""
+        status = self._statuses.get(task.instance.arn) if task.instance is not None else None
+        return status != "ACTIVE" or bool(service.placement_constraints)
 
     def at_rest(self, service: Service, tasks: Iterable[Task]) -> Iterable[str]:
         """What is wrong with a service of a world that nobody changes any more."""

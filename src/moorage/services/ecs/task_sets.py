@@ -19,7 +19,7 @@ from moorage.domain.task_set import MOST_TASK_SETS, TaskSet, arn_of
 from moorage.services.base import Provider, RequestContext, operation
 from moorage.services.ecs import compute, networking, resolve
 from moorage.services.ecs.idempotency import Idempotency
-from moorage.services.ecs.present_task_sets import task_set, task_sets
+from moorage.services.ecs.present_task_sets import Shape, task_set, task_sets
 from moorage.services.ecs.shapes import convert
 from moorage.services.ecs.tags import to_mapping
 from moorage.services.ecs.unsupported import refuse_unsupported
@@ -70,11 +70,11 @@ class TaskSetOperations(Provider):
             service_registries=tuple(request.get("serviceRegistries") or ()),
         )
 
-        def write(tx: Transaction) -> TaskSet:
+        def write(tx: Transaction) -> Shape:
             seen = self._idempotency.replayed(tx, ctx, "CreateTaskSet", request)
             again = tx.get(TASK_SETS, seen[0]) if seen else None
             if again is not None:
-                return again
+                return task_set(tx, again, tags=True)
             current = _managed(tx, ctx, cluster, request["service"])
             if len(tx.find(TASK_SETS, "service", current.arn)) >= MOST_TASK_SETS:
                 raise refuse(
@@ -87,50 +87,52 @@ class TaskSetOperations(Provider):
             made = put_task_set(tx, current, revision, self._ids.digits(19), now, scale=scale)
             made = replace(made, external_id=request.get("externalId"), tags=tags)
             self._idempotency.remember(tx, ctx, "CreateTaskSet", request, [made.arn])
-            return tx.put(TASK_SETS, made)
+            return task_set(tx, tx.put(TASK_SETS, made), tags=True)
 
-        made = await self._store.update(write)
-        return {"taskSet": task_set(self._store, made, tags=True)}
+        return {"taskSet": await self._store.update(write)}
 
     @operation("UpdateTaskSet")
     async def update_task_set(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
         scale, now = _scale(request["scale"]), self._clock.now()
 
-        def write(tx: Transaction) -> TaskSet:
+        def write(tx: Transaction) -> Shape:
             cluster = resolve.cluster(tx, ctx.scope, request["cluster"])
             service = _managed(tx, ctx, cluster, request["service"])
             found = _find(tx, service, request["taskSet"])
-            return tx.put(TASK_SETS, unsettled(replace(found, scale=scale), now)) if scale != found.scale else found
+            if scale != found.scale:
+                found = tx.put(TASK_SETS, unsettled(replace(found, scale=scale), now))
+            return task_set(tx, found)
 
-        return {"taskSet": task_set(self._store, await self._store.update(write))}
+        return {"taskSet": await self._store.update(write)}
 
     @operation("UpdateServicePrimaryTaskSet")
     async def update_service_primary_task_set(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
         now = self._clock.now()
 
-        def write(tx: Transaction) -> TaskSet:
+        def write(tx: Transaction) -> Shape:
             cluster = resolve.cluster(tx, ctx.scope, request["cluster"])
             service = _managed(tx, ctx, cluster, request["service"])
-            return make_primary(tx, service, _find(tx, service, request["primaryTaskSet"]), now)
+            return task_set(tx, make_primary(tx, service, _find(tx, service, request["primaryTaskSet"]), now))
 
-        return {"taskSet": task_set(self._store, await self._store.update(write))}
+        return {"taskSet": await self._store.update(write)}
 
     @operation("DeleteTaskSet")
     async def delete_task_set(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
         """It is DRAINING until its last task has stopped."""
         now = self._clock.now()
 
-        def write(tx: Transaction) -> TaskSet:
+        def write(tx: Transaction) -> Shape:
             cluster = resolve.cluster(tx, ctx.scope, request["cluster"])
             service = _managed(tx, ctx, cluster, request["service"])
             found = _find(tx, service, request["taskSet"], draining=True)
             if found.status == "DRAINING":
-                return found
+                return task_set(tx, found)
             if found.scale > 0 and not request.get("force"):
                 raise refuse("The task set cannot be deleted while it is scaled above 0.")
-            return tx.put(TASK_SETS, unsettled(replace(found, status="DRAINING"), now))
+            # Shown before it is durable: without tasks it may be gone a moment later.
+            return task_set(tx, tx.put(TASK_SETS, unsettled(replace(found, status="DRAINING"), now)))
 
-        return {"taskSet": task_set(self._store, await self._store.update(write))}
+        return {"taskSet": await self._store.update(write)}
 
     @operation("DescribeTaskSets")
     async def describe_task_sets(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
