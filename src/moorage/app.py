@@ -39,7 +39,7 @@ from moorage.proxy.envoy.ports import default_port_of
 from moorage.proxy.envoy.proxy import EnvoyProxy
 from moorage.registry.registry import Registry
 from moorage.registry.resolver import ImageResolver
-from moorage.requests_door import RequestsDoor
+from moorage.requests_door import AnswersExplained, RequestsDoor
 from moorage.services.aws_backed.acm import AcmProvider, Certificates
 from moorage.services.aws_backed.alarms import MotoAlarms
 from moorage.services.aws_backed.ec2 import Ec2Provider
@@ -139,6 +139,7 @@ class App:
             groups=self.host_groups,
         )
         self.people = People(settings, self.store, clock, self.plane, proxy=self.proxy.status, host=self.host)
+        self.people.answers = AnswersExplained(self.requests, self.proxy, self.store, clock)
         self.plane.targets.port_of = self.proxy.machine_port
         self.functions = FunctionsDoor(self.store)
         then(self.functions.close)

@@ -76,3 +76,49 @@ def test_a_group_of_nothing_grows_for_tasks_and_goes_again(own_server: Server, i
         and not autoscaling.describe_auto_scaling_groups()["AutoScalingGroups"][0]["Instances"],
         "the machines have left",
     )
+
+
+def test_spot_capacity_is_taken_away(own_server: Server, image: str) -> None:
+    ecs = own_server.client("ecs")
+    ecs.create_cluster(clusterName=CLUSTER, capacityProviders=["FARGATE", "FARGATE_SPOT"])
+    ecs.register_task_definition(
+        family="web",
+        networkMode="awsvpc",
+        requiresCompatibilities=["FARGATE"],
+        cpu="256",
+        memory="512",
+        containerDefinitions=[{"name": "app", "image": image, "stopTimeout": 2}],
+    )
+    ecs.create_service(
+        cluster=CLUSTER,
+        serviceName="web",
+        taskDefinition="web",
+        desiredCount=1,
+        capacityProviderStrategy=[{"capacityProvider": "FARGATE_SPOT", "weight": 1}],
+        networkConfiguration={"awsvpcConfiguration": {"subnets": own_server.network[1]}},
+    )
+
+    def running() -> list[str]:
+        arns: list[str] = ecs.list_tasks(cluster=CLUSTER, serviceName="web")["taskArns"]
+        return [t["taskArn"] for t in (described(ecs, arns) if arns else []) if t["lastStatus"] == "RUNNING"]
+
+    (first,) = until(running, "the task runs")
+    said = own_server.moor("interrupt", "--service", "web", "--no-capacity", "3600")
+    assert "No Fargate Spot capacity for 3600 s" in said
+    assert f"Interrupted {first.rsplit('/', 1)[-1]} (service:web, was RUNNING)" in said
+    until(lambda: described(ecs, [first])[0]["lastStatus"] == "STOPPED", "it ended")
+    ended = described(ecs, [first])[0]
+    assert (ended["stopCode"], ended["stoppedReason"]) == ("SpotInterruption", "Your Spot Task was interrupted.")
+    events = until(
+        lambda: [
+            event["message"]
+            for event in ecs.describe_services(cluster=CLUSTER, services=["web"])["services"][0]["events"]
+            if "unable to place" in event["message"]
+        ],
+        "the service says why there is no other",
+    )
+    assert "Capacity is unavailable at this time." in events[0]
+    assert "There is Fargate Spot capacity" in own_server.moor("interrupt", "--no-capacity", "0")
+    assert until(running, "another one runs") != [first]
+    ecs.delete_service(cluster=CLUSTER, service="web", force=True)
+    until(lambda: not running(), "it stopped")

@@ -20,6 +20,7 @@ COMMANDS = {
     "tasks": "the tasks, and how those that stopped ended",
     "events": "the service events, as they happen with --follow",
     "explain": "what something is doing, why it waits, and why it failed",
+    "interrupt": "take Fargate Spot capacity away, as AWS does at times",
     "env": "print the exports that point AWS tools at Moorage",
     "aws": "run the aws CLI against Moorage",
     "logs": "show the server's log",
@@ -65,7 +66,8 @@ def _run(words: list[str]) -> int:
 
 
 def _top_level() -> argparse.ArgumentParser:
-    listing = "\n".join(f"  {name:<8} {what}" for name, what in COMMANDS.items())
+    width = max(map(len, COMMANDS))
+    listing = "\n".join(f"  {name:<{width}} {what}" for name, what in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="moor",
         usage="moor [--version] COMMAND …",

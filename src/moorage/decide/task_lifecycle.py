@@ -23,6 +23,8 @@ from moorage.domain.task_definition import ContainerDefinition, Dependency, Docu
 
 # Seconds between the stop signal and SIGKILL when the definition does not say (ecs-tasks §5).
 STOP_TIMEOUT = 30.0
+# Seconds between the warning of Fargate Spot and the end of the task.
+SPOT_WARNING = 120.0
 # Seconds that a container must have run before its restart policy applies, when the policy does not say (ecs-tasks §6).
 RESTART_ATTEMPT_PERIOD = 300.0
 
@@ -237,8 +239,9 @@ def _wind_down(task: Task, document: Document, draining: int) -> TaskPlan:
     if task.last_status == "DEACTIVATING":
         if task.targets_registered:
             return TaskPlan("leaves its target groups", steps=(Step("deregister"),))
-        # Nobody is served by a task whose essential container is gone: there is nothing to drain.
-        if draining and _serves(task, document):
+        # Nobody is served by a task whose essential container is gone: there is nothing to drain. Fargate Spot does not
+        # wait either: the stop signal comes with the warning.
+        if draining and _serves(task, document) and task.stop_code != "SpotInterruption":
             return TaskPlan(f"drains: {draining} targets are still deregistering")
         return TaskPlan("is drained", enter="STOPPING")
     if task.last_status == "STOPPING":
@@ -262,6 +265,15 @@ def _stoppable(task: Task, document: Document) -> list[str]:
     alive = [c.name for c in task.containers if c.known == "RUNNING"]
     needed = {dependency.container_name for name in alive for dependency in _dependencies(document, name)}
     return [name for name in alive if name not in needed] or alive
+
+
+def stop_grace(task: Task, definition: ContainerDefinition | None, now: float) -> float:
+    """Seconds that a container has between the stop signal and SIGKILL. An interrupted Spot task has two minutes for all
+    its containers, however they depend on each other (ecs-tasks §3)."""
+    grace = stop_timeout(definition)
+    if task.stop_code != "SpotInterruption" or task.stopping_at is None:
+        return grace
+    return max(1.0, min(grace, task.stopping_at + SPOT_WARNING - now))
 
 
 def stop_timeout(definition: ContainerDefinition | None) -> float:

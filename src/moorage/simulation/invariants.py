@@ -210,7 +210,7 @@ class Invariants:
     # --- at every SIGTERM --------------------------------------------------------------------------------------------
     def _on_sigterm(self, container: SimulatedContainer) -> None:
         """Out of its target groups, and drained, before it is told to end. A task that can serve nobody any more need
-        not wait for the end of the draining."""
+        not wait for the end of the draining, and one that Fargate Spot takes away is not waited for."""
         if self._store is None:
             return
         task = self._store.get(TASKS, container.spec.task_arn)
@@ -224,7 +224,7 @@ class Invariants:
                 self.note(
                     f"SIGTERM to {container.spec.docker_name} while it is registered in {target.target_group_arn}"
                 )
-            elif all(one.known == "RUNNING" for one in task.containers):
+            elif task.stop_code != "SpotInterruption" and all(one.known == "RUNNING" for one in task.containers):
                 self.note(f"SIGTERM to {container.spec.docker_name} while it drains in {target.target_group_arn}")
 
     # --- at rest -----------------------------------------------------------------------------------------------------
