@@ -9,7 +9,7 @@ from moorage.simulation.calls import CLUSTER, Front
 from moorage.simulation.world import World
 from moorage.store.tables.ecs import SERVICES, TASKS
 
-from .test_container_instances import a_bridge_service, a_front, living, register, where
+from .test_container_instances import a_bridge_service, a_front, living, register
 
 
 async def a_daemon(world: World, *, image: str = "web", front: Front | None = None, **params: Any) -> None:
