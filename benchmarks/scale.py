@@ -46,7 +46,8 @@ from moorage.store.tables.ecs import TASKS
 
 SMALL, LARGE = (1_000, 10_000), (5_000, 100_000)
 EVENTS = 200
-PAGE = 4096
+SETTLED = 7200.0
+"""Seconds: the template was started at the epoch of simulated time and ran for an hour."""
 
 
 def told(what: str, figure: str, goal: str, met: bool) -> None:
@@ -78,7 +79,7 @@ def frozen() -> Iterator[None]:
 # === events ==========================================================================================================
 async def _events(services: int, tasks: int) -> list[float]:
     made = fleet_in_thread(services, tasks)
-    clock = loop.VirtualClock(asyncio.get_running_loop())
+    clock = loop.VirtualClock(asyncio.get_running_loop(), epoch=loop.EPOCH + SETTLED)
     engine = SimulatedEngine(clock, images=IMAGES)
     stand(engine, made)
     disk = MemoryDisk()
