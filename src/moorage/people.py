@@ -5,6 +5,7 @@ HTTP and JSON.
     GET /_moorage/people/tasks      account=, region=, service=, stopped=1
     GET /_moorage/people/events     service=, after=<cursor>, wait=<seconds>, limit=
     GET /_moorage/explain           of=<name or ARN>, kind=, account=, region=
+                                    of=<HTTP status>, load_balancer=, since=<epoch>, until=<epoch>
 
 Nothing here changes anything. A name that does not exist answers 404 with what there is, one that may mean several
 things 409 with the commands that say which.
@@ -27,11 +28,12 @@ from moorage.control.explain_words import name_of, shortened
 from moorage.control.explainer import Ambiguous, Explainer, Unknown
 from moorage.control.plane import ControlPlane
 from moorage.domain.clock import Clock
-from moorage.domain.load_balancer import LoadBalancer
+from moorage.domain.load_balancer import LAYER_4, Listener, LoadBalancer, answers_by_name
 from moorage.domain.scope import Scope
 from moorage.domain.service import Service
 from moorage.domain.task import Task
 from moorage.engine.docker.engine import HostFacts
+from moorage.requests_door import AnswersExplained
 from moorage.settings import Settings
 from moorage.store.memory import Store
 from moorage.store.tables.ecs import CLUSTERS, REVISIONS, SERVICES, TASKS
@@ -66,6 +68,8 @@ class People:
         self._home = Scope(settings.account, settings.region)
         self._explainer = Explainer(store, clock, plane, proxy=proxy, urls=self._urls)
         self._feed = EventFeed(store, clock)
+        self.answers: AnswersExplained | None = None
+        """Explains the statuses that load balancers answered; set by whoever reads the proxy's log."""
 
     async def close(self) -> None:
         """Sends away those who wait for events."""
@@ -98,6 +102,14 @@ class People:
         words, kind = request.query.get("of") or request.query.get("arn", ""), request.query.get("kind")
         if not words:
             raise ValueError("Say what to explain: /_moorage/explain?of=<name or ARN>")
+        if self.answers is not None and kind is None and words.isdigit() and 400 <= int(words) <= 599:
+            query = request.query
+            return await self.answers.explain(
+                int(words),
+                load_balancer=query.get("load_balancer", ""),
+                since=float(query.get("since", 0.0)),
+                until=float(query.get("until", "inf")),
+            )
         if kind is not None and kind not in KINDS:
             raise ValueError(f"'{kind}' is not a kind; there are {', '.join(KINDS)}")
         return await self._explainer.explain(words, next((k for k in KINDS if k == kind), None), self._scope(request))
@@ -226,9 +238,18 @@ class People:
     def _urls(self, balancer: LoadBalancer) -> tuple[str, ...]:
         ports = self._proxy().get("ports", {})
         return tuple(
-            _url(one.protocol, balancer.dns_name, ports.get(one.port, one.port))
+            _url(one.protocol, self._address(balancer, one), ports.get(one.port, one.port))
             for one in self._store.find(LISTENERS, "load_balancer", balancer.arn)
         )
+
+    def _address(self, balancer: LoadBalancer, listener: Listener) -> str:
+        """Its name where that leads to it, else its own address."""
+        owners = (
+            (self._store.get(LOAD_BALANCERS, one.load_balancer_arn), one)
+            for one in self._store.find(LISTENERS, "port", listener.port)
+        )
+        on_port = [(owner, one) for owner, one in owners if owner is not None]
+        return balancer.dns_name if answers_by_name(listener, on_port) else balancer.loopback
 
     def status(self) -> dict[str, Any]:
         store = self._store
@@ -278,6 +299,8 @@ class People:
 def _url(protocol: str, host: str, port: int) -> str:
     scheme = protocol.lower()
     standard = {"http": 80, "https": 443}.get(scheme)
+    if protocol in LAYER_4:
+        return f"{scheme}://{host}:{port}"
     return f"{scheme}://{host}/" if port == standard else f"{scheme}://{host}:{port}/"
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import datetime
 
 import pytest
 
-from moorage.cli.commands.explain import meant, render
+from moorage.cli.commands.explain import around, meant, render
 from moorage.domain.errors import Permanent
 
 TOLD = {
@@ -97,3 +98,25 @@ def test_the_commands_stay_light(name):
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     heavy = {"aiohttp", "botocore", "grpc", "moto", "asyncio", "moorage.people", "moorage.control"}
     assert not heavy & set(loaded)
+
+
+def test_a_status_of_a_load_balancer(moor, served):
+    served.answers["GET /_moorage/explain?of=502&load_balancer=web"] = (200, TOLD)
+    assert moor("explain", "502", "web")[1].startswith(TOLD["title"])
+
+
+@pytest.mark.parametrize(
+    ("at", "day", "seconds"),
+    [("14:03", 21, (0, 60)), ("11:59", 22, (0, 60)), ("11:59:30", 22, (25, 36)), ("9:05", 22, (0, 60))],
+)
+def test_a_time_of_the_day_is_the_last_one_that_was(at, day, seconds):
+    now = datetime(2026, 11, 22, 12, 0, 0)
+    hour, minute = (int(part) for part in at.split(":")[:2])
+    start = datetime(2026, 11, day, hour, minute).timestamp()
+    since, until = around(at, now)
+    assert (float(since) - start, float(until) - start) == seconds
+
+
+def test_what_is_no_time():
+    with pytest.raises(Permanent):
+        around("25:00", datetime(2026, 11, 22))

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from moorage.decide.elbv2_cause import AT_THE_TARGET, Cause, cause_of
+from moorage.decide.elbv2_cause import AT_THE_TARGET, RESET, Cause, cause_of
 from moorage.domain.clock import Clock
 from moorage.domain.load_balancer import LoadBalancer
 from moorage.domain.request_record import RequestRecord
@@ -26,6 +26,8 @@ from moorage.store.tables.ecs import TASKS
 from moorage.store.tables.elbv2 import LOAD_BALANCERS, TARGETS
 
 REMEMBERED = 10_000
+FAILURES = 5_000
+"""Failures are remembered longer than what went well."""
 ADDRESSES = 20_000
 
 
@@ -52,6 +54,7 @@ class RequestLog:
         # grows over restarts, so that a client that follows goes on where it was
         self._cursor = int(clock.now() * 1_000_000)
         self._ring: deque[Evidence] = deque(maxlen=remembered)
+        self._failures: deque[Evidence] = deque(maxlen=FAILURES)
         self._tasks: OrderedDict[str, str] = OrderedDict()
         self._unwatch: Callable[[], None] = lambda: None
         self.on_request: Callable[[LoadBalancer, RequestRecord], None] | None = None
@@ -70,7 +73,10 @@ class RequestLog:
             self._cursor += 1
             cause = cause_of(record)
             plain = Evidence(self._cursor, record)
-            self._ring.append(plain if cause is None else self._explained(plain, cause))
+            seen = plain if cause is None else self._explained(plain, cause)
+            self._ring.append(seen)
+            if cause is not None:
+                self._failures.append(seen)
             self._tell(record)
 
     def after(
@@ -90,6 +96,21 @@ class RequestLog:
         """The newest `count` requests, oldest first."""
         found, cursor = self.after(0, load_balancer=load_balancer, failed=failed, limit=len(self._ring) + 1)
         return found[-count:] if count else [], cursor
+
+    def answered(
+        self, status: int, *, load_balancer: str = "", since: float = 0.0, until: float = float("inf")
+    ) -> list[Evidence]:
+        """The remembered requests that got this status, oldest first; `since` and `until` in epoch seconds."""
+        wanted = self._names(load_balancer) if load_balancer else None
+        known = {one.cursor: one for one in (*self._failures, *self._ring) if one.record.status == status}
+        return [
+            one
+            for _, one in sorted(known.items())
+            if since <= one.record.at <= until and (wanted is None or one.record.load_balancer in wanted)
+        ]
+
+    def __len__(self) -> int:
+        return len(self._ring)
 
     def balancer(self, record: RequestRecord) -> LoadBalancer | None:
         arn = record.rule_arn.replace(":listener-rule/", ":loadbalancer/").rsplit("/", 2)[0]
@@ -128,6 +149,8 @@ class RequestLog:
             facts["healthy"] = sum(one is not None and one.state in ("healthy", "unavailable") for one in states)
         if cause.code in AT_THE_TARGET:
             facts |= self._task(record.target)
+            if cause.code == RESET and ", stopping: " in facts.get("task_said", ""):
+                facts["sentence"] += ", while its task was being stopped"
             if facts.get("registered") and not facts["healthy"]:
                 facts["sentence"] += "; no target of the group is healthy, so requests go to all of them"
         return msgspec.structs.replace(plain, **facts)

@@ -5,14 +5,18 @@ moor explain task 3f9a               a task, by the beginning of its id; also on
 moor explain service c1/web          of the service web in cluster c1
 moor explain ecs-svc/1234…           a deployment, and which failures its circuit breaker counted
 moor explain 172.31.0.9:8000         a target: why it is not in rotation
+moor explain 502                     why load balancers answered 502 (or 503, 504, 460 …) lately
+moor explain 503 web --at 14:03      the same of load balancer web, in that minute
 An ARN of any of them works too."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from moorage.cli.instance import add_data_dir, need_running
@@ -20,6 +24,8 @@ from moorage.cli.people import add_scope, ask_people
 from moorage.cli.text import paragraph
 from moorage.domain.errors import Permanent
 
+STATUS = re.compile(r"[45]\d\d")
+TIME = re.compile(r"([01]?\d|2[0-3]):[0-5]\d(:[0-5]\d)?")
 KINDS = {
     "service": "service", "task": "task", "deployment": "deployment", "target": "target",
     "load-balancer": "load-balancer", "loadbalancer": "load-balancer", "lb": "load-balancer", "alb": "load-balancer",
@@ -30,20 +36,40 @@ KINDS = {
 def arguments(parser: argparse.ArgumentParser) -> None:
     kinds = "service, task, deployment, load-balancer (lb), target-group (tg) or target"
     parser.add_argument("words", nargs="+", metavar="[KIND] NAME", help=f"a name or ARN; KIND is {kinds}")
+    parser.add_argument("--at", metavar="HH:MM[:SS]", help="with a status: only what was answered then")
     parser.add_argument("--json", action="store_true", help="the server's own answer, for programs")
     add_scope(parser)
     add_data_dir(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    kind, name = meant(options.words)
     instance = need_running(options.data_dir)
-    answer = ask_people(instance, "explain", of=name, kind=kind, account=options.account, region=options.region)
+    if STATUS.fullmatch(options.words[0]) and len(options.words) < 3:
+        status, *names = options.words
+        since, until = around(options.at, datetime.now()) if options.at else (None, None)
+        balancer = names[0] if names else None
+        answer = ask_people(instance, "explain", of=status, load_balancer=balancer, since=since, until=until)
+    else:
+        kind, name = meant(options.words)
+        answer = ask_people(instance, "explain", of=name, kind=kind, account=options.account, region=options.region)
     if options.json:
         sys.stdout.write(json.dumps(answer, indent=2) + "\n")
     else:
         sys.stdout.writelines(line + "\n" for line in render(answer))
     return 0
+
+
+def around(at: str, now: datetime) -> tuple[str, str]:
+    """A time of the day (today's, or yesterday's when it is still to come) as epoch seconds: that minute, or five seconds
+    to either side."""
+    if not TIME.fullmatch(at):
+        raise Permanent(f"'{at}' is not a time", next="Say it as 14:03 or 14:03:27")
+    hour, minute, *second = (int(part) for part in at.split(":"))
+    then = now.replace(hour=hour, minute=minute, second=second[0] if second else 0, microsecond=0)
+    if then > now:
+        then -= timedelta(days=1)
+    start = then.timestamp()
+    return (str(start - 5), str(start + 6)) if second else (str(start), str(start + 60))
 
 
 def meant(words: list[str]) -> tuple[str | None, str]:
