@@ -13,6 +13,7 @@ from moorage.domain.service import Service
 from moorage.store.api import Change, Transaction, View
 from moorage.store.tables.ecs import CONTAINER_INSTANCES, REVISIONS, SERVICE_DEPLOYMENTS, SERVICES, TASKS
 
+_FARGATE = ("FARGATE", "FARGATE_SPOT")
 GOING_ON = ("IN_PROGRESS", "ROLLBACK_IN_PROGRESS")
 
 
@@ -42,6 +43,14 @@ def note_outcome(tx: Transaction, outcome: DeploymentOutcome, now: float) -> Non
     )
 
 
+def note_started(tx: Transaction, service: Service, now: float) -> None:
+    """A service deployment is PENDING until the scheduler has looked at it for the first time (§3.1)."""
+    for deployment in service.deployments[:1]:
+        record = tx.get(SERVICE_DEPLOYMENTS, deployment.service_deployment_arn)
+        if record is not None and record.status == "PENDING":
+            tx.put(SERVICE_DEPLOYMENTS, replace(record, status="IN_PROGRESS", started_at=now, updated_at=now))
+
+
 def monitor(before: str, *, tripped: bool) -> str:
     """What became of a monitor when its deployment ended or turned back."""
     if tripped:
@@ -65,7 +74,7 @@ def zones_for(view: View, service: Service) -> tuple[str, ...]:
     if revision is None:
         return ()
     subnets = zones_of(view, service, revision)
-    if not is_ec2(revision):
+    if not is_ec2(revision) and all(item.capacity_provider in _FARGATE for item in revision.strategy):
         return tuple(sorted(subnets or ()))
     instances = view.find(CONTAINER_INSTANCES, "cluster", (service.cluster_arn, "ACTIVE"))
     found = {one.availability_zone for one in instances}

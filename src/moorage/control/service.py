@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from moorage.control.daemons import WaitingDaemons, daemon_facts
-from moorage.control.deployment_records import came_up, note_outcome, take_over, to_rebalance, zones_for
+from moorage.control.deployment_records import came_up, note_outcome, note_started, take_over, to_rebalance, zones_for
 from moorage.control.instance_placement import Unplaced, event_of, is_ec2, on_leaving_instances, place_tasks
 from moorage.control.loop import Loop, Pass
 from moorage.control.ports import HookCaller, NoFunctions
@@ -90,6 +90,10 @@ class ServiceController:
         """The last verdict over each living task, by task ARN."""
         return self._verdicts.get(service_arn, {})
 
+    def owner_of(self, target_id: str, port: int) -> str | None:
+        """The service whose living task is that target."""
+        return self._service_by_target.get((target_id, port)) or None
+
     # --- being woken -------------------------------------------------------------------------------------------------
     def _changed(self, changes: Sequence[Change[Any]]) -> None:
         for change in changes:
@@ -163,6 +167,7 @@ class ServiceController:
             raise RuntimeError(f"{arn} vanished between two lines")
         plan = decide(snapshot_of(tx, service, fresh), now)
         tx.put(SERVICES, plan.service)
+        note_started(tx, plan.service, now)
         write_task_sets(tx, plan)
         for old, new in plan.moved:
             take_over(tx, arn, old, new)

@@ -206,8 +206,18 @@ class SchedulerPass(RebalancingPass):
         target = stop.verdict.target
         if target is None:
             return sentences.unhealthy_containers(self.service.name, stop.task.id)
+        instance = None
+        if stop.task.interface is None:
+            # A target on a container instance goes by the instance and its host port.
+            places = [p for p in stop.task.target_places if p.target_group_arn == target.target_group_arn]
+            instance = next(((place.id, place.port) for place in places), None)
         return sentences.unhealthy_target(
-            self.service.name, stop.task.id, target.port, target.target_group_arn, target.description
+            self.service.name,
+            stop.task.id,
+            target.port if instance is None else instance[1],
+            target.target_group_arn,
+            target.description,
+            instance[0] if instance is not None else None,
         )
 
     # 5 ---------------------------------------------------------------------------------------------------------------

@@ -118,9 +118,12 @@ def no_rollback_candidate(service: str, deployment_id: str) -> str:
     )
 
 
-def unhealthy_target(service: str, task_id: str, port: int, target_group_arn: str, reason: str) -> str:
+def unhealthy_target(
+    service: str, task_id: str, port: int, target_group_arn: str, reason: str, instance_id: str | None = None
+) -> str:
+    on = f"(instance {instance_id}) " if instance_id is not None else ""
     return (
-        f"(service {service}) (task {task_id}) (port {port}) is unhealthy in (target-group {target_group_arn}) "
+        f"(service {service}) (task {task_id}) {on}(port {port}) is unhealthy in (target-group {target_group_arn}) "
         f"due to (reason {reason})."
     )
 

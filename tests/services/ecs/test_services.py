@@ -599,7 +599,7 @@ async def test_service_deployments(main: Rig) -> None:
     first, second = made["currentServiceDeployment"], changed["currentServiceDeployment"]
     listed = await main.call("ListServiceDeployments", cluster="main", service="web")
     assert [(d["serviceDeploymentArn"], d["status"]) for d in listed["serviceDeployments"]] == [
-        (second, "IN_PROGRESS"),
+        (second, "PENDING"),
         (first, "STOPPED"),
     ]
     number = changed["deployments"][0]["id"].removeprefix("ecs-svc/")

@@ -127,10 +127,6 @@ async def test_configurations_that_are_refused(main: Rig, configuration: dict[st
             "productionListenerRule has an invalid ARN format. Must be RuleArn for ALB or ListenerArn for NLB. Got: arn:x",
         ),
         (
-            {"productionListenerRule": f"arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT}:listener/net/x/1/2"},
-            "Moorage does not support deployments other than ROLLING behind Network Load Balancers yet.",
-        ),
-        (
             {"testListenerRule": None},
             "For Application LoadBalancer, testListenerRule is required when productionListenerRule is not associated "
             "with both targetGroup and alternateTargetGroup",

@@ -45,8 +45,6 @@ def deploy(
         target_revision=revision.arn,
         source_revisions=tuple(dict.fromkeys(d.revision_arn for d in service.deployments)),
         created_at=now,
-        status="IN_PROGRESS",
-        started_at=now,
         updated_at=now,
         strategy=configuration.strategy,
         threshold=threshold(breaker, service.desired_count),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from msgspec.structs import replace
@@ -20,6 +21,7 @@ from moorage.store.tables.elbv2 import TARGET_GROUPS
 
 MOST_TARGET_GROUPS = 5
 _LONGEST_GRACE = 2_147_483_647
+_TOKEN = re.compile(r"[\x21-\x7e]{0,36}")
 
 
 def refuse(message: str) -> AwsError:
@@ -46,6 +48,9 @@ def check_members(request: dict[str, Any]) -> None:
     grace = request.get("healthCheckGracePeriodSeconds")
     if grace is not None and not 0 <= grace <= _LONGEST_GRACE:
         raise refuse(f"healthCheckGracePeriodSeconds must be between 0 and {_LONGEST_GRACE}.")
+    token = request.get("clientToken")
+    if token is not None and not _TOKEN.fullmatch(token):
+        raise refuse("clientToken can have at most 36 characters, all of them ASCII characters from 33 to 126.")
     placement.read(request)
 
 

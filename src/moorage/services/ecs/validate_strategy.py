@@ -135,14 +135,12 @@ def check_strategy(
             "advancedConfiguration field is required for all loadBalancers when using a non-ROLLING deployment strategy"
         )
     if not references and configuration.strategy in ("LINEAR", "CANARY"):
-        raise _refuse(
-            f"The {configuration.strategy} deployment strategy requires an Application Load Balancer or Service Connect."
-        )
+        raise _needs_rules(configuration.strategy)
     if references:
-        _check_rules(view, references)
+        _check_rules(view, references, configuration.strategy)
 
 
-def _check_rules(view: View, references: tuple[LoadBalancerRef, ...]) -> None:
+def _check_rules(view: View, references: tuple[LoadBalancerRef, ...], strategy: str) -> None:
     production, tested, groups = set(), set(), []
     for ref in references:
         advanced = ref.advanced_configuration or {}
@@ -150,14 +148,14 @@ def _check_rules(view: View, references: tuple[LoadBalancerRef, ...]) -> None:
             if not advanced.get(member):
                 raise _refuse(f"{member} is required in advancedConfiguration.")
         rule, test = advanced["productionListenerRule"], advanced.get("testListenerRule")
-        _check_arn("productionListenerRule", rule)
+        _check_arn("productionListenerRule", rule, strategy)
         if test:
-            _check_arn("testListenerRule", test)
+            _check_arn("testListenerRule", test, strategy)
             tested.add(test)
         production.add(rule)
         groups += [ref.target_group_arn or "", advanced["alternateTargetGroupArn"]]
-        named = forwarded_to(_actions(view, rule))
-        if not test and not {ref.target_group_arn, advanced["alternateTargetGroupArn"]} <= set(named):
+        pair = {ref.target_group_arn, advanced["alternateTargetGroupArn"]}
+        if _RULE.fullmatch(rule) and not test and not pair <= set(forwarded_to(_actions(view, rule))):
             raise _refuse(
                 "For Application LoadBalancer, testListenerRule is required when productionListenerRule is not "
                 "associated with both targetGroup and alternateTargetGroup"
@@ -172,17 +170,28 @@ def _check_rules(view: View, references: tuple[LoadBalancerRef, ...]) -> None:
         raise _refuse(f"load balancers can have at most {MOST_TARGET_GROUPS} target groups.")
 
 
-def _check_arn(member: str, arn: str) -> None:
+def _check_arn(member: str, arn: str, strategy: str) -> None:
     if _NETWORK_LISTENER.fullmatch(arn):
-        raise _refuse("Moorage does not support deployments other than ROLLING behind Network Load Balancers yet.")
-    if not _RULE.fullmatch(arn):
+        if strategy != "BLUE_GREEN":
+            raise _needs_rules(strategy)
+    elif not _RULE.fullmatch(arn):
         raise _refuse(f"{member} has an invalid ARN format. Must be RuleArn for ALB or ListenerArn for NLB. Got: {arn}")
 
 
+def _needs_rules(strategy: str) -> AwsError:
+    return _refuse(
+        f"The {strategy} deployment strategy requires an Application Load Balancer or Service Connect."
+    )
+
+
 def _actions(view: View, rule_arn: str) -> Any:
+    """Of a rule, or of a listener of a network load balancer."""
     rule = view.get(RULES, rule_arn)
     if rule is not None:
         return rule.actions
+    itself = view.get(LISTENERS, rule_arn)
+    if itself is not None:
+        return itself.default_actions
     listener = view.get(LISTENERS, listener_of(rule_arn))
     return listener.default_actions if listener is not None and listener.default_rule_arn == rule_arn else ()
 
