@@ -1,4 +1,4 @@
-"""What tasks need from elsewhere, and what they show of it, in the simulated world (semantics ecs-tasks §2.2, §10, §18–§20)."""
+"""What tasks need from elsewhere, and what they show of it, in the simulated world (semantics ecs-tasks §10, §18–§20)."""
 
 from __future__ import annotations
 

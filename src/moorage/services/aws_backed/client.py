@@ -66,10 +66,19 @@ def parse(service: str, operation: str, status: int, headers: Mapping[str, str],
     from botocore.parsers import create_parser
 
     shape = model.service(service).model.operation_model(operation)
-    answer = {"status_code": status, "headers": HeadersDict(headers), "body": body, "context": {}}
+    blob = _blob_payload(shape.output_shape) if status < 300 else None
+    # botocore's parser takes a payload of bytes for text: what is no UTF-8 would not survive.
+    read = b"" if blob is not None else body
+    answer = {"status_code": status, "headers": HeadersDict(headers), "body": read, "context": {}}
     parsed: dict[str, Any] = create_parser(protocol(service)).parse(answer, cast("Any", shape.output_shape))
     if status >= 300 or "Error" in parsed:
         error = parsed.get("Error", {})
         raise AwsError(error.get("Code") or str(status), error.get("Message") or "", status=status)
     parsed.pop("ResponseMetadata", None)
-    return parsed
+    return parsed if blob is None else {**parsed, blob: body}
+
+
+def _blob_payload(shape: Any) -> str | None:
+    """The member that is the whole body, when that is bytes (the content of an S3 object)."""
+    name = shape.serialization.get("payload") if shape is not None else None
+    return name if name is not None and shape.members[name].type_name == "blob" else None
