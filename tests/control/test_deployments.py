@@ -315,3 +315,75 @@ async def test_back_to_rolling_tasks_stay_where_the_traffic_is(street: Street) -
     assert street.target_group_of() == street.green
     assert await users.stop() == []
     await world.settled()
+
+
+async def test_an_alarm_turns_a_canary_back(street: Street) -> None:
+    world = street.world
+    world.alarms.set("errors")
+    alarms = {"alarmNames": ["errors"], "enable": True, "rollback": True}
+    await street.create("CANARY", alarms=alarms)
+    users = world.users.traffic(street.front.load_balancer, rate=20)
+    serving = {task.arn for task in world.running()}
+    arn = await street.deploy()
+    await street.stage("PRODUCTION_TRAFFIC_SHIFT")
+    world.alarms.set("errors", "ALARM")
+    await street.ends(arn, "ROLLBACK_SUCCESSFUL")
+    assert street.share() == (100, 0)
+    assert {task.arn for task in world.running()} == serving
+    record = await street.describe(arn)
+    assert record["alarms"] == {"status": "TRIGGERED", "alarmNames": ["errors"], "triggeredAlarmNames": ["errors"]}
+    assert record["statusReason"] == ("Service deployment rolled back because of alarms in the ALARM state: errors.")
+    await users.stop()
+    assert not users.failures
+
+
+async def test_an_alarm_in_the_bake_time_of_blue_green(street: Street) -> None:
+    street.world.alarms.set("errors")
+    await street.create(alarms={"alarmNames": ["errors"], "enable": True, "rollback": True})
+    arn = await street.deploy()
+    await street.stage("BAKE_TIME")
+    street.world.alarms.set("errors", "ALARM")
+    await street.ends(arn, "ROLLBACK_SUCCESSFUL")
+    assert len(street.world.running(revision=1)) == 2
+
+
+async def test_an_alarm_without_rollback_halts_it_where_it_is(street: Street) -> None:
+    street.world.alarms.set("errors")
+    await street.create(alarms={"alarmNames": ["errors"], "enable": True, "rollback": False})
+    arn = await street.deploy()
+    await street.stage("BAKE_TIME")
+    street.world.alarms.set("errors", "ALARM")
+    await street.world.until(lambda: street.record(arn).status == "STOPPED", what="the end")
+    await street.world.run_for(400)
+    assert len(street.world.running()) == 4
+    assert street.share() == (0, 100)
+
+
+async def test_blue_green_behind_a_network_load_balancer(street: Street) -> None:
+    world = street.world
+    made = await world.elbv2("CreateLoadBalancer", Name="net", Type="network", Subnets=list(world.networks.by_id))
+    balancer = made["LoadBalancers"][0]["LoadBalancerArn"]
+    groups, listeners = [], []
+    for name, port in (("one", 80), ("two", 8080)):
+        group = await world.elbv2(
+            "CreateTargetGroup", Name=name, Protocol="TCP", Port=80, VpcId="vpc-1", TargetType="ip"
+        )
+        groups.append(group["TargetGroups"][0]["TargetGroupArn"])
+        listener = await world.elbv2(
+            "CreateListener",
+            LoadBalancerArn=balancer,
+            Protocol="TCP",
+            Port=port,
+            DefaultActions=[{"Type": "forward", "TargetGroupArn": groups[-1]}],
+        )
+        listeners.append(listener["Listeners"][0]["ListenerArn"])
+    street.blue, street.green = groups
+    street.production, street.test = listeners
+    with pytest.raises(AwsError, match="CANARY deployment strategy requires an Application Load Balancer"):
+        await street.create("CANARY")
+    await street.create()
+    arn = await street.deploy()
+    await street.stage("BAKE_TIME")
+    assert street.weights(listeners[0]) == {groups[0]: 0, groups[1]: 100}
+    await street.ends(arn, "SUCCESSFUL")
+    assert street.target_group_of() == groups[1]
