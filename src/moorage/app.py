@@ -37,6 +37,7 @@ from moorage.interrupt_door import InterruptDoor
 from moorage.people import People
 from moorage.proxy.envoy.ports import default_port_of
 from moorage.proxy.envoy.proxy import EnvoyProxy
+from moorage.proxy_door import ProxyDoor
 from moorage.registry.registry import Registry
 from moorage.registry.resolver import ImageResolver
 from moorage.requests_door import AnswersExplained, RequestsDoor
@@ -207,6 +208,7 @@ class App:
         gateway.add_route(DownloadsDoor.path, downloads.handle)
         gateway.add_route(Authentication.path, self.authentication.handle)
         gateway.add_route(RequestsDoor.path, self.requests_door.handle)
+        gateway.add_route(ProxyDoor.path, ProxyDoor(self.proxy).handle)
         home = Scope(self.settings.account, self.settings.region)
         gateway.add_route(InterruptDoor.path, InterruptDoor(store, clock, home).handle)
         gateway.set_hooks(

@@ -170,3 +170,10 @@ def test_aws_keeps_an_account_that_the_access_key_names(monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "111122223333")
     kept = aws._environment({"AWS_ACCESS_KEY_ID": "test", "AWS_DEFAULT_REGION": "us-east-1"})
     assert kept["AWS_ACCESS_KEY_ID"] == "111122223333"
+
+
+def test_proxy_restart(moor, served):
+    served.answers["POST /_moorage/proxy/restart"] = (200, {"before": 7, "pid": 9, "without_a_gap": True})
+    assert moor("proxy", "restart") == (0, "Envoy 9 took over from 7; no connection was refused.\n", "")
+    served.answers["POST /_moorage/proxy/restart"] = (503, {"message": "Envoy cannot be started"})
+    assert moor("proxy", "restart")[0] == 1

@@ -25,6 +25,7 @@ COMMANDS = {
     "aws": "run the aws CLI against Moorage",
     "logs": "show the server's log",
     "requests": "what the load balancers answered, and why it failed",
+    "proxy": "restart the proxy of the load balancers without closing a door",
     "reset": "empty everything: every account, region and running container",
 }
 EPILOG = """First steps:
