@@ -12,6 +12,7 @@ from moorage.decide.placement.filters import FILTERS, Refusal
 from moorage.decide.placement.hosts import hosts_of
 from moorage.decide.placement.place import place, wish_of
 from moorage.decide.placement.strategies import SPREAD_ZONES
+from moorage.domain.capacity_provider import FARGATE_PROVIDERS
 from moorage.domain.service import Service
 from moorage.store.api import View
 from moorage.store.tables.ecs import CONTAINER_INSTANCES, REVISIONS, TASK_DEFINITIONS, TASKS
@@ -29,10 +30,13 @@ def refusals_of(view: View, service: Service) -> tuple[Refusal, ...] | None:
         return None
     there = [t for t in view.find(TASKS, "service", service.arn) if t.deployment_id == primary.id]
     wanted = service.desired_count > sum(1 for task in there if task.desired_status == "RUNNING")
-    if not wanted or revision.launch_type != "EC2" or revision.strategy:
+    providers = {item.capacity_provider for item in revision.strategy}
+    if not wanted or providers.intersection(FARGATE_PROVIDERS) or (not providers and revision.launch_type != "EC2"):
         return None
     states = [(service.cluster_arn, status) for status in ("ACTIVE", "DRAINING")]
     instances = [one for state in states for one in view.find(CONTAINER_INSTANCES, "cluster", state)]
+    if providers:
+        instances = [one for one in instances if one.capacity_provider in providers]
     hosts = hosts_of(
         sorted(instances, key=lambda one: (one.registered_at, one.arn)),
         lambda arn: view.find(TASKS, "container_instance", arn),

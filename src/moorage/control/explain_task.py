@@ -31,7 +31,8 @@ class Place(msgspec.Struct, frozen=True):
 
 class TaskRecords(msgspec.Struct, frozen=True):
     """`said`: the task controller. `verdict`: the service scheduler's, on a task that should run. `places`: one for
-    every target group it belongs in. `observed`: what the engine says of its running containers at this moment."""
+    every target group it belongs in. `observed`: what the engine says of its running containers at this moment.
+    `capacity`: what its capacity provider does, while it waits for an instance."""
 
     task: Task
     document: Document | None = None
@@ -40,6 +41,7 @@ class TaskRecords(msgspec.Struct, frozen=True):
     places: tuple[Place, ...] = ()
     service: Service | None = None
     observed: Mapping[str, ObservedContainer] = {}
+    capacity: tuple[str, ...] = ()
 
 
 def explain_task(records: TaskRecords, now: float) -> Explanation:
@@ -52,6 +54,7 @@ def explain_task(records: TaskRecords, now: float) -> Explanation:
         sections=sections(
             ("Now", waits(records, now) if task.last_status != "STOPPED" else ()),
             ("Why it stopped" if task.last_status == "STOPPED" else "Why it stops", _why_stopped(task)),
+            ("Capacity", records.capacity),
             ("Containers", (_container_line(c, records, now) for c in task.containers)),
             ("Target groups", (_place_line(place) for place in records.places)),
             ("What happened", _what_happened(task, now)),
