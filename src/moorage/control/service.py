@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from moorage.control.daemons import WaitingDaemons, daemon_facts
 from moorage.control.deployment_records import came_up, note_outcome, note_started, take_over, to_rebalance, zones_for
 from moorage.control.instance_placement import Unplaced, event_of, is_ec2, on_leaving_instances, place_tasks
+from moorage.control.held_verdicts import HeldVerdicts
 from moorage.control.loop import Loop, Pass
 from moorage.control.ports import HookCaller, NoFunctions
 from moorage.control.provider_starts import Lacking, event_of_starts, provider_starts
@@ -52,6 +53,7 @@ from moorage.store.tables.ecs import (
 
 # Services with so many tasks are looked at once for all that happens within so many seconds per task.
 LARGE, REST_PER_TASK = 100, 0.0001
+_NOTHING_JUDGED: Mapping[str, Verdict] = {}
 
 
 class ServiceController:
@@ -63,11 +65,12 @@ class ServiceController:
         self._clock = clock
         self._ids = ids
         self.loop = Loop("service", self._reconcile, workers=32)
-        self._verdicts: dict[str, Mapping[str, Verdict]] = {}
+        self._verdicts = HeldVerdicts()
         self._unplaced = Unplaced()
         self._waiting_daemons = WaitingDaemons()
         self._lacking = Lacking()
-        self._service_by_target: dict[tuple[str, int], str] = {}
+        self._by_target: dict[tuple[str, int], tuple[str, str]] = {}
+        """The service and the task (ARNs) that a target is."""
         self._end_watch: Callable[[], None] = lambda: None
 
     def start(self) -> None:
@@ -88,11 +91,11 @@ class ServiceController:
 
     def verdicts(self, service_arn: str) -> Mapping[str, Verdict]:
         """The last verdict over each living task, by task ARN."""
-        return self._verdicts.get(service_arn, {})
+        return self._verdicts.of(service_arn)
 
     def owner_of(self, target_id: str, port: int) -> str | None:
         """The service whose living task is that target."""
-        return self._service_by_target.get((target_id, port)) or None
+        return self._by_target.get((target_id, port), (None, None))[0]
 
     # --- being woken -------------------------------------------------------------------------------------------------
     def _changed(self, changes: Sequence[Change[Any]]) -> None:
@@ -104,7 +107,7 @@ class ServiceController:
             elif isinstance(record, Service):
                 if change.after is None or record.status == "INACTIVE":
                     self.loop.forget(record.arn)
-                    self._verdicts.pop(record.arn, None)
+                    self._verdicts.forget(record.arn)
                     self._unplaced.settle(record.arn)
                     self._waiting_daemons.note(record, waits=False)
                 else:
@@ -115,9 +118,10 @@ class ServiceController:
             elif isinstance(record, TaskSet):
                 self.loop.wake(record.service_arn)
             elif isinstance(record, Target | TargetHealth):
-                owner = self._service_by_target.get((record.id, record.port))
+                owner = self._by_target.get((record.id, record.port))
                 if owner is not None:
-                    self.loop.wake(owner)
+                    self._verdicts.doubt(*owner)
+                    self.loop.wake(owner[0])
             if isinstance(record, ContainerInstance) or (isinstance(record, Task) and _left_its_instance(change)):
                 # Daemons first: what they need is not for others to take.
                 for service_arn in self._waiting_daemons.concerned(self._store, record):
@@ -132,14 +136,15 @@ class ServiceController:
         assert task.service_arn is not None
         if change.after is None or task.last_status == "STOPPED":
             for place in task.target_places:
-                self._service_by_target.pop((place.id, place.port), None)
+                self._by_target.pop((place.id, place.port), None)
         else:
             self._remember(task)
         self.loop.wake(task.service_arn)
 
     def _remember(self, task: Task) -> None:
-        for place in task.target_places if task.service_arn else ():
-            self._service_by_target[(place.id, place.port)] = task.service_arn or ""
+        if task.service_arn is not None:
+            for place in task.target_places:
+                self._by_target[(place.id, place.port)] = (task.service_arn, task.arn)
 
     # --- a pass ------------------------------------------------------------------------------------------------------
     async def _reconcile(self, arn: str) -> Pass:
@@ -154,7 +159,6 @@ class ServiceController:
             service_deployment_arn=scope.arn("ecs", f"service-deployment/{cluster}/{name}/{self._ids.url_safe(21)}"),
         )
         plan = await self._store.update(lambda tx: self._write(tx, arn, fresh, now))
-        self._verdicts[arn] = plan.verdicts
         self._hooks.make(plan.service)
         why = self._unplaced.why(arn)
         said = plan.said if why is None else f"{plan.said}. Not placed: {why}"
@@ -165,7 +169,10 @@ class ServiceController:
         service = tx.get(SERVICES, arn)
         if service is None:
             raise RuntimeError(f"{arn} vanished between two lines")
-        plan = decide(snapshot_of(tx, service, fresh), now)
+        held = self._verdicts.holding(service, tx.find(TASKS, "service", arn))
+        snapshot = snapshot_of(tx, service, fresh, held)
+        plan = decide(snapshot, now)
+        self._verdicts.note(service, snapshot.tasks, plan.verdicts)
         tx.put(SERVICES, plan.service)
         note_started(tx, plan.service, now)
         write_task_sets(tx, plan)
@@ -288,8 +295,10 @@ def _left_its_instance(change: Change[Any]) -> bool:
     return gone and before is not None and before.instance is not None and before.last_status != "STOPPED"
 
 
-def snapshot_of(view: View, service: Service, fresh: FreshIds) -> ServiceSnapshot:
-    """Everything that the decision over one service looks at."""
+def snapshot_of(
+    view: View, service: Service, fresh: FreshIds, judged: Mapping[str, Verdict] = _NOTHING_JUDGED
+) -> ServiceSnapshot:
+    """Everything that the decision over one service looks at. `judged`: verdicts that still hold."""
     tasks = tuple(view.find(TASKS, "service", service.arn))
     documents = {}
     for task in tasks:
@@ -305,12 +314,13 @@ def snapshot_of(view: View, service: Service, fresh: FreshIds) -> ServiceSnapsho
         documents=documents,
         tasks=tasks,
         ended=tuple(view.find(TASKS, "service_unaccounted", service.arn)),
-        targets={task.arn: facts for task in tasks if (facts := _targets_of(view, task))},
+        targets={t.arn: facts for t in tasks if t.arn not in judged and (facts := _targets_of(view, t))},
         fresh=fresh,
         leaving=on_leaving_instances(view, tasks),
         zones=zones_for(view, service),
         daemon=daemon_facts(view, service, tasks) if _is_daemon(service) else None,
         task_sets=task_sets_of(view, service),
+        judged=judged,
     )
 
 

@@ -116,7 +116,11 @@ class SchedulerPass(RebalancingPass):
     def judge(self) -> dict[str, Verdict]:
         grace = float(self.service.health_check_grace_period or 0)
         verdicts: dict[str, Verdict] = {}
+        held = self.snapshot.judged
         for task in self.living:
+            if task.arn in held:
+                verdicts[task.arn] = held[task.arn]
+                continue
             document = self.snapshot.documents[task.task_definition_arn]
             verdict = judge(task, document, self.snapshot.targets.get(task.arn, {}), grace, self.now)
             verdicts[task.arn] = verdict

@@ -29,7 +29,7 @@ class ServiceSnapshot(msgspec.Struct, frozen=True):
     `documents` by task definition ARN; `targets` by task ARN, then target group ARN. `revisions` and `rules` (actions by
     rule ARN) are only there while a deployment shifts traffic. `leaving`: tasks on container instances that are draining;
     they are replaced like those of an old revision. `zones`: where its tasks could go; only there while they may have to
-    be moved between zones. `daemon`: for a DAEMON service, the instances of its cluster. `task_sets`, oldest
+    be moved between zones. `judged`: verdicts given earlier that still hold; the others are given now. `daemon`: for a DAEMON service, the instances of its cluster. `task_sets`, oldest
     first: of the controllers EXTERNAL and CODE_DEPLOY."""
 
     service: Service
@@ -44,6 +44,7 @@ class ServiceSnapshot(msgspec.Struct, frozen=True):
     zones: tuple[str, ...] = ()
     daemon: DaemonFacts | None = None
     task_sets: tuple[TaskSet, ...] = ()
+    judged: Mapping[str, Verdict] = {}
 
 
 class StopOrder(msgspec.Struct, frozen=True):
