@@ -57,7 +57,7 @@ def cluster(config: TargetGroupConfig) -> dict[str, Any]:
                 }
             ]
         },
-        **source_of(config.source, config.endpoints),
+        **({} if group.target_type == "lambda" else source_of(config.source, config.endpoints)),
         **(_by_flow(group) if group.protocol in LAYER_4 else _by_request(group, cross_zone)),
     }
     if transport := _transport(group):
@@ -76,14 +76,9 @@ def assignment(
     if group.target_type == "lambda":
         door = {"endpoint": {"address": {"pipe": {"path": functions}}}, "health_status": "HEALTHY"}
         return {"cluster_name": group.arn, "endpoints": [{"lb_endpoints": [door]}] if config.endpoints else []}
-    open_to_all = _fails_open(group, config.endpoints)
     made: dict[str, Any] = {"cluster_name": group.arn, "endpoints": []}
-    for zone in _zones(config):
-        hosts = [
-            _host(e, port_of(e.port) if group.target_type == "alb" else e.port, healthy=e.healthy or open_to_all)
-            for e in config.endpoints
-            if config.cross_zone or e.zone == zone
-        ]
+    for zone, (members, usable) in _traffic(config).items():
+        hosts = [_host(e, port_of(e.port) if group.target_type == "alb" else e.port, e in usable) for e in members]
         place = {} if config.cross_zone else {"locality": {"zone": zone or "all"}, "load_balancing_weight": 1}
         made["endpoints"].append({**place, "lb_endpoints": hosts})
     if not config.cross_zone:
@@ -91,27 +86,40 @@ def assignment(
     return made
 
 
-def _zones(config: TargetGroupConfig) -> list[str]:
-    if not config.endpoints:
-        return []
-    return [""] if config.cross_zone else sorted({e.zone for e in config.endpoints})
-
-
-def _host(endpoint: Endpoint, port: int, *, healthy: bool) -> dict[str, Any]:
+def _traffic(config: TargetGroupConfig) -> dict[str, tuple[list[Endpoint], list[Endpoint]]]:
+    """By zone: its endpoints, and those that get traffic. One zone "" when zones do not matter. A zone with fewer healthy
+    targets than its minimum leaves DNS, unless all zones would; one that stays opens to all its targets below its other
+    minimum. Zone a with 1 of 2 healthy, b with 0 of 2, minima 1 → the healthy one of a; 0 and 0 → all four."""
+    group, zones = config.target_group, dict[str, list[Endpoint]]()
+    for endpoint in config.endpoints:
+        zones.setdefault("" if config.cross_zone else endpoint.zone, []).append(endpoint)
+    in_dns = {zone for zone, members in zones.items() if not _below(group, "dns_failover", members)} or set(zones)
     return {
-        "endpoint": {"address": {"socket_address": {"address": endpoint.address, "port_value": port}}},
-        "health_status": "HEALTHY" if healthy else "UNHEALTHY",
+        zone: (members, _usable(group, members) if zone in in_dns else []) for zone, members in sorted(zones.items())
     }
 
 
-def _fails_open(group: TargetGroup, endpoints: Sequence[Endpoint]) -> bool:
-    healthy = sum(e.healthy for e in endpoints)
-    prefix = "target_group_health.unhealthy_state_routing.minimum_healthy_targets"
+def _usable(group: TargetGroup, members: list[Endpoint]) -> list[Endpoint]:
+    open_to_all = _below(group, "unhealthy_state_routing", members)
+    return [e for e in members if e.healthy or open_to_all]
+
+
+def _below(group: TargetGroup, what: str, members: Sequence[Endpoint]) -> bool:
+    """Are fewer targets healthy than `target_group_health.<what>` wants?"""
+    prefix = f"target_group_health.{what}.minimum_healthy_targets"
+    healthy = sum(e.healthy for e in members)
     count = group.attributes.get(f"{prefix}.count", "1")
     percentage = group.attributes.get(f"{prefix}.percentage", "off")
     if count.isdigit() and healthy < int(count):
         return True
-    return percentage.isdigit() and healthy * 100 < int(percentage) * len(endpoints)
+    return percentage.isdigit() and healthy * 100 < int(percentage) * len(members)
+
+
+def _host(endpoint: Endpoint, port: int, healthy: bool) -> dict[str, Any]:
+    return {
+        "endpoint": {"address": {"socket_address": {"address": endpoint.address, "port_value": port}}},
+        "health_status": "HEALTHY" if healthy else "UNHEALTHY",
+    }
 
 
 def _transport(group: TargetGroup) -> dict[str, Any] | None:
