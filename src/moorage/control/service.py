@@ -14,8 +14,8 @@ from msgspec.structs import replace
 
 from moorage.control.daemons import WaitingDaemons, daemon_facts
 from moorage.control.deployment_records import came_up, note_outcome, note_started, take_over, to_rebalance, zones_for
-from moorage.control.instance_placement import Unplaced, event_of, is_ec2, on_leaving_instances, place_tasks
 from moorage.control.held_verdicts import HeldVerdicts
+from moorage.control.instance_placement import Unplaced, event_of, is_ec2, on_leaving_instances, place_tasks
 from moorage.control.loop import Loop, Pass
 from moorage.control.ports import HookCaller, NoFunctions
 from moorage.control.provider_starts import Lacking, event_of_starts, provider_starts

@@ -29,8 +29,9 @@ class ServiceSnapshot(msgspec.Struct, frozen=True):
     `documents` by task definition ARN; `targets` by task ARN, then target group ARN. `revisions` and `rules` (actions by
     rule ARN) are only there while a deployment shifts traffic. `leaving`: tasks on container instances that are draining;
     they are replaced like those of an old revision. `zones`: where its tasks could go; only there while they may have to
-    be moved between zones. `judged`: verdicts given earlier that still hold; the others are given now. `daemon`: for a DAEMON service, the instances of its cluster. `task_sets`, oldest
-    first: of the controllers EXTERNAL and CODE_DEPLOY."""
+    be moved between zones. `daemon`: for a DAEMON service, the instances of its cluster. `task_sets`, oldest
+    first: of the controllers EXTERNAL and CODE_DEPLOY. `judged`: verdicts given earlier that still hold; the others are
+    given now."""
 
     service: Service
     revisions: Mapping[str, Revision]
