@@ -39,6 +39,9 @@ from moorage.store.tables.ecs import (
     TASKS,
 )
 
+# A pass looks at every instance of the group: those of a large one wait until there is something to it.
+LARGE, REST_PER_INSTANCE = 100, 0.002
+
 
 class CapacityController:
     """`explain(provider arn)`: what the last pass said."""
@@ -132,8 +135,11 @@ class CapacityController:
             return Pass("no action: the capacity provider is deleted")
         scope = Scope(provider.account, provider.region)
         plan, again = await self._store.update(lambda tx: self._decide(tx, arn, acting=False))
-        if plan is None or (plan.desired is None and not plan.terminate and not self._marked(provider)):
-            return Pass(plan.said if plan is not None else "no action: managed scaling is off", again)
+        if plan is None:
+            return Pass("no action: managed scaling is off", again)
+        rest = plan.running * REST_PER_INSTANCE if plan.running >= LARGE else 0.0
+        if plan.desired is None and not plan.terminate and not self._marked(provider):
+            return Pass(plan.said, again, rest)
         await self._sync.sync(scope)
         plan, again = await self._store.update(lambda tx: self._decide(tx, arn, acting=True))
         if plan is None:
@@ -148,7 +154,7 @@ class CapacityController:
             raise Retryable(f"The group of {provider.name} could not be scaled: {error.code}", error.message) from error
         finally:
             self.group_loop.wake(_key(scope))
-        return Pass(plan.said, again)
+        return Pass(plan.said, again, rest)
 
     def _marked(self, provider: CapacityProvider) -> list[str]:
         """The instances that are to go and are still in the group."""

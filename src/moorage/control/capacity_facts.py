@@ -98,7 +98,7 @@ def fleet_of(view: View, group: HostGroup, found: Outlook, below_since: float | 
                 one.ec2_instance_id,
                 one.availability_zone,
                 one.registered_at,
-                sum(1 for task in view.find(TASKS, "container_instance", one.arn) if not _is_daemon(view, task)),
+                tasks=int(any(not _is_daemon(view, t) for t in view.find(TASKS, "container_instance", one.arn))),
                 draining=one.status == "DRAINING",
             )
             for one in staying

@@ -143,6 +143,25 @@ def test_whoever_changes_a_group_is_noticed(front: Front, groups: MotoHostGroups
     groups.watch(lambda scope: None)
 
 
+def test_machines_of_their_own_are_a_group_of_their_cluster(front: Front, groups: MotoHostGroups, maker: Maker) -> None:
+    told: list[Scope] = []
+    groups.watch(told.append)
+    plain = maker.ec2.run_instances(ImageId=maker.image, MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+    assert told == []
+    script = "#!/bin/sh\necho ECS_CLUSTER=alone >> /etc/ecs/ecs.config"
+    started = maker.ec2.run_instances(
+        ImageId=maker.image, MinCount=2, MaxCount=2, InstanceType="c5.large", UserData=script
+    )["Instances"]
+    assert told == [SCOPE]
+    (found,) = [one for one in front.run(groups.groups(SCOPE)) if one.name == "instances of alone"]
+    assert [one.id for one in found.instances] == [one["InstanceId"] for one in started]
+    assert (found.cluster, found.instances[0].instance_type) == ("alone", "c5.large")
+    maker.ec2.terminate_instances(InstanceIds=[plain, *(one["InstanceId"] for one in started)])
+    assert len(told) == 2
+    assert not [one for one in front.run(groups.groups(SCOPE)) if one.name == "instances of alone"]
+    groups.watch(lambda scope: None)
+
+
 @pytest.mark.parametrize(
     ("text", "cluster"),
     [

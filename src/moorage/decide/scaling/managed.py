@@ -31,7 +31,8 @@ from moorage.domain.capacity_provider import ManagedScaling
 
 
 class ScaledInstance(msgspec.Struct, frozen=True):
-    """An instance of the group that stays. `tasks`: those that are no daemons. `draining`: it takes no more of them."""
+    """An instance of the group that stays. `tasks`: those that are no daemons (0 or not is what counts). `draining`: it
+    takes no more of them."""
 
     ec2_instance_id: str
     zone: str

@@ -2,7 +2,8 @@
 Auto Scaling and EC2. Source: semantics around §14, ecs-services §8.
 
 Nothing is polled: every call of Auto Scaling that passes the gateway, whoever made it, tells the watcher which account and
-region to look at again.
+region to look at again. Machines that were started one by one and name a cluster in their user data are shown as a group
+of that cluster.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class MotoHostGroups:
         self._changed: Callable[[Scope], None] = lambda scope: None
         self._looked_at: set[Scope] = set()
         self._terminated: dict[str, None] = {}
+        self._clusters: dict[str, str | None] = {}
         backed.on_answer.append(self._answered)
 
     def watch(self, changed: Callable[[Scope], None]) -> None:
@@ -40,6 +42,9 @@ class MotoHostGroups:
         if call.service == "autoscaling":
             # What was done before the control plane last ended may not have been seen: the first read shows it, too.
             if call.mutates or scope not in self._looked_at:
+                self._changed(scope)
+        elif (call.service, call.operation) == ("ec2", "RunInstances"):
+            if status == 200 and _may_join(call.body):
                 self._changed(scope)
         elif (call.service, call.operation) == ("ec2", "TerminateInstances"):
             if status == 200:
@@ -77,7 +82,7 @@ class MotoHostGroups:
             found += [await self._read(scope, one) for one in answer.get("AutoScalingGroups") or ()]
             token = answer.get("NextToken")
             if not token:
-                return found
+                return found + await self._single_instances(scope)
 
     async def lost(self, scope: Scope, instance_ids: Collection[str]) -> Collection[str]:
         return [one for one in instance_ids if one in self._terminated]
@@ -144,6 +149,43 @@ class MotoHostGroups:
         versions = answer.get("LaunchTemplateVersions") or ()
         return next((one.get("LaunchTemplateData") or {} for one in versions), {})
 
+    async def _single_instances(self, scope: Scope) -> list[HostGroup]:
+        """One group per cluster that user data of machines outside of all groups names."""
+        states = ["pending", "running", "stopping", "stopped"]
+        filters = [{"Name": "instance-state-name", "Values": states}]
+        answer = await self._backed.call(scope, "ec2", "DescribeInstances", {"Filters": filters})
+        by_cluster: dict[str, list[GroupInstance]] = {}
+        for shape in (one for reservation in answer.get("Reservations") or () for one in reservation["Instances"]):
+            if any(tag["Key"] == "aws:autoscaling:groupName" for tag in shape.get("Tags") or ()):
+                continue
+            cluster = await self._cluster_of(scope, shape["InstanceId"])
+            if cluster is not None:
+                zone = (shape.get("Placement") or {}).get("AvailabilityZone") or f"{scope.region}a"
+                machine = GroupInstance(shape["InstanceId"], zone, shape.get("InstanceType") or "")
+                by_cluster.setdefault(cluster, []).append(machine)
+        return [
+            HostGroup(
+                arn=scope.arn("ec2", f"instances-of/{cluster}"),
+                account=scope.account,
+                region=scope.region,
+                name=f"instances of {cluster}",
+                min_size=0,
+                max_size=len(machines),
+                desired=len(machines),
+                instances=tuple(machines),
+                cluster=cluster,
+            )
+            for cluster, machines in by_cluster.items()
+        ]
+
+    async def _cluster_of(self, scope: Scope, instance_id: str) -> str | None:
+        """Asked once for each machine: only a stopped one can be given other user data."""
+        if instance_id not in self._clusters:
+            params = {"InstanceId": instance_id, "Attribute": "userData"}
+            answer = await self._backed.call(scope, "ec2", "DescribeInstanceAttribute", params)
+            self._clusters[instance_id] = cluster_in((answer.get("UserData") or {}).get("Value") or "")
+        return self._clusters[instance_id]
+
     # --- changes -----------------------------------------------------------------------------------------------------
     async def set_desired(self, scope: Scope, name: str, desired: int) -> None:
         await self._call(scope, "SetDesiredCapacity", AutoScalingGroupName=name, DesiredCapacity=desired)
@@ -162,6 +204,14 @@ class MotoHostGroups:
 
     async def _call(self, scope: Scope, operation: str, **params: Any) -> dict[str, Any]:
         return await self._backed.call(scope, "autoscaling", operation, params)
+
+
+def _may_join(body: bytes) -> bool:
+    """Does this RunInstances name a cluster, or a launch template that may?"""
+    given = dict(parse_qsl(body.decode("utf-8", "replace")))
+    return (
+        any(name.startswith("LaunchTemplate.") for name in given) or cluster_in(given.get("UserData", "")) is not None
+    )
 
 
 def cluster_in(user_data: str) -> str | None:
