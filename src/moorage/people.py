@@ -1,9 +1,9 @@
 """The doors for people: `moor status`, `moor services`, `moor tasks`, `moor events` and `moor explain` ask here, in plain
 HTTP and JSON.
 
-    GET /_moorage/people/services   account=, region=
-    GET /_moorage/people/tasks      account=, region=, service=, stopped=1
-    GET /_moorage/people/events     service=, after=<cursor>, wait=<seconds>, limit=
+    GET /_moorage/people/services   account=, region=, cluster=
+    GET /_moorage/people/tasks      account=, region=, cluster=, service=, stopped=1
+    GET /_moorage/people/events     account=, region=, cluster=, service=, after=<cursor>, wait=<seconds>, limit=
     GET /_moorage/explain           of=<name or ARN>, kind=, account=, region=
                                     of=<HTTP status>, load_balancer=, since=<epoch>, until=<epoch>
 
@@ -41,6 +41,8 @@ from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS
 
 Door = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
+NOT_PLACED = ". Not placed: "
+"""After it, the sentence of a service's last pass says why no instance takes its next task."""
 MOST_STOPPED = 200
 MOST_EVENTS = 1000
 LONGEST_WAIT = 25.0
@@ -119,23 +121,43 @@ class People:
 
     @staticmethod
     def _asked(request: web.BaseRequest, record: Service | Task) -> bool:
-        """Is it in the account and region that were asked for, if any were?"""
-        return request.query.get("account", record.account) == record.account and (
-            request.query.get("region", record.region) == record.region
+        """Is it in the account, region and cluster that were asked for, if any were?"""
+        query, where = request.query, {"account": record.account, "region": record.region}
+        cluster = query.get("cluster", record.cluster_arn)
+        return all(query.get(name, here) == here for name, here in where.items()) and cluster in (
+            record.cluster_arn,
+            name_of(record.cluster_arn),
         )
+
+    def _check_cluster(self, request: web.BaseRequest) -> None:
+        """Raises Unknown for a cluster that does not exist, with those that do."""
+        wanted = request.query.get("cluster")
+        there = [one for one in self._store.all(CLUSTERS) if one.status == "ACTIVE"]
+        if wanted is not None and not any(wanted in (one.name, one.arn) for one in there):
+            names = ", ".join(sorted({one.name for one in there}))
+            raise Unknown(
+                f"There is no cluster '{wanted}'",
+                f"there are {names}" if names else "there are none yet",
+                "See what runs: moor status",
+            )
 
     # --- lists -------------------------------------------------------------------------------------------------------
     async def _services(self, request: web.BaseRequest) -> Any:
+        self._check_cluster(request)
         found = [one for one in self._store.all(SERVICES) if one.status != "INACTIVE" and self._asked(request, one)]
-        return {"services": [self._service(one) for one in found]}
+        return {"now": self._clock.now(), "services": [self._service(one) for one in found]}
 
     def _service(self, service: Service) -> dict[str, Any]:
         tasks = self._store.find(TASKS, "service", service.arn)
         primary = next(iter(service.deployments), None)
-        revision = self._store.get(REVISIONS, primary.revision_arn) if primary is not None else None
+        revision = self._store.get(REVISIONS, primary.revision_arn if primary is not None else service.revision_arn)
         settled = primary is not None and primary.rollout_state == "COMPLETED"
         # The last sentence is enough of a service at rest; times that are left are worked out anew.
-        said = self._plane.services.explain(service.arn) if settled else self._explainer.plan(service).said
+        last = self._plane.services.explain(service.arn) or ""
+        said = last if settled else self._explainer.plan(service).said
+        unplaced = last.partition(NOT_PLACED)[2]
+        if unplaced and not settled:
+            said = f"no place for a task: {unplaced}"
         return {
             "arn": service.arn,
             "name": service.name,
@@ -150,10 +172,12 @@ class People:
             "rollout": primary.rollout_state if primary is not None else None,
             "deployments": len(service.deployments),
             "task_definition": name_of(revision.task_definition_arn) if revision is not None else None,
-            "said": shortened(said or ""),
+            "created_at": service.created_at,
+            "said": shortened(said),
         }
 
     async def _tasks(self, request: web.BaseRequest) -> Any:
+        self._check_cluster(request)
         stopped = request.query.get("stopped") in ("1", "true")
         words = request.query.get("service")
         if words is not None:
@@ -214,8 +238,8 @@ class People:
 
     # --- events ------------------------------------------------------------------------------------------------------
     async def _events(self, request: web.BaseRequest) -> Any:
-        words, after = request.query.get("service"), request.query.get("after")
-        of = self._named(request, words) if words is not None else None
+        after = request.query.get("after")
+        of = self._meant(request)
         if after is None:
             limit = min(int(request.query.get("limit", "50")), MOST_EVENTS)
             reading = self._feed.latest(of, max(limit, 0))
@@ -228,11 +252,28 @@ class People:
                 raise ValueError(f"'{after}' is not a cursor that this door gave") from None
         return {
             "cursor": reading.cursor,
+            "clusters": sum(1 for one in self._store.all(CLUSTERS) if one.status == "ACTIVE"),
             "events": [
-                {"at": e.created_at, "service": e.service_arn, "message": e.message, "id": e.uuid}
+                {
+                    "at": e.created_at,
+                    "service": e.service_arn,
+                    "cluster": e.service_arn.split("/")[-2],
+                    "message": e.message,
+                    "id": e.uuid,
+                }
                 for e in reading.events
             ],
         }
+
+    def _meant(self, request: web.BaseRequest) -> tuple[Service, ...] | None:
+        """The services whose events were asked for; None: all."""
+        self._check_cluster(request)
+        words = request.query.get("service")
+        if words is not None:
+            return self._named(request, words)
+        if not any(name in request.query for name in ("account", "region", "cluster")):
+            return None
+        return tuple(one for one in self._store.all(SERVICES) if self._asked(request, one))
 
     # --- status ------------------------------------------------------------------------------------------------------
     def _urls(self, balancer: LoadBalancer) -> tuple[str, ...]:
@@ -253,23 +294,7 @@ class People:
 
     def status(self) -> dict[str, Any]:
         store = self._store
-        services = []
-        for service in store.all(SERVICES):
-            if service.status == "INACTIVE":
-                continue
-            tasks = store.find(TASKS, "service", service.arn)
-            services.append(
-                {
-                    "arn": service.arn,
-                    "name": service.name,
-                    "cluster": service.cluster_arn.rsplit("/", 1)[-1],
-                    "status": service.status,
-                    "desired": service.desired_count,
-                    "running": sum(1 for t in tasks if t.last_status == "RUNNING"),
-                    "rollout": service.deployments[0].rollout_state if service.deployments else None,
-                    "said": self._plane.explain(service.arn),
-                }
-            )
+        services = [self._service(one) for one in store.all(SERVICES) if one.status != "INACTIVE"]
         load_balancers = [
             {
                 "arn": lb.arn,

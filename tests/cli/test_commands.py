@@ -17,7 +17,7 @@ STATUS = {
     "clusters": ["web"],
     "services": [
         {
-            "name": "shop", "cluster": "web", "status": "ACTIVE", "running": 1, "desired": 2,
+            "name": "shop", "cluster": "web", "status": "ACTIVE", "running": 1, "desired": 2, "pending": 1, "stopping": 0,
             "rollout": "IN_PROGRESS", "said": "started 1 task",
         }
     ],
@@ -96,11 +96,12 @@ def test_what_status_shows():
         "Tasks     2",
         "",
         "Cluster web",
-        "  shop                     ACTIVE    1 of 2 running     IN_PROGRESS",
+        "  shop  1/2 +1 running  IN_PROGRESS",
         "    started 1 task",
         "",
         "Load balancers",
-        "  shop                     active        http://shop-1.elb.localhost",
+        "  shop  active",
+        "    http://shop-1.elb.localhost",
     ]
 
 

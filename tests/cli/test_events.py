@@ -14,7 +14,7 @@ NOW = time.time()
 
 
 def an_event(message: str) -> dict[str, object]:
-    return {"at": NOW, "service": "arn", "message": message, "id": "u"}
+    return {"at": NOW, "service": "arn", "cluster": "c1", "message": message, "id": "u"}
 
 
 def test_none(moor, served):
@@ -39,6 +39,12 @@ def test_of_one_service_as_json(moor, served):
     served.answers[f"{DOOR}?service=web&limit=2"] = (200, found)
     out = moor("events", "--service", "web", "-n", "2", "--json")[1]
     assert [json.loads(line) for line in out.splitlines()] == found["events"]
+
+
+def test_the_cluster_is_named_where_there_are_several(moor, served):
+    found = {"cursor": "c", "clusters": 2, "events": [an_event("(service web) has reached a steady state.")]}
+    served.answers[f"{DOOR}?limit=50"] = (200, found)
+    assert moor("events")[1].endswith("  c1: (service web) has reached a steady state.\n")
 
 
 def test_following_goes_on_from_the_cursor_until_the_server_is_gone(moor, served, monkeypatch):

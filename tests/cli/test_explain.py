@@ -84,7 +84,7 @@ def test_a_name_of_several_things_lists_the_commands(moor, served):
 def test_a_name_that_does_not_exist(moor, served):
     refusal = {"message": "There is no task 'x'", "why": "there are none yet", "next": "See what runs: moor status"}
     served.answers["GET /_moorage/explain?of=x"] = (404, refusal)
-    assert moor("explain", "x")[2] == "moor: There is no task 'x'. there are none yet. See what runs: moor status\n"
+    assert moor("explain", "x")[2] == "moor: There is no task 'x'. There are none yet. See what runs: moor status\n"
 
 
 def test_long_words_stay_whole():

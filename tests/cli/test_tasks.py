@@ -10,8 +10,8 @@ DOOR = "GET /_moorage/people/tasks"
 
 def a_task(id: str = "0123456789abcdef", **changes: Any) -> dict[str, Any]:
     return {
-        "id": id, "service": "web", "group": "service:web", "task_definition": "web:1", "last_status": "RUNNING",
-        "address": "10.0.0.1", "created_at": 800.0, "started_at": 810.0, "stopped_at": None,
+        "id": id, "cluster": "c1", "service": "web", "group": "service:web", "task_definition": "web:1",
+        "last_status": "RUNNING", "address": "10.0.0.1", "created_at": 800.0, "started_at": 810.0, "stopped_at": None,
         "said": "is healthy: 1 of 1 health checks passed",
     } | changes  # fmt: skip
 
@@ -27,9 +27,9 @@ def test_what_runs(moor, served):
     alone = a_task("ff", service=None, group="family:job", address=None, last_status="PENDING", said="waits\x1b[2J")
     served.answers[DOOR] = (200, {"now": 1000, "tasks": [a_task(), alone]})
     assert moor("tasks")[1].splitlines() == [
-        "TASK      OF          REVISION  STATUS   AGE    ADDRESS   NOW",
-        "01234567  web         web:1     RUNNING  3m20s  10.0.0.1  is healthy: 1 of 1 health checks passed",
-        "ff        family:job  web:1     PENDING  3m20s            waits [2J",
+        "TASK      OF             REVISION  STATUS   AGE    ADDRESS   NOW",
+        "01234567  c1/web         web:1     RUNNING  3m20s  10.0.0.1  is healthy: 1 of 1 health checks passed",
+        "ff        c1/family:job  web:1     PENDING  3m20s            waits [2J",
     ]
 
 
@@ -41,10 +41,10 @@ def test_what_stopped_and_why(moor, served):
     ]
     served.answers[f"{DOOR}?service=c1%2Fweb&stopped=1"] = (200, {"now": 1000, "tasks": tasks})
     assert moor("tasks", "--service", "c1/web", "--stopped")[1].splitlines() == [
-        "TASK      OF   REVISION  STOPPED    RAN    WHY",
-        "01234567  web  web:1     1m00s ago  2m10s  EssentialContainerExited: Essential container in task",
-        "                                           exited (web: exit code 3)",
-        "ab        web  web:1     1m40s ago  -      TaskFailedToStart: x",
+        "TASK      OF      REVISION  STOPPED    RAN    WHY",
+        "01234567  c1/web  web:1     1m00s ago  2m10s  EssentialContainerExited: Essential container in task",
+        "                                              exited (web: exit code 3)",
+        "ab        c1/web  web:1     1m40s ago  -      TaskFailedToStart: x",
     ]
 
 
@@ -57,7 +57,7 @@ def test_a_service_that_does_not_exist(moor, served):
     served.answers[f"{DOOR}?service=x"] = (404, refusal)
     code, out, err = moor("tasks", "--service", "x")
     assert (code, out) == (1, "")
-    assert err == "moor: There is no service 'x'. there are services c1/web. See them: moor services\n"
+    assert err == "moor: There is no service 'x'. There are services c1/web. See them: moor services\n"
 
 
 def test_for_programs(moor, served):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decide.placement.builders import a_host, a_wish
 from moorage.control.explain_placement import refusal_lines
-from moorage.decide.placement.filters import Refusal, refusal
+from moorage.decide.placement.filters import FILTERS, Refusal, refusal
 
 
 def refused(*hosts, **wish) -> tuple[Refusal, ...]:
@@ -26,9 +26,9 @@ def test_every_host_with_its_filter_the_nearest_first() -> None:
     assert first == "now: none of 3 container instances can take a task: 2 RESOURCE:CPU, 1 RESOURCE:MEMORY"
     ids = [host.instance.ec2_instance_id for host in hosts]
     assert lines == [
-        f"  {ids[2]} in us-east-1a: RESOURCE:MEMORY, wants 100 MiB, 10 are free (passed 3 of 8 filters)",
-        f"  {ids[0]} in us-east-1a: RESOURCE:CPU, wants 100 CPU units, 50 are free (passed 2 of 8 filters)",
-        f"  {ids[1]} in us-east-1a: RESOURCE:CPU, wants 100 CPU units, 60 are free (passed 2 of 8 filters)",
+        f"  {ids[2]} in us-east-1a: RESOURCE:MEMORY, wants 100 MiB, 10 are free (passed 3 of {len(FILTERS)} filters)",
+        f"  {ids[0]} in us-east-1a: RESOURCE:CPU, wants 100 CPU units, 50 are free (passed 2 of {len(FILTERS)} filters)",
+        f"  {ids[1]} in us-east-1a: RESOURCE:CPU, wants 100 CPU units, 60 are free (passed 2 of {len(FILTERS)} filters)",
     ]
 
 

@@ -178,7 +178,10 @@ async def test_the_doors(world, people):
     assert status == 200
     (service,) = listed["services"]
     assert (service["running"], service["desired"], service["task_definition"]) == (1, 1, "web:1")
-    assert (await get(people, "/_moorage/people/services?account=999999999999"))[1] == {"services": []}
+    assert (await get(people, "/_moorage/people/services?account=999999999999"))[1]["services"] == []
+    assert len((await get(people, "/_moorage/people/services?cluster=main"))[1]["services"]) == 1
+    status, refusal = await get(people, "/_moorage/people/services?cluster=nowhere")
+    assert (status, refusal["why"]) == (404, "there are main")
     (task,) = (await get(people, "/_moorage/people/tasks?service=web"))[1]["tasks"]
     assert task["said"] == "is healthy: has been running for 40 s"
     assert (await get(people, "/_moorage/people/tasks?stopped=1"))[1]["tasks"] == []

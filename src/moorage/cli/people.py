@@ -17,6 +17,15 @@ def add_scope(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--region", metavar="NAME", help="only this region")
 
 
+def add_cluster(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cluster", metavar="NAME", help="only of this cluster")
+
+
+def sentence(text: str) -> str:
+    """With a capital letter, since it stands after a full stop."""
+    return text[:1].upper() + text[1:]
+
+
 def ask_people(instance: Instance, path: str, *, timeout: float = 10, **query: str | None) -> dict[str, Any]:
     """The answer of `/_moorage/<path>`; parameters that are None are left out."""
     words = urllib.parse.urlencode({name: value for name, value in query.items() if value is not None})
@@ -27,4 +36,4 @@ def ask_people(instance: Instance, path: str, *, timeout: float = 10, **query: s
     if candidates := answer.get("candidates"):
         listed = "\n  ".join(str(one) for one in candidates)
         raise Permanent(f"{what}; say which:\n  {listed}")
-    raise Permanent(what, str(answer.get("why") or ""), str(answer.get("next") or "Its log: moor logs"))
+    raise Permanent(what, sentence(str(answer.get("why") or "")), str(answer.get("next") or "Its log: moor logs"))

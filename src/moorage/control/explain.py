@@ -33,7 +33,8 @@ class ServiceRecords(msgspec.Struct, frozen=True):
     """`plan`: what a pass would decide at this moment. `tasks`: not yet STOPPED. `ended`: those that stopped or are
     stopping, newest first. `events` newest first. `trouble`: why the controller could not do its last pass. `refused`: why
     the next task has no place (None: that is not what it waits for). `standings`: of a DAEMON service, how it stands with
-    each instance of its cluster. `task_sets`: of a service that has no deployments of its own."""
+    each instance of its cluster. `task_sets`: of a service that has no deployments of its own. `express`: what
+    Express Mode made for it. `capacity`: what the providers of its strategy do."""
 
     service: Service
     plan: ServicePlan
@@ -45,6 +46,8 @@ class ServiceRecords(msgspec.Struct, frozen=True):
     refused: tuple[Refusal, ...] | None = None
     standings: tuple[Standing, ...] | None = None
     task_sets: tuple[TaskSet, ...] = ()
+    express: tuple[str, ...] = ()
+    capacity: tuple[str, ...] = ()
 
 
 class DeploymentRecords(msgspec.Struct, frozen=True):
@@ -70,13 +73,15 @@ def explain_service(records: ServiceRecords, now: float) -> Explanation:
         title=f"Service {service.name} in cluster {cluster} is {service.status}: {service.desired_count} desired, "
         f"{running} running, {pending} pending.",
         sections=sections(
-            ("Now", (plan.said, records.trouble and f"the last pass failed: {records.trouble}")),
+            ("Now", (plan.said, *_no_place(records), records.trouble and f"the last pass failed: {records.trouble}")),
+            ("Express Mode", records.express),
             ("Instances", standing_lines(records.standings) if records.standings is not None else ()),
             ("Tasks", task_lines(records.tasks, now)),
             ("Task sets", task_set_lines(records.task_sets, service, records.tasks, records.revisions, now)),
             ("Deployments", (line for d in service.deployments for line in deployment_lines(d, records, now))),
             ("Failed tasks", failing),
             ("Not placed", (*refusal_lines(records.refused), *not_placed(records.events, now))),
+            ("Capacity", records.capacity),
             ("Last events", (event_line(event, now) for event in records.events[:MOST_EVENTS])),
         ),
         facts={
@@ -92,6 +97,11 @@ def explain_service(records: ServiceRecords, now: float) -> Explanation:
         },
         next=_next_of_service(records),
     )
+
+
+def _no_place(records: ServiceRecords) -> Iterator[str]:
+    if records.refused is not None:
+        yield "nothing can be started: no container instance has a place for a task (see Not placed)"
 
 
 def _next_of_service(records: ServiceRecords) -> str:

@@ -1,11 +1,13 @@
-"""What a person means by a name: services, tasks, deployments, load balancers, target groups and targets, by ARN, by
-name, by `cluster/name`, by the beginning of a task id, by DNS name or by address.
+"""What a person means by a name: services, tasks, deployments, container instances, load balancers, target groups and
+targets, by ARN, by name, by `cluster/name`, by the beginning of an id, by DNS name or by address.
 
-It only looks in memory and never guesses: whoever asks gets every record that the words fit.
+It only looks in memory and never guesses: whoever asks gets every record that the words fit. What many of exist (tasks,
+targets, revisions) is looked through only for words that look like one.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
@@ -16,13 +18,24 @@ from moorage.domain.scope import Scope, scope_of
 from moorage.domain.service import Service
 from moorage.domain.task import Task
 from moorage.store.api import View
-from moorage.store.tables.ecs import REVISIONS, SERVICE_DEPLOYMENTS, SERVICES, TASKS
+from moorage.store.tables.ecs import (
+    CONTAINER_INSTANCES,
+    EXPRESS_SERVICES,
+    REVISIONS,
+    SERVICE_DEPLOYMENTS,
+    SERVICES,
+    TASKS,
+)
 from moorage.store.tables.elbv2 import LOAD_BALANCERS, TARGET_GROUPS, TARGETS
 
-Kind = Literal["service", "task", "deployment", "load-balancer", "target-group", "target"]
-KINDS: tuple[Kind, ...] = ("service", "task", "deployment", "load-balancer", "target-group", "target")
+Kind = Literal["service", "task", "deployment", "instance", "load-balancer", "target-group", "target"]
+KINDS: tuple[Kind, ...] = ("service", "task", "deployment", "instance", "load-balancer", "target-group", "target")
 SHORTEST_ID = 4
-"""Characters of a task id that are taken for one."""
+"""Characters of an id of a task or container instance that are taken for one."""
+_ID = re.compile(rf"[0-9a-f]{{{SHORTEST_ID},32}}")
+_EC2_ID = re.compile(r"i-[0-9a-f]+")
+_PLACE = re.compile(r"i-[0-9a-f]+(?::\d+)?|[0-9a-f]*[.:][0-9a-f.:]+|arn:.+")
+"""The id of a target: an instance, an address, another load balancer; with or without a port."""
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -40,6 +53,7 @@ def find(view: View, words: str, kind: Kind | None = None) -> tuple[Subject, ...
         "service": _services,
         "task": _tasks,
         "deployment": _deployments,
+        "instance": _instances,
         "load-balancer": _load_balancers,
         "target-group": _target_groups,
         "target": _targets,
@@ -63,9 +77,7 @@ def services(view: View, words: str) -> tuple[Service, ...]:
         return (named,)
     cluster, _, name = words.rpartition("/")
     found = [
-        one
-        for one in view.all(SERVICES)
-        if one.name == name and (not cluster or one.cluster_arn.rsplit("/", 1)[-1] == cluster)
+        one for one in view.find(SERVICES, "name", name) if not cluster or one.cluster_arn.rsplit("/", 1)[-1] == cluster
     ]
     return tuple(one for one in found if one.status != "INACTIVE") or tuple(found)
 
@@ -74,19 +86,40 @@ def _services(view: View, words: str) -> Iterator[Subject]:
     for one in services(view, words):
         cluster = one.cluster_arn.rsplit("/", 1)[-1]
         yield Subject("service", one.arn, f"{cluster}/{one.name}", Scope(one.account, one.region))
+    yield from _express(view, words)
+
+
+def _express(view: View, words: str) -> Iterator[Subject]:
+    """Express services that have no ECS service yet."""
+    cluster, _, name = words.rpartition("/")
+    for one in view.all(EXPRESS_SERVICES):
+        where = one.cluster_arn.rsplit("/", 1)[-1]
+        meant = words == one.arn or (one.name == name and cluster in ("", where))
+        if meant and view.get(SERVICES, one.arn) is None:
+            yield Subject("service", one.arn, f"{where}/{one.name}", Scope(one.account, one.region))
+
+
+def _instances(view: View, words: str) -> Iterator[Subject]:
+    """By ARN, by its EC2 instance id, by the beginning of its own id."""
+    named = view.get(CONTAINER_INSTANCES, words)
+    if named is None and not (_ID.fullmatch(words) or _EC2_ID.fullmatch(words)):
+        return
+    for one in [named] if named is not None else view.all(CONTAINER_INSTANCES):
+        if named is not None or one.ec2_instance_id == words or one.id.startswith(words):
+            yield Subject("instance", one.arn, one.id, Scope(one.account, one.region))
 
 
 def _tasks(view: View, words: str) -> Iterator[Subject]:
     named = view.get(TASKS, words)
     if named is not None:
         yield _task(named)
-    elif len(words) >= SHORTEST_ID and ":" not in words:
+    elif _ID.fullmatch(words):
         yield from (_task(one) for one in view.all(TASKS) if one.id.startswith(words))
 
 
 def _tasks_at(view: View, address: str) -> Iterator[Subject]:
     """The living task with this address; whoever names an address means its target first."""
-    for one in view.find(TASKS, "live", True):
+    for one in view.find(TASKS, "live", True) if _PLACE.fullmatch(address) else ():
         if one.interface is not None and one.interface.ipv4 == address:
             yield _task(one)
 
@@ -130,6 +163,8 @@ def _targets(view: View, words: str) -> Iterator[Subject]:
     """By id ("10.0.0.5"), "id:port", or "<target group>/id:port" as an ambiguous answer names it."""
     named = view.get(TARGETS, words)
     group, _, place = words.rpartition("/")
+    if named is None and not _PLACE.fullmatch(place):
+        return
     for target in [named] if named is not None else view.all(TARGETS):
         name = target.target_group_arn.split("/")[-2]
         fits = place in (target.id, f"{target.id}:{target.port}") and group in ("", name)

@@ -12,8 +12,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from moorage.control import explain_capacity
 from moorage.control.daemons import daemon_facts
 from moorage.control.explain import DeploymentRecords, ServiceRecords, explain_deployment, explain_service
+from moorage.control.explain_express import explain_unmade, express_lines
+from moorage.control.explain_instance import InstanceRecords, explain_instance
 from moorage.control.explain_names import Kind, Subject, find, nearest
 from moorage.control.explain_placement import refusals_of
 from moorage.control.explain_schedulers import explain_task_set
@@ -27,15 +30,18 @@ from moorage.control.explain_traffic import (
     explain_target_group,
 )
 from moorage.control.explain_words import Explanation
+from moorage.control.instance_placement import document_of
 from moorage.control.plane import ControlPlane
 from moorage.control.service import snapshot_of
 from moorage.control.task_sets import task_sets_of
 from moorage.decide.health import TargetFact, Verdict, judge
 from moorage.decide.placement.daemons import standings
+from moorage.decide.placement.hosts import hosts_of
 from moorage.decide.scheduler import decide
 from moorage.decide.service import FreshIds, ServicePlan
 from moorage.domain.clock import Clock
 from moorage.domain.errors import Permanent
+from moorage.domain.express import ExpressService
 from moorage.domain.load_balancer import LoadBalancer, forwarded_to
 from moorage.domain.scope import Scope
 from moorage.domain.service import Deployment, Service
@@ -46,6 +52,8 @@ from moorage.store.elbv2_queries import current_health, load_balancers_of, targe
 from moorage.store.memory import Store
 from moorage.store.tables.ecs import (
     CLUSTERS,
+    CONTAINER_INSTANCES,
+    EXPRESS_SERVICES,
     REVISIONS,
     SERVICE_DEPLOYMENTS,
     SERVICE_EVENTS,
@@ -110,8 +118,11 @@ class Explainer:
         match subject.kind:
             case "service":
                 service = self._store.get(SERVICES, subject.key)
-                assert service is not None
+                if service is None:
+                    return self._unmade(subject)
                 return explain_service(await self._service(service), now)
+            case "instance":
+                return explain_instance(self._instance(subject), now)
             case "deployment" if (one := self._task_set(subject)) is not None:
                 service = self._store.get(SERVICES, one.service_arn)
                 assert service is not None, "a service outlives its task sets"
@@ -131,14 +142,13 @@ class Explainer:
             case "target-group":
                 group = self._store.get(TARGET_GROUPS, subject.key)
                 assert group is not None
-                return explain_target_group(self._group(group, self._owners()), now)
+                return explain_target_group(self._group(group), now)
             case "target":
                 target = self._store.get(TARGETS, subject.key)
                 group = self._store.get(TARGET_GROUPS, target.target_group_arn) if target is not None else None
                 if target is None or group is None:
                     raise self._unknown(words, kind, scope)
-                owners = self._owners()
-                return explain_target(self._target(target, owners), self._group(group, owners), now)
+                return explain_target(self._target(target), self._group(group), now)
 
     # --- services ----------------------------------------------------------------------------------------------------
     def plan(self, service: Service) -> ServicePlan:
@@ -162,6 +172,8 @@ class Explainer:
             refused=None if daemon else refusals_of(self._store, service),
             standings=tuple(standings(daemon_facts(self._store, service, tasks), tasks)) if daemon else None,
             task_sets=task_sets_of(self._store, service),
+            express=tuple(express_lines(*self._express(service.arn))),
+            capacity=explain_capacity.of_service(self._store, service, self._clock.now()),
         )
 
     def _task_set(self, subject: Subject) -> TaskSet | None:
@@ -219,7 +231,8 @@ class Explainer:
             }
             verdict = judge(task, document, facts, float(service.health_check_grace_period or 0), self._clock.now())
         said = self._plane.tasks.explain(task.arn) or ""
-        return TaskRecords(task, document, said, verdict, places, service)
+        capacity = explain_capacity.of_task(self._store, task, self._clock.now())
+        return TaskRecords(task, document, said, verdict, places, service, capacity=capacity)
 
     def _places(self, task: Task) -> tuple[Place, ...]:
         """Its target groups; a stopped task has none, its address may be another's by now."""
@@ -232,9 +245,7 @@ class Explainer:
             state = target_state(self._store, arn, place.id, place.port)
             if state == NOT_REGISTERED and (task.desired_status == "STOPPED" or task.last_status != "RUNNING"):
                 continue
-            places.append(
-                Place(arn, place.port, state, self._drain_left(key), self._plane.targets.said(key) or "")
-            )
+            places.append(Place(arn, place.port, state, self._drain_left(key), self._plane.targets.said(key) or ""))
         return tuple(places)
 
     def _drain_left(self, key: str) -> float | None:
@@ -254,9 +265,8 @@ class Explainer:
         }
         named = [arn for one in listeners for arn in forwarded_to(one.default_actions)]
         named += [arn for of_one in rules.values() for rule in of_one for arn in forwarded_to(rule.actions)]
-        owners = self._owners()
         groups = {
-            arn: self._group(group, owners)
+            arn: self._group(group)
             for arn in dict.fromkeys(named)
             if (group := self._store.get(TARGET_GROUPS, arn)) is not None
         }
@@ -270,32 +280,62 @@ class Explainer:
             urls=self._urls(balancer),
         )
 
-    def _group(self, group: TargetGroup, owners: Mapping[str, Task]) -> GroupRecords:
+    def _group(self, group: TargetGroup) -> GroupRecords:
         targets = self._store.find(TARGETS, "target_group", group.arn)
         return GroupRecords(
             group=group,
-            targets=tuple(self._target(target, owners) for target in targets),
+            targets=tuple(self._target(target) for target in targets),
             load_balancers=load_balancers_of(self._store, group.arn),
             said=self._plane.targets.said(group.arn) or "",
         )
 
-    def _target(self, target: Target, owners: Mapping[str, Task]) -> TargetRecords:
+    def _target(self, target: Target) -> TargetRecords:
         return TargetRecords(
             target=target,
             state=target_state(self._store, target.target_group_arn, target.id, target.port),
             health=current_health(self._store, target),
             said=self._plane.targets.said(target.key) or "",
-            task=owners.get(target.id),
+            task=self._owner(target),
         )
 
-    def _owners(self) -> Mapping[str, Task]:
-        """The living tasks by address."""
-        living = self._store.find(TASKS, "live", True)
-        return {t.interface.ipv4: t for t in living if t.interface is not None and t.interface.ipv4 is not None}
+    def _owner(self, target: Target) -> Task | None:
+        """The living task of a service that has this address."""
+        service_arn = self._plane.services.owner_of(target.id, target.port)
+        mine = self._store.find(TASKS, "service", service_arn) if service_arn is not None else ()
+        return next((t for t in mine if any((p.id, p.port) == (target.id, target.port) for p in t.target_places)), None)
+
+    # --- container instances, Express Mode ---------------------------------------------------------------------------
+    def _instance(self, subject: Subject) -> InstanceRecords:
+        instance = self._store.get(CONTAINER_INSTANCES, subject.key)
+        assert instance is not None
+        tasks = self._store.find(TASKS, "container_instance", instance.arn)
+        [host] = hosts_of([instance], lambda _arn: tasks, lambda task: document_of(self._store, task))
+        waiting = []
+        for service in self._store.find(SERVICES, "cluster", (instance.cluster_arn, "ACTIVE")):
+            refused = refusals_of(self._store, service) or ()
+            mine = next((one for one in refused if one.host.instance.arn == instance.arn), None)
+            if mine is not None:
+                waiting.append((service.name, mine))
+        return InstanceRecords(
+            host, tuple((task, document_of(self._store, task)) for task in tasks), tuple(waiting[:MOST_NAMES])
+        )
+
+    def _express(self, arn: str) -> tuple[ExpressService | None, str, int]:
+        """What Express Mode wants, what its controller said last, and the port of this machine for HTTPS."""
+        said = self._plane.express.explain(arn) if self._plane.express is not None else None
+        port: int = self._proxy().get("ports", {}).get(443, 443)
+        return self._store.get(EXPRESS_SERVICES, arn), said or "", port
+
+    def _unmade(self, subject: Subject) -> Explanation:
+        record, said, port = self._express(subject.key)
+        assert record is not None, "one of the two is there"
+        return explain_unmade(record, said, port)
 
     # --- what cannot be answered -------------------------------------------------------------------------------------
     def _unknown(self, words: str, kind: Kind | None, scope: Scope) -> Unknown:
-        what = (kind or "service, task, deployment, load balancer, target group or target").replace("-", " ")
+        what = (kind or "service, task, deployment, container instance, load balancer, target group or target").replace(
+            "-", " "
+        )
         return Unknown(
             f"There is no {what} '{words}' in account {scope.account}, {scope.region}",
             self.existing(kind, scope),
@@ -310,6 +350,13 @@ class Explainer:
                 for s in self._store.find(SERVICES, "scope", (scope.account, scope.region))
                 if s.status != "INACTIVE"
             ],
+            "instance": [
+                f"{i.ec2_instance_id} ({i.id[:8]})"
+                for i in self._store.all(CONTAINER_INSTANCES)
+                if (i.account, i.region) == (scope.account, scope.region) and i.status != "INACTIVE"
+            ]
+            if kind == "instance"
+            else [],
             "load-balancer": [b.name for b in self._store.find(LOAD_BALANCERS, "scope", (scope.account, scope.region))],
             "target-group": [g.name for g in self._store.find(TARGET_GROUPS, "scope", (scope.account, scope.region))],
         }

@@ -3,6 +3,7 @@
 moor explain web                     a service, load balancer or target group of that name
 moor explain task 3f9a               a task, by the beginning of its id; also one that stopped long ago
 moor explain service c1/web          of the service web in cluster c1
+moor explain instance i-0a1b…        a container instance: what is left of it, and whom it refuses
 moor explain ecs-svc/1234…           a deployment, and which failures its circuit breaker counted
 moor explain 172.31.0.9:8000         a target: why it is not in rotation
 moor explain 502                     why load balancers answered 502 (or 503, 504, 460 …) lately
@@ -20,7 +21,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from moorage.cli.instance import add_data_dir, need_running
-from moorage.cli.people import add_scope, ask_people
+from moorage.cli.people import add_cluster, add_scope, ask_people
 from moorage.cli.text import paragraph
 from moorage.domain.errors import Permanent
 
@@ -28,16 +29,18 @@ STATUS = re.compile(r"[45]\d\d")
 TIME = re.compile(r"([01]?\d|2[0-3]):[0-5]\d(:[0-5]\d)?")
 KINDS = {
     "service": "service", "task": "task", "deployment": "deployment", "target": "target",
+    "instance": "instance", "container-instance": "instance",
     "load-balancer": "load-balancer", "loadbalancer": "load-balancer", "lb": "load-balancer", "alb": "load-balancer",
     "target-group": "target-group", "targetgroup": "target-group", "tg": "target-group",
 }  # fmt: skip
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    kinds = "service, task, deployment, load-balancer (lb), target-group (tg) or target"
+    kinds = "service, task, deployment, instance, load-balancer (lb), target-group (tg) or target"
     parser.add_argument("words", nargs="+", metavar="[KIND] NAME", help=f"a name or ARN; KIND is {kinds}")
     parser.add_argument("--at", metavar="HH:MM[:SS]", help="with a status: only what was answered then")
     parser.add_argument("--json", action="store_true", help="the server's own answer, for programs")
+    add_cluster(parser)
     add_scope(parser)
     add_data_dir(parser)
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from moorage.cli.client import ask
+from moorage.cli.commands.services import counts, doing, rollout
 from moorage.cli.instance import Instance, add_data_dir, running
+from moorage.cli.text import paragraph
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,23 +50,26 @@ def render(instance: Instance, data_dir: Path, status: Mapping[str, Any]) -> Ite
         yield "Nothing runs yet."
         return
     yield f"Tasks     {status.get('tasks', 0)}"
+    services = status.get("services", [])
     for cluster in clusters:
         yield ""
         yield f"Cluster {cluster}"
-        for service in status.get("services", []):
-            if service["cluster"] == cluster:
-                yield from (f"  {line}" for line in _service(service))
+        mine = [service for service in services if service["cluster"] == cluster]
+        width = max((len(service["name"]) for service in mine), default=0)
+        for service in mine:
+            yield from _service(service, width)
     if balancers:
         yield ""
         yield "Load balancers"
     for balancer in balancers:
-        yield f"  {balancer['name']:<24} {balancer['state']:<13} {' '.join(balancer['urls']) or balancer['dns_name']}"
+        yield f"  {balancer['name']}  {balancer['state']}"
+        yield from (f"    {url}" for url in balancer["urls"] or [balancer["dns_name"]])
         if balancer.get("reason"):
-            yield f"    {balancer['reason']}"
+            yield from paragraph(balancer["reason"], "    ")
 
 
-def _service(service: Mapping[str, Any]) -> Iterator[str]:
-    counts = f"{service['running']} of {service['desired']} running"
-    yield f"{service['name']:<24} {service['status']:<9} {counts:<18} {service.get('rollout') or ''}".rstrip()
-    if service.get("said"):
-        yield f"  {service['said']}"
+def _service(service: Mapping[str, Any], width: int) -> Iterator[str]:
+    name = f"{service['name']:<{width}}"
+    yield f"  {name}  {counts(service)} running  {rollout(service)}".rstrip()
+    if service.get("rollout") != "COMPLETED" and doing(service):
+        yield from paragraph(doing(service), "    ")

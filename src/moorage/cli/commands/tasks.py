@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from moorage.cli.instance import add_data_dir, need_running
-from moorage.cli.people import add_scope, ask_people
+from moorage.cli.people import add_cluster, add_scope, ask_people
 from moorage.cli.text import age, table
 
 
@@ -20,6 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--service", metavar="NAME", help="only of this service: name, cluster/name or ARN")
     parser.add_argument("--stopped", action="store_true", help="those that stopped, and why")
     parser.add_argument("--json", action="store_true", help="the server's own answer, for programs")
+    add_cluster(parser)
     add_scope(parser)
     add_data_dir(parser)
 
@@ -31,6 +32,7 @@ def run(options: argparse.Namespace) -> int:
         "people/tasks",
         service=options.service,
         stopped="1" if options.stopped else None,
+        cluster=options.cluster,
         account=options.account,
         region=options.region,
     )
@@ -51,7 +53,7 @@ def living(tasks: Sequence[Mapping[str, Any]], now: float) -> Iterator[str]:
         [
             (
                 one["id"][:8],
-                one.get("service") or one["group"],
+                _of(one),
                 one["task_definition"],
                 one["last_status"],
                 age(now - one["created_at"]),
@@ -72,7 +74,7 @@ def stopped(tasks: Sequence[Mapping[str, Any]], now: float) -> Iterator[str]:
         [
             (
                 one["id"][:8],
-                one.get("service") or one["group"],
+                _of(one),
                 one["task_definition"],
                 f"{age(now - one['stopped_at'])} ago" if one.get("stopped_at") else "",
                 age(one["stopped_at"] - one["started_at"]) if one.get("started_at") and one.get("stopped_at") else "-",
@@ -81,3 +83,8 @@ def stopped(tasks: Sequence[Mapping[str, Any]], now: float) -> Iterator[str]:
             for one in tasks
         ],
     )
+
+
+def _of(task: Mapping[str, Any]) -> str:
+    """`cluster/service`, or the group of a task that no service started."""
+    return f"{task['cluster']}/{task.get('service') or task['group']}"

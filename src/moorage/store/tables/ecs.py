@@ -62,6 +62,7 @@ SERVICES: Table[Service] = Table(
     key=lambda r: r.arn,
     indexes={
         "cluster": lambda r: (r.cluster_arn, r.status),
+        "name": lambda r: r.name,
         "scope": lambda r: (r.account, r.region),
         "deleted": lambda r: True if r.status == "INACTIVE" else None,
         "daemons": lambda r: r.cluster_arn if r.scheduling_strategy == "DAEMON" and r.status == "ACTIVE" else None,
