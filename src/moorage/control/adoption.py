@@ -43,6 +43,8 @@ KILLED = 137
 # An end that is told twice (event and list) carries two times, this many seconds apart at most.
 SAME_END = 0.25
 _RETRY = 2.0
+# Seconds after which an engine has done what it was asked to do before the caller went away.
+STRAGGLERS = 5.0
 
 
 class Adoption:
@@ -88,6 +90,9 @@ class Adoption:
     async def _clear(self) -> None:
         self._clearing = False
         try:
+            await self.resync()
+            # What was being made at that moment may appear a little later: nobody waits for its answer any more.
+            await asyncio.sleep(STRAGGLERS)
             await self.resync()
         except MoorageError as error:
             log.warning("containers of deleted tasks stay until the engine answers: %s", error)

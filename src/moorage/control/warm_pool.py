@@ -101,6 +101,10 @@ class WarmPool:
         if self._warming.get(interface.ipv4) == interface.interface_id:
             del self._warming[interface.ipv4]
         self._leaving.pop(interface.interface_id, None)
+        if interface.ipv4 in self._taken:
+            # The task that took it is gone before it said whether it has the sandbox.
+            self._taken.discard(interface.ipv4)
+            self.tidy()
         ready = self._ready.get((interface.account, interface.region, interface.subnet_id), [])
         if any(one.interface_id == interface.interface_id for one in ready):
             ready[:] = [one for one in ready if one.interface_id != interface.interface_id]
