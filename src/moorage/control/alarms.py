@@ -25,6 +25,8 @@ from moorage.store.tables.ecs import SERVICES
 log = logging.getLogger("moorage.alarms")
 
 POLL = 15.0
+REST = 0.25
+"""Seconds between two looks: others may have much to write meanwhile."""
 
 
 def watched(service: Service) -> tuple[str, ...]:
@@ -86,6 +88,7 @@ class AlarmWatch:
             more = asyncio.ensure_future(self._more.wait())
             try:
                 await self._look(self._source)
+                await asyncio.sleep(REST)
                 await asyncio.wait({changed, more}, timeout=POLL, return_when=asyncio.FIRST_COMPLETED)
             except Exception as error:
                 log.warning("the alarms of deployments cannot be read, they are asked again: %r", error)
