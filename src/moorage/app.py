@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import logging
 import signal
 import sys
+from collections.abc import Sequence
 
 import uvloop
 from aiohttp import web
@@ -20,10 +22,13 @@ from moorage.authentication import Authentication
 from moorage.control.access_logs import AccessLogs
 from moorage.control.log_retention import LogRetention
 from moorage.control.log_router import LogRouter
+from moorage.control.names import SubnetDoors, addresses_of
 from moorage.control.plane import ControlPlane
 from moorage.control.ports import ImageReference, TaskSources
 from moorage.control.prober import HttpProber
 from moorage.control.requests import RequestLog
+from moorage.dns.resolvers import host_resolvers
+from moorage.dns.server import DnsServer
 from moorage.domain.clock import Clock, Ids, SystemClock
 from moorage.domain.errors import MoorageError, Permanent
 from moorage.domain.scope import Scope
@@ -89,7 +94,8 @@ class App:
     async def _start(self) -> None:
         settings, clock, ids, then = self.settings, self.clock, self.ids, self._then.push_async_callback
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        self.engine = DockerEngine(settings, clock=clock)
+        resolvers = host_resolvers()
+        self.engine = DockerEngine(settings, clock=clock, resolvers=resolvers)
         then(self._leave_engine)
         self.host = await self.engine.check()
         self.store = await Store.open(SqliteLog(settings.data_dir / "state.sqlite"), TABLES)
@@ -159,8 +165,17 @@ class App:
                 str(error.strerror or error),
                 "Choose another one: moor up --port 4567",
             ) from error
+        if self.engine.enters_networks:
+            await self._answer_names(resolvers)
         then(self.plane.close)
         await self.plane.start()
+
+    async def _answer_names(self, resolvers: Sequence[str]) -> None:
+        server = DnsServer(functools.partial(addresses_of, self.store), resolvers)
+        self._then.push_async_callback(server.close)
+        doors = SubnetDoors(self.store, server)
+        self._then.push_async_callback(doors.close)
+        await doors.start()
 
     def _front_door(self) -> Gateway:
         store, clock, ids = self.store, self.clock, self.ids

@@ -78,12 +78,23 @@ def host_limits(info: Mapping[str, Any], local: bool) -> tuple[str, ...]:
 class DockerEngine:
     """One per host. `host` overrides what settings and environment say; nothing is connected before the first call."""
 
-    def __init__(self, settings: Settings, *, clock: Clock | None = None, host: DockerHost | None = None) -> None:
+    """`resolvers`: what tasks ask for names when nobody answers at their subnet's gateway; None: tasks resolve names as
+    any container of this engine does."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        host: DockerHost | None = None,
+        resolvers: Sequence[str] | None = None,
+    ) -> None:
         self.installation = settings.installation
         self._client = Client(host or current_host(settings.docker_host))
         self._networks = Networks(self._client, self.installation)
         self._images = Images(self._client)
-        self._sandboxes = Sandboxes(self._client, self.installation, self._networks, self._images)
+        asks = resolvers if self.enters_networks else None
+        self._sandboxes = Sandboxes(self._client, self.installation, self._networks, self._images, asks)
         self._containers = Containers(self._client, self.installation)
         self._volumes = Volumes(self._client, self.installation)
         self._events = Events(self._client, self.installation, clock or SystemClock())

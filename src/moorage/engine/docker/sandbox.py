@@ -8,8 +8,9 @@ renames what already runs. Decides nothing about addresses: they are given.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,11 @@ WARMING_AT_ONCE = 2
 _ATTEMPTS = 3
 
 
-def pause_body(spec: SandboxSpec, installation: str, api: tuple[int, int]) -> dict[str, Any]:
-    """The body of POST /containers/create for a task's sandbox."""
+def pause_body(
+    spec: SandboxSpec, installation: str, api: tuple[int, int], resolvers: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """The body of POST /containers/create for a task's sandbox. With `resolvers`, names are asked at the subnet's gateway
+    first, and there when it does not answer."""
     host: dict[str, Any] = {
         "NetworkMode": spec.network.name if spec.mode == "awsvpc" and spec.network else spec.mode,
         "RestartPolicy": {"Name": "no"},
@@ -51,6 +55,8 @@ def pause_body(spec: SandboxSpec, installation: str, api: tuple[int, int]) -> di
         host["Sysctls"] = dict(spec.sysctls)
     if spec.dns_servers:
         host["Dns"] = list(spec.dns_servers)
+    elif resolvers is not None and spec.mode == "awsvpc" and spec.network:
+        host["Dns"] = [str(IPv4Network(spec.network.cidr)[1]), *resolvers]
     if spec.dns_search:
         host["DnsSearch"] = list(spec.dns_search)
     if spec.extra_hosts:
@@ -93,7 +99,15 @@ def _subnet(spec: SandboxSpec) -> str:
 
 
 class Sandboxes:
-    def __init__(self, client: Client, installation: str, networks: Networks, images: Images) -> None:
+    def __init__(
+        self,
+        client: Client,
+        installation: str,
+        networks: Networks,
+        images: Images,
+        resolvers: Sequence[str] | None = None,
+    ) -> None:
+        self._resolvers = resolvers
         self._client = client
         self._installation = installation
         self._networks = networks
@@ -168,7 +182,7 @@ class Sandboxes:
                 await self._networks.ensure(spec.network)
             await self._images.ensure_pause()
             try:
-                body = pause_body(spec, self._installation, api)
+                body = pause_body(spec, self._installation, api, self._resolvers)
                 created = await self._client.call("POST", "/containers/create", query={"name": name}, body=body)
                 container_id = str(created["Id"])
             except ApiError as error:
