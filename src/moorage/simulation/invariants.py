@@ -24,7 +24,7 @@ from moorage.simulation.other_schedulers import OtherSchedulers
 from moorage.store.api import Change, StoreApi, Table
 from moorage.store.log_memory import MemoryLog
 from moorage.store.tables.ecs import CONTAINER_INSTANCES, SERVICES, TASK_DEFINITIONS, TASKS
-from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, TARGETS, TARGET_HEALTH
+from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, TARGET_HEALTH, TARGETS
 from moorage.store.tables.network import NETWORK_INTERFACES
 
 R = TypeVar("R")
@@ -47,6 +47,7 @@ class Invariants:
         self._store: StoreApi | None = None
         self._log: MemoryLog | None = None
         self._services: dict[str, Service] = {}
+        self._images: dict[tuple[str, str], str] = {}
         self._tasks: dict[str, dict[str, Task]] = {}
         self._addresses: Counter[tuple[str, str, str, str]] = Counter()
         self._targets: dict[tuple[str, str], Any] = {}
@@ -108,6 +109,7 @@ class Invariants:
             return
         if before.instance is None and after.instance is not None:
             self._not_over_capacity(after.instance.arn)
+        self._one_image(after)
         if after.rank < before.rank:
             self.note(f"{after.id} went back from {before.last_status} to {after.last_status}")
         if before.desired_status == "STOPPED" and after.desired_status != "STOPPED":
@@ -119,6 +121,15 @@ class Invariants:
         by_scheduler = after.stop_code == "ServiceSchedulerInitiated" and before.desired_status == "RUNNING"
         if by_scheduler and after.desired_status == "STOPPED" and after.service_arn is not None:
             self._not_under_minimum(after.service_arn, before)
+
+    def _one_image(self, task: Task) -> None:
+        """All tasks of a deployment run what its first task found behind the tag."""
+        for container in task.containers if task.deployment_id is not None else ():
+            if container.image_digest is None:
+                continue
+            known = self._images.setdefault((task.deployment_id or "", container.name), container.image_digest)
+            if known != container.image_digest:
+                self.note(f"{task.id} runs {container.image_digest}, others of {task.deployment_id} run {known}")
 
     def _interface_changed(self, change: Change[NetworkInterface]) -> None:
         if change.before is not None:

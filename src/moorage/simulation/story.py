@@ -41,6 +41,8 @@ BROKEN: Mapping[str, SimulatedImage] = {
 }
 IMAGES = {**GOOD, **BROKEN}
 NAMES = ("a", "b")
+BELL = "bell"
+"""The alarm that watches over deployments."""
 CONDITIONS = ("START", "COMPLETE", "SUCCESS", "HEALTHY")
 PERCENTS = ((100, 200), (50, 200), (50, 100), (100, 150), (0, 100), (67, 134))
 
@@ -157,6 +159,18 @@ _WRITERS: Mapping[str, tuple[float, Callable[[random.Random], Mapping[str, Any]]
         1.5,
         lambda dice: {"verb": dice.choice(("start_sandbox", "create", "start", "stop", "remove", "warm"))},
     ),
+    "watch": (
+        1,
+        lambda dice: {
+            "name": dice.choice(NAMES),
+            "rollback": dice.random() < 0.7,
+            "bake": dice.choice((None, 0, 1)),
+            "early": dice.choice((None, None, "BLOCKING", "DEFERRED")),
+            "percent": dice.choice((50, 100)),
+        },
+    ),
+    "ring": (1.5, lambda dice: {"state": dice.choice(("ALARM", "OK"))}),
+    "move_tag": (1, lambda dice: {"image": dice.choice(list(GOOD)), "start": dice.choice((0.1, 0.3, 0.5))}),
     "set_percents": (1, lambda dice: {"name": dice.choice(NAMES), "percents": dice.choice(PERCENTS)}),
     "run_group": (1, lambda dice: {"image": dice.choice(list(IMAGES)), "condition": dice.choice(CONDITIONS)}),
     "cut_off": (0.5, lambda dice: {"name": dice.choice(NAMES)}),
@@ -181,6 +195,7 @@ class Player:
         self._fronts: dict[str, Front] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._traffic: Traffic | None = None
+        self.bell = "OK"
 
     async def play(self, steps: Sequence[Step]) -> None:
         await self.world.create_cluster()
@@ -201,6 +216,7 @@ class Player:
         self.world.log.refuse(None)
         self.world.engine.lose_answer(None)
         await self._restore_fronts()
+        self.world.alarms.set(BELL, "OK")
         services: Sequence[Service] = self.world.store.all(SERVICES)
         for service in services:
             if service.status == "ACTIVE":
@@ -264,6 +280,26 @@ class Player:
 
     async def redeploy(self, name: str) -> None:
         await self.world.update_service(name, forceNewDeployment=True)
+
+    async def watch(self, name: str, rollback: bool, bake: int | None, early: str | None, percent: int) -> None:
+        """A deployment that an alarm watches over, perhaps one that is content with less than all of its tasks."""
+        self.world.alarms.set(BELL, self.bell)
+        configuration: dict[str, Any] = {"alarms": {"alarmNames": [BELL], "enable": True, "rollback": rollback}}
+        if bake is not None:
+            configuration["bakeTimeInMinutes"] = bake
+        criteria: dict[str, Any] = {"enable": early is not None}
+        if early is not None:
+            criteria |= {"healthyPercent": percent, "sourceServiceRevisionCleanup": early}
+        configuration["earlySuccessCriteria"] = criteria
+        await self.world.update_service(name, deploymentConfiguration=configuration, forceNewDeployment=True)
+
+    async def ring(self, state: str) -> None:
+        self.bell = state
+        self.world.alarms.set(BELL, state)
+
+    async def move_tag(self, image: str, start: float) -> None:
+        """The name of an image means another one from now on, as good as the one before."""
+        self.world.engine.images[image] = msgspec.structs.replace(IMAGES[image], start=start)
 
     async def delete_service(self, name: str) -> None:
         await self.world.delete_service(name)
