@@ -246,12 +246,14 @@ def test_options_that_a_log_driver_does_not_have_and_images_of_other_machines(
         one = {"name": "app", "image": images["busybox"], "command": ["true"], "memory": 32, **members}
         ecs.register_task_definition(family=family, containerDefinitions=[one], networkMode="none", **platform)
         [task] = ecs.run_task(cluster=CLUSTER, taskDefinition=family, launchType="EC2")["tasks"]
-        return str(ended(ecs, task["taskArn"])["stoppedReason"])
+        done = ended(ecs, task["taskArn"])
+        return f"{done['stoppedReason']} | {done['containers'][0].get('reason')}"
 
     instance = ecs.register_container_instance(cluster=CLUSTER)["containerInstance"]["containerInstanceArn"]
     odd = {"logDriver": "syslog", "options": {"nonsense": "1"}}
     assert failed("odd", {}, logConfiguration=odd) == (
-        "CannotCreateContainerError: Error response from daemon: unknown log opt 'nonsense' for syslog log driver"
+        "Task failed to start | CannotCreateContainerError: Error response from daemon: unknown log opt 'nonsense' for "
+        "syslog log driver"
     )
     native = subprocess.run(["uname", "-m"], capture_output=True, text=True, check=True).stdout.strip()
     other, name = ("X86_64", "amd64") if native in ("aarch64", "arm64") else ("ARM64", "arm64")

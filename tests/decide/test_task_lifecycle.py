@@ -96,7 +96,13 @@ def test_a_start_timeout_ends_the_waiting() -> None:
             "CannotPullContainerError: x",
         ),
         (
-            a_container(known="STOPPED", runtime_id="r", reason="CannotStartContainerError: x"),
+            a_container(known="STOPPED", pulled="app:1", runtime_id="r", reason="CannotStartContainerError: x"),
+            "ACTIVATING",
+            "TaskFailedToStart",
+            "Task failed to start",
+        ),
+        (
+            a_container(known="STOPPED", pulled="app:1", reason="CannotCreateContainerError: x"),
             "ACTIVATING",
             "TaskFailedToStart",
             "Task failed to start",

@@ -178,7 +178,8 @@ def _failure(task: Task, document: Document, now: float) -> Failure | None:
         definition = document.container(container.name)
         if definition is None or container.known != "STOPPED" or not definition.is_essential:
             continue
-        if container.exit_code is None and container.runtime_id is None:
+        if container.exit_code is None and container.pulled is None and not started:
+            # Its image could not be pulled: the only failure whose reason is the task's too (ecs-tasks §3).
             return Failure("TaskFailedToStart", sentences.clipped(container.reason or sentences.FAILED_TO_START))
         if container.exit_code is None and not started:
             return Failure("TaskFailedToStart", sentences.FAILED_TO_START)
@@ -186,7 +187,8 @@ def _failure(task: Task, document: Document, now: float) -> Failure | None:
     for container in task.containers:
         # A non-essential container that never started fails the task too: it could not leave PENDING (ecs-tasks §2).
         if container.known == "STOPPED" and container.exit_code is None and not started and container.reason:
-            return Failure("TaskFailedToStart", sentences.clipped(container.reason))
+            reason = container.reason if container.pulled is None else sentences.FAILED_TO_START
+            return Failure("TaskFailedToStart", sentences.clipped(reason))
     for container in task.containers:
         if container.known not in ("NONE", "PULLED", "CREATED") or container.restarts:
             continue

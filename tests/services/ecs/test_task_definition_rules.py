@@ -381,6 +381,14 @@ MORE: list[tuple[Params, str]] = [
         (on_a_bridge(image=image), "Invalid 'image' setting for container 'app'")
         for image in ("a" * 256, "a@sha256:1", " a")
     ),
+    *(
+        (bridge(cpu=cpu), "Invalid 'cpu' setting for task. The value must be between 128 and 196608.")
+        for cpu in ("127", "196609")
+    ),
+    (
+        bridge({"name": "app", "image": "a", "memoryReservation": 2}, memory="3"),
+        "Invalid 'memory' setting for task. The value must be at least 4.",
+    ),
     (on_a_bridge(links=["b:c"]), "Container 'app' links to 'b', which does not exist."),
     (
         on_a_bridge(volumesFrom=[{"sourceContainer": "b"}]),

@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from moorage.domain.errors import AwsError
-from moorage.domain.task_definition import ContainerDefinition, Document, PortMapping
+from moorage.domain.task_definition import ContainerDefinition, Document, PortMapping, Volume
 from moorage.services.ecs.validate_fargate import refused
 
 _MEMBERS = {field.encode_name for field in msgspec.structs.fields(Document)}
@@ -32,8 +32,20 @@ def document_of(request: dict[str, Any]) -> Document:
         document,
         cpu=_plain(document.cpu, _CPU, 1024, "cpu"),
         memory=_plain(document.memory, _MEMORY, 1024, "memory"),
+        volumes=tuple(_volume(volume) for volume in document.volumes),
         container_definitions=tuple(_container(c, document.network_mode) for c in document.container_definitions),
     )
+
+
+def _volume(volume: Volume) -> Volume:
+    """A file system is mounted from its root, a Docker volume belongs to the task, unless the caller says otherwise."""
+    if volume.efs_volume_configuration is not None:
+        efs = {"rootDirectory": "/"} | volume.efs_volume_configuration
+        return replace(volume, efs_volume_configuration=efs)
+    if volume.docker_volume_configuration is not None:
+        docker = {"scope": "task"} | volume.docker_volume_configuration
+        return replace(volume, docker_volume_configuration=docker)
+    return volume
 
 
 def _plain(text: str | None, unit: re.Pattern[str], factor: int, name: str) -> str | None:

@@ -93,6 +93,21 @@ def _memory(d: Document) -> str | None:
     return None
 
 
+LEAST_CPU, MOST_CPU = 128, 196608
+LEAST_MEMORY = 4
+
+
+def _size(d: Document) -> str | None:
+    """What a task may ask of an instance; Fargate has its table."""
+    if "FARGATE" in (d.requires_compatibilities or ()):
+        return None
+    if d.cpu and not LEAST_CPU <= int(d.cpu) <= MOST_CPU:
+        return f"Invalid 'cpu' setting for task. The value must be between {LEAST_CPU} and {MOST_CPU}."
+    if d.memory and int(d.memory) < LEAST_MEMORY:
+        return f"Invalid 'memory' setting for task. The value must be at least {LEAST_MEMORY}."
+    return None
+
+
 def _cpu(d: Document) -> str | None:
     if d.cpu and sum(c.cpu or 0 for c in d.container_definitions) > int(d.cpu):
         return "The sum of all container 'cpu' values cannot be greater than the value of the task 'cpu'."
@@ -222,6 +237,7 @@ RULES: tuple[Rule, ...] = (
     _essential,
     _memory,
     _cpu,
+    _size,
     _placement,
     _network,
     _namespaces,
