@@ -6,7 +6,10 @@ import msgspec
 
 
 class AccountSetting(msgspec.Struct, frozen=True):
+    """`principal`: whose it is; empty: the account's own."""
+
     account: str
     region: str
     name: str
     value: str
+    principal: str = ""

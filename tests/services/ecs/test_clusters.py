@@ -61,12 +61,10 @@ async def test_describe(ecs: Rig) -> None:
     assert shown["tags"] == [{"key": "a", "value": "b"}]
     assert shown["settings"] == [{"name": "containerInsights", "value": "enhanced"}]
     assert shown["configuration"] == configuration
-    assert {one["name"] for one in shown["statistics"]} == {
-        "runningEC2TasksCount",
-        "runningFargateTasksCount",
-        "pendingEC2TasksCount",
-        "pendingFargateTasksCount",
-    }
+    kinds = ("EC2", "Fargate", "External")
+    names = {f"{state}{kind}TasksCount" for state in ("running", "pending") for kind in kinds}
+    names |= {f"{state}{kind}ServiceCount" for state in ("active", "draining") for kind in kinds}
+    assert {one["name"] for one in shown["statistics"]} == names
     missing = await ecs.call("DescribeClusters")
     assert missing == {"clusters": [], "failures": [{"arn": BASE + "cluster/default", "reason": "MISSING"}]}
 
@@ -244,6 +242,32 @@ async def test_there_are_no_container_instances(main: Rig) -> None:
     }
 
 
+async def test_statistics_tell_what_things_run_on(main: Rig) -> None:
+    await main.service("web")
+    await main.task()
+    [shown] = (await main.call("DescribeClusters", clusters=["main"], include=["STATISTICS"]))["clusters"]
+    counted = {one["name"]: one["value"] for one in shown["statistics"] if one["value"] != "0"}
+    assert counted == {"pendingFargateTasksCount": "1", "activeFargateServiceCount": "1"}
+    await main.call("DeleteService", cluster="main", service="web", force=True)
+    [shown] = (await main.call("DescribeClusters", clusters=["main"], include=["STATISTICS"]))["clusters"]
+    assert {"name": "drainingFargateServiceCount", "value": "1"} in shown["statistics"]
+
+
+async def test_only_what_is_asked_for_is_included(ecs: Rig) -> None:
+    await ecs.cluster("main", tags=[{"key": "a", "value": "b"}], configuration={})
+    [shown] = (await ecs.call("DescribeClusters", clusters=["main"], include=["TAGS"]))["clusters"]
+    assert (shown["tags"], shown["settings"]) == ([{"key": "a", "value": "b"}], [])
+    refusal = await ecs.refused("DescribeClusters", clusters=[f"c{number}" for number in range(101)])
+    assert refusal.message == "Clusters can have at most 100 items."
+
+
+async def test_new_clusters_have_the_insights_of_the_account(ecs: Rig) -> None:
+    await ecs.call("PutAccountSettingDefault", name="containerInsights", value="enhanced")
+    assert (await ecs.cluster("one"))["settings"] == [{"name": "containerInsights", "value": "enhanced"}]
+    said = [{"name": "containerInsights", "value": "disabled"}]
+    assert (await ecs.cluster("two", settings=said))["settings"] == said
+
+
 async def test_account_settings(ecs: Rig) -> None:
     principal = f"arn:aws:iam::{ACCOUNT}:root"
     assert (await ecs.call("ListAccountSettings"))["settings"] == []
@@ -256,3 +280,37 @@ async def test_account_settings(ecs: Rig) -> None:
     assert (await ecs.call("ListAccountSettings", region="eu-west-1"))["settings"] == []
     await ecs.call("DeleteAccountSetting", name="containerInsights")
     assert (await ecs.call("ListAccountSettings"))["settings"] == []
+    effective = await ecs.call("ListAccountSettings", effectiveSettings=True)
+    assert len(effective["settings"]) == 10
+    rest = await ecs.call("ListAccountSettings", effectiveSettings=True, nextToken=effective["nextToken"])
+    assert len(rest["settings"]) == 1
+
+
+async def test_a_principals_own_setting_goes_before_the_accounts(ecs: Rig) -> None:
+    user = f"arn:aws:iam::{ACCOUNT}:user/anna"
+    await ecs.call("PutAccountSetting", name="containerInsights", value="enabled", principalArn=user)
+    assert (await ecs.call("ListAccountSettings"))["settings"] == [], "not the account's"
+    await ecs.call("PutAccountSettingDefault", name="awsvpcTrunking", value="enabled")
+    own = (await ecs.call("ListAccountSettings", principalArn=user))["settings"]
+    assert [(one["name"], one["principalArn"]) for one in own] == [("containerInsights", user)]
+    found = await ecs.call("ListAccountSettings", principalArn=user, effectiveSettings=True)
+    held = {one["name"]: one["value"] for one in found["settings"]}
+    assert (held["containerInsights"], held["awsvpcTrunking"]) == ("enabled", "enabled")
+    gone = await ecs.call("DeleteAccountSetting", name="containerInsights", principalArn=user)
+    assert gone["setting"]["value"] == "disabled", "what holds now"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("containerInsights", "loud", "accepts enabled, disabled, enhanced, but was 'loud'"),
+        ("fargateTaskRetirementWaitPeriod", "5", "accepts 0, 7, 14, but was '5'"),
+        ("guardDutyActivate", "on", "is read-only"),
+    ],
+)
+async def test_values_that_no_setting_has(ecs: Rig, name: str, value: str, said: str) -> None:
+    assert said in (await ecs.refused("PutAccountSetting", name=name, value=value)).message
+
+
+async def test_a_value_is_looked_for_under_a_name(ecs: Rig) -> None:
+    assert "must also specify" in (await ecs.refused("ListAccountSettings", value="enabled")).message

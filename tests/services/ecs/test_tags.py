@@ -88,3 +88,21 @@ async def test_unknown_resources(main: Rig, arn: str, code: str) -> None:
         ("ListTagsForResource", {}),
     ):
         assert (await main.refused(operation, resourceArn=arn, **params)).code == code
+
+
+async def test_what_is_over_takes_no_tags(main: Rig) -> None:
+    task, service = await main.task(), await main.service()
+    await main.write_task(task["taskArn"], last_status="STOPPED", desired_status="STOPPED")
+    await main.write_service(service["serviceArn"], status="INACTIVE")
+    tags = [{"key": "a", "value": "b"}]
+    refusal = await main.refused("TagResource", resourceArn=task["taskArn"], tags=tags)
+    assert refusal.message == "The specified task is stopped. Specify a running task and try again."
+    refusal = await main.refused("UntagResource", resourceArn=service["serviceArn"], tagKeys=["a"])
+    assert refusal.message == "The specified service is inactive. Specify an active service and try again."
+    assert (await main.call("ListTagsForResource", resourceArn=task["taskArn"]))["tags"] == []
+
+
+async def test_tags_of_aws_stay(main: Rig) -> None:
+    task = await main.task(enableECSManagedTags=True)
+    refusal = await main.refused("UntagResource", resourceArn=task["taskArn"], tagKeys=["aws:ecs:clusterName"])
+    assert refusal.message == "aws: prefixed tag key names are not allowed for external use."

@@ -17,7 +17,7 @@ from moorage.domain.cluster import Cluster
 from moorage.domain.errors import AwsError
 from moorage.domain.scope import Scope
 from moorage.services.base import Provider, RequestContext, operation
-from moorage.services.ecs import present, resolve
+from moorage.services.ecs import present_cluster, resolve
 from moorage.services.ecs.paging import page
 from moorage.services.ecs.strategy import provider_name, strategy_items
 from moorage.services.ecs.tags import to_list, to_mapping
@@ -183,7 +183,7 @@ class CapacityProviderOperations(Provider):
             return tx.put(CLUSTERS, replace(cluster, capacity_providers=providers, default_strategy=strategy)), changed
 
         cluster, changed = await self._store.update(write)
-        shape = present.cluster(self._store, cluster, settings=True, attachments=True)
+        shape = present_cluster.cluster(self._store, cluster, ("SETTINGS", "ATTACHMENTS"))
         if changed and shape.get("attachmentsStatus"):
             # Done already; AWS says so in the answer to the next DescribeClusters.
             shape["attachmentsStatus"] = "UPDATE_IN_PROGRESS"

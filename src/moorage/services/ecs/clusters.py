@@ -12,7 +12,8 @@ from moorage.domain.clock import Clock, Ids
 from moorage.domain.cluster import Cluster
 from moorage.domain.errors import AwsError
 from moorage.services.base import Provider, RequestContext, operation
-from moorage.services.ecs import present, resolve
+from moorage.services.ecs import present_cluster, resolve
+from moorage.services.ecs.account_settings import effective
 from moorage.services.ecs.capacity_providers import associate, names_of
 from moorage.services.ecs.paging import page
 from moorage.services.ecs.strategy import strategy_items
@@ -21,6 +22,9 @@ from moorage.store.api import StoreApi, Transaction
 from moorage.store.tables.ecs import CLUSTERS, CONTAINER_INSTANCES, SERVICES, TASKS
 
 _NAME = re.compile(r"[a-zA-Z0-9\-_]{1,255}")
+MOST_DESCRIBED = 100
+_CHANGED = ("CONFIGURATIONS", "SETTINGS", "TAGS")
+"""What the answers of CreateCluster and UpdateCluster include."""
 _SETTING_VALUES = ("enabled", "disabled", "enhanced")
 
 
@@ -38,6 +42,7 @@ class ClusterOperations(Provider):
             )
         providers = names_of(request.get("capacityProviders"))
         _check_configuration(request.get("configuration"))
+        insights = effective(self._store, ctx.account, ctx.region, ctx.principal_arn)["containerInsights"]
         cluster = Cluster(
             arn=resolve.cluster_arn(ctx.scope, name),
             account=ctx.account,
@@ -45,7 +50,7 @@ class ClusterOperations(Provider):
             name=name,
             status="ACTIVE",
             created_at=self._clock.now(),
-            settings=_settings((("containerInsights", "disabled"),), request.get("settings")),
+            settings=_settings((("containerInsights", insights),), request.get("settings")),
             configuration=request.get("configuration"),
             capacity_providers=providers,
             default_strategy=strategy_items(request.get("defaultCapacityProviderStrategy"), providers),
@@ -62,29 +67,21 @@ class ClusterOperations(Provider):
             return tx.put(CLUSTERS, cluster)
 
         created = await self._store.update(write)
-        return {"cluster": present.cluster(self._store, created, tags=True)}
+        return {"cluster": present_cluster.cluster(self._store, created, _CHANGED)}
 
     @operation("DescribeClusters")
     async def describe_clusters(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
         include = request.get("include") or ()
         found, failures = [], []
+        if len(request.get("clusters") or ()) > MOST_DESCRIBED:
+            raise AwsError("InvalidParameterException", f"Clusters can have at most {MOST_DESCRIBED} items.")
         for identifier in request.get("clusters") or [resolve.DEFAULT_CLUSTER]:
             arn = resolve.cluster_arn(ctx.scope, identifier)
             cluster = self._store.get(CLUSTERS, arn)
             if cluster is None or (cluster.account, cluster.region) != (ctx.account, ctx.region):
                 failures.append({"arn": arn, "reason": "MISSING"})
             else:
-                found.append(
-                    present.cluster(
-                        self._store,
-                        cluster,
-                        tags="TAGS" in include,
-                        statistics="STATISTICS" in include,
-                        settings="SETTINGS" in include,
-                        configurations="CONFIGURATIONS" in include,
-                        attachments="ATTACHMENTS" in include,
-                    )
-                )
+                found.append(present_cluster.cluster(self._store, cluster, include))
         return {"clusters": found, "failures": failures}
 
     @operation("ListClusters")
@@ -139,7 +136,7 @@ class ClusterOperations(Provider):
             return tx.put(CLUSTERS, replace(cluster, status="INACTIVE"))
 
         cluster = await self._store.update(write)
-        return {"cluster": present.cluster(self._store, cluster)}
+        return {"cluster": present_cluster.cluster(self._store, cluster)}
 
     async def _change(
         self, ctx: RequestContext, identifier: str, change: Callable[[Cluster], Cluster]
@@ -148,7 +145,7 @@ class ClusterOperations(Provider):
             return tx.put(CLUSTERS, change(resolve.cluster(tx, ctx.scope, identifier)))
 
         cluster = await self._store.update(write)
-        return {"cluster": present.cluster(self._store, cluster, tags=True, settings=True)}
+        return {"cluster": present_cluster.cluster(self._store, cluster, _CHANGED)}
 
 
 def _check_configuration(configuration: dict[str, Any] | None) -> None:

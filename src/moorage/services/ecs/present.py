@@ -13,18 +13,15 @@ from moorage.decide.health import roll_up
 from moorage.decide.ipam import private_dns_name
 from moorage.decide.rollout.circuit_breaker import threshold
 from moorage.decide.rollout.hooks import timeout_action
-from moorage.domain.cluster import Cluster
 from moorage.domain.service import ENDED, Deployment, HookRun, Revision, Service, ServiceDeployment, ServiceEvent
 from moorage.domain.task import AttachedVolume, Container, Interface, NetworkBinding, Task
 from moorage.domain.task_definition import Document, TaskDefinition
 from moorage.services.ecs.express_present import managed_by, managed_resources
-from moorage.services.ecs.present_revision import PENDING, awsvpc, launched_on, strategy
+from moorage.services.ecs.present_revision import PENDING, awsvpc, launched_on
 from moorage.services.ecs.present_task_sets import task_sets
 from moorage.services.ecs.tags import to_list
 from moorage.store.api import View
 from moorage.store.tables.ecs import (
-    CAPACITY_PROVIDERS,
-    CONTAINER_INSTANCES,
     REVISIONS,
     SERVICE_EVENTS,
     SERVICES,
@@ -34,78 +31,6 @@ from moorage.store.tables.ecs import (
 
 Shape = dict[str, Any]
 _ATTACHED = ("PENDING", "ACTIVATING", "RUNNING", "DEACTIVATING", "STOPPING")
-
-
-def cluster(
-    view: View,
-    record: Cluster,
-    *,
-    tags: bool = False,
-    statistics: bool = False,
-    settings: bool = False,
-    configurations: bool = False,
-    attachments: bool = False,
-) -> Shape:
-    def count(status: str) -> int:
-        return len(view.find(TASKS, "cluster_status", (record.arn, status)))
-
-    def count_ec2(*wanted: str) -> int:
-        found = (t for status in wanted for t in view.find(TASKS, "cluster_status", (record.arn, status)))
-        return sum(1 for t in found if t.launch_type == "EC2")
-
-    pending = sum(count(status) for status in PENDING)
-    running = count("RUNNING")
-    shape: Shape = {
-        "clusterArn": record.arn,
-        "clusterName": record.name,
-        "status": record.status,
-        "registeredContainerInstancesCount": sum(
-            len(view.find(CONTAINER_INSTANCES, "cluster", (record.arn, status))) for status in ("ACTIVE", "DRAINING")
-        ),
-        "runningTasksCount": running,
-        "pendingTasksCount": pending,
-        "activeServicesCount": len(view.find(SERVICES, "cluster", (record.arn, "ACTIVE"))),
-        "statistics": [],
-        "tags": to_list(record.tags) if tags else [],
-        "settings": [],
-        "capacityProviders": list(record.capacity_providers),
-        "defaultCapacityProviderStrategy": strategy(record.default_strategy),
-    }
-    if settings or tags:
-        shape["settings"] = [{"name": name, "value": value} for name, value in record.settings]
-    if statistics:
-        running_ec2, pending_ec2 = count_ec2("RUNNING"), count_ec2(*PENDING)
-        shape["statistics"] = [
-            {"name": "runningEC2TasksCount", "value": str(running_ec2)},
-            {"name": "runningFargateTasksCount", "value": str(running - running_ec2)},
-            {"name": "pendingEC2TasksCount", "value": str(pending_ec2)},
-            {"name": "pendingFargateTasksCount", "value": str(pending - pending_ec2)},
-        ]
-    if configurations and record.configuration is not None:
-        shape["configuration"] = record.configuration
-    if attachments and (policies := _attachments(view, record)):
-        shape |= {"attachments": policies, "attachmentsStatus": "UPDATE_COMPLETE"}
-    if record.service_connect_namespace is not None:
-        shape["serviceConnectDefaults"] = {"namespace": record.service_connect_namespace}
-    return shape
-
-
-def _attachments(view: View, record: Cluster) -> list[Shape]:
-    """Scaling policies and draining hooks of the capacity providers of Auto Scaling groups (ecs-services §8)."""
-    found = []
-    for name in record.capacity_providers:
-        provider = view.get(CAPACITY_PROVIDERS, record.arn.split(":cluster/")[0] + f":capacity-provider/{name}")
-        if provider is None:
-            continue
-        kinds = [("as_policy", "scalingPolicyName", provider.policy)] if provider.is_managed else []
-        if provider.managed_draining == "ENABLED":
-            kinds.append(("managed_draining", "autoScalingLifecycleHookName", "ecs-managed-draining-termination-hook"))
-        for kind, detail, value in kinds:
-            details = [{"name": "capacityProviderName", "value": name}, {"name": detail, "value": value}]
-            found.append(
-                {"id": f"{provider.policy[-36:]}-{kind}", "type": kind, "status": "CREATED", "details": details}
-            )
-    return found
 
 
 def task_definition(record: TaskDefinition) -> Shape:

@@ -8,7 +8,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from moorage.domain.cluster import Cluster
+from moorage.domain.container_instance import ContainerInstance
 from moorage.domain.errors import AwsError
+from moorage.domain.service import Service
+from moorage.domain.task import Task
 from moorage.services.base import Provider, RequestContext, operation
 from moorage.store.api import StoreApi, Table, Transaction
 from moorage.store.tables.ecs import (
@@ -84,6 +88,8 @@ class TagOperations(Provider):
     @operation("UntagResource")
     async def untag_resource(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
         gone = set(request["tagKeys"])
+        if any(key.lower().startswith("aws:") for key in gone):
+            raise AwsError("InvalidParameterException", "aws: prefixed tag key names are not allowed for external use.")
         await self._store.update(
             lambda tx: _change(
                 tx, ctx, request["resourceArn"], lambda tags: {k: v for k, v in tags.items() if k not in gone}
@@ -105,7 +111,29 @@ def _change(tx: Transaction, ctx: RequestContext, arn: str, change: Any) -> None
     record = tx.get(table, arn)
     if record is None or (record.account, record.region) != (ctx.account, ctx.region):
         raise _missing(arn)
+    if _is_over(record):
+        kind, state = _GONE[table.name]
+        raise AwsError(
+            "InvalidParameterException", f"The specified {kind} is {state[0]}. Specify {state[1]} {kind} and try again."
+        )
     tx.put(table, replace(record, tags=change(record.tags)))
+
+
+_INACTIVE = ("inactive", "an active")
+_GONE = {
+    "clusters": ("cluster", _INACTIVE),
+    "container_instances": ("container instance", _INACTIVE),
+    "services": ("service", _INACTIVE),
+    "tasks": ("task", ("stopped", "a running")),
+}
+"""How what is over is called, and what is asked for instead."""
+
+
+def _is_over(record: Any) -> bool:
+    """A cluster, service or container instance that is INACTIVE, a task that has stopped: they keep the tags they had."""
+    if isinstance(record, Task):
+        return record.last_status == "STOPPED"
+    return isinstance(record, Cluster | Service | ContainerInstance) and record.status == "INACTIVE"
 
 
 def _missing(arn: str) -> AwsError:

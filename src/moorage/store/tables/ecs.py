@@ -120,7 +120,7 @@ CLIENT_TOKENS: Table[ClientToken] = Table("client_tokens", ClientToken, key=lamb
 ACCOUNT_SETTINGS: Table[AccountSetting] = Table(
     "account_settings",
     AccountSetting,
-    key=lambda r: f"{r.account}/{r.region}/{r.name}",
+    key=lambda r: f"{r.account}/{r.region}/{r.name}" + (f"/{r.principal}" if r.principal else ""),
     indexes={"scope": lambda r: (r.account, r.region)},
 )
 TABLES = (
