@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 from typing import Any
 
 import pytest
 
+from moorage.control.explainer import Explainer
 from moorage.domain.capacity_provider import ScalingNote
 from moorage.domain.container_instance import ContainerInstance
+from moorage.domain.errors import AwsError
 from moorage.domain.task import Task
+from moorage.engine.simulated_container import SimulatedImage
 from moorage.simulation.calls import CLUSTER
 from moorage.simulation.host_groups import LAUNCH
 from moorage.simulation.network import SCOPE
 from moorage.simulation.world import World
+from moorage.store.api import StoreUnavailable
 from moorage.store.tables.ecs import CONTAINER_INSTANCES, HOST_GROUPS, SCALING_NOTES, TASKS
 
 WARMUP = 60
@@ -323,3 +329,115 @@ async def test_a_crash_while_everything_leaves(world: World) -> None:
     await world.stable("web")
     await world.until(lambda: len(instances(world)) == 3)
     assert max(world.groups.asked) == 3
+
+
+async def test_it_can_be_explained(world: World) -> None:
+    async def lines(words: str, heading: str = "Capacity") -> tuple[str, ...]:
+        assert world.process is not None
+        explainer = Explainer(world.process.store, world.clock, world.process.plane)
+        explained = await explainer.explain(words, None, SCOPE)
+        return next(section.lines for section in explained.sections if section.heading == heading)
+
+    await a_provider(world, maximum=1)
+    await define(world, cpu=2048)
+    await serve(world, 2)
+    await world.until(lambda: len(world.running()) == 1)
+    waits = next(task for task in world.tasks() if task.waiting is not None)
+    said, refused, group, rest = await lines(waits.arn)
+    assert "1 task waits, 2 instances wanted, but the maxSize of the group is 1" in said
+    assert refused.startswith("  no instance takes the next task: of 1 instances 1 RESOURCE:CPU")
+    assert group == "  group hosts (t3.medium): 1 instances there, 1 desired, 0 to 1"
+    assert rest.startswith("it is given up in 14 min")
+    assert (await lines("web"))[0] == said
+    now = await lines(waits.arn, "Now")
+    assert "waits for an instance of the capacity provider hosts" in now[0]
+
+
+async def test_machines_lost_in_the_middle_of_a_deployment(world: World) -> None:
+    await a_provider(world)
+    await define(world, cpu=2048)
+    await serve(world, 3)
+    await world.stable("web")
+    await world.update_service(forceNewDeployment=True)
+    await world.until(lambda: len(instances(world)) == 6)
+    for machine in world.groups.get().instances[::2]:
+        world.groups.vanish(machine.id)
+    await world.stable("web")
+    await world.until(lambda: len(instances(world)) == 3, within=WARMUP * 8)
+    await world.stable("web")
+
+
+async def test_a_service_moves_from_fargate_to_machines_and_back(world: World) -> None:
+    await a_provider(world)
+    await world.create_service(desired=2)
+    await world.stable("web")
+    app = {"name": "app", "image": "web", "essential": True, "portMappings": [{"containerPort": 80}]}
+    await world.ecs(
+        "RegisterTaskDefinition",
+        family="web",
+        networkMode="awsvpc",
+        requiresCompatibilities=["FARGATE", "EC2"],
+        cpu="1024",
+        memory="2048",
+        containerDefinitions=[app],
+    )
+    machines = [{"capacityProvider": "hosts", "weight": 1}]
+    await world.update_service(taskDefinition="web", capacityProviderStrategy=machines, forceNewDeployment=True)
+    await world.stable("web")
+    assert {task.capacity_provider for task in world.tasks()} == {"hosts"}
+    assert "platformVersion" not in await world.describe_service()
+    await world.update_service(capacityProviderStrategy=[], forceNewDeployment=True)
+    await world.stable("web")
+    assert {(task.launch_type, task.capacity_provider) for task in world.tasks()} == {("FARGATE", None)}
+    assert (await world.describe_service())["platformVersion"] == "LATEST"
+    await world.until(lambda: not instances(world), within=WARMUP * 4)
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_whatever_happens_it_comes_to_rest(seed: int) -> None:
+    """A random hour: users run, stop and scale, machines vanish, Auto Scaling and the control plane fail."""
+    dice = random.Random(seed)
+    async with World(seed, images={"web": SimulatedImage()}) as world:
+        await world.create_cluster()
+        target = dice.choice((100, 100, 70))
+        await a_provider(world, maximum=6, target=target)
+        await define(world, cpu=dice.choice((512, 1024, 2048)), awsvpc=False, host_port=dice.choice((0, 8080)))
+        await serve(world, 2)
+        for _ in range(40):
+            with contextlib.suppress(AwsError, ConnectionError, StoreUnavailable):
+                await one_thing(world, dice)
+            await world.run_for(dice.choice((0.1, 3, 30)))
+        world.groups.fail = False
+        await world.recovered()
+        for task in world.standalone():
+            await world.stop_task(task.arn)
+        await world.update_service(desiredCount=3)
+        await world.until(lambda: world.is_stable("web"), within=2000)
+        await world.run_for(WARMUP * 10)
+        assert note(world).said.startswith("no action: the capacity fits")
+        used = {task.instance.arn for task in living(world) if task.instance is not None}
+        assert len(instances(world)) == -(-len(used) * 100 // target)
+        assert {one.ec2_instance_id for one in instances(world)} == {one.id for one in world.groups.get().instances}
+
+
+async def one_thing(world: World, dice: random.Random) -> None:
+    machines = world.groups.get().instances
+    match dice.randrange(9):
+        case 0:
+            await world.ecs("RunTask", cluster=CLUSTER, taskDefinition="job", count=dice.randint(1, 4))
+        case 1 if tasks := world.living_tasks():
+            await world.stop_task(dice.choice(tasks).arn)
+        case 2:
+            await world.update_service(desiredCount=dice.randint(0, 5))
+        case 3:
+            await world.update_service(forceNewDeployment=True)
+        case 4 if machines:
+            world.groups.vanish(dice.choice(machines).id)
+        case 5:
+            world.groups.scale("hosts", dice.randint(0, 5))
+        case 6:
+            world.groups.fail = not world.groups.fail
+        case 7:
+            world.crash_after(int(10 ** dice.uniform(0, 3)), away=dice.choice((0.0, 5.0)))
+        case _:
+            await world.restart_control_plane(dice.choice((0.0, 10.0)))

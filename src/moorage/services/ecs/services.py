@@ -32,9 +32,9 @@ from moorage.services.ecs import (
     validate_controller,
 )
 from moorage.services.ecs import strategy as strategies
+from moorage.services.ecs.express_present import managed_by
 from moorage.services.ecs.new_deployment import deploy
 from moorage.services.ecs.new_service import made_before, new_service, with_own_story
-from moorage.services.ecs.express_present import managed_by
 from moorage.services.ecs.paging import page
 from moorage.services.ecs.shapes import convert
 from moorage.services.ecs.task_sets import make_primary, put_task_set, unsettled
@@ -240,9 +240,12 @@ class ServiceOperations(Provider):
         if request.get("capacityProviderStrategy") == [] and changed.strategy:
             changed = self._back_to_launch_type(cluster, changed)
         if request.get("capacityProviderStrategy") or request.get("platformVersion"):
-            asked = {"platformVersion": request.get("platformVersion") or revision.platform_version}
-            if request.get("capacityProviderStrategy"):
-                asked["capacityProviderStrategy"] = request["capacityProviderStrategy"]
+            given = request.get("capacityProviderStrategy") or ()
+            leaves_fargate = given and not any(strategies.is_fargate(item["capacityProvider"]) for item in given)
+            kept = None if leaves_fargate else revision.platform_version
+            asked: dict[str, Any] = {"platformVersion": request.get("platformVersion") or kept}
+            if given:
+                asked["capacityProviderStrategy"] = given
             elif revision.strategy:
                 asked["capacityProviderStrategy"] = present_revision.strategy(revision.strategy)
             else:

@@ -25,6 +25,10 @@ def provider_name(identifier: str) -> str:
     return identifier.rsplit("/", 1)[-1] if identifier.startswith("arn:") else identifier
 
 
+def is_fargate(identifier: str) -> bool:
+    return provider_name(identifier) in FARGATE_PROVIDERS
+
+
 def launches_on(strategy: Sequence[StrategyItem]) -> str:
     """The launch type that tasks of this strategy show: FARGATE or EC2."""
     return "FARGATE" if any(item.capacity_provider in FARGATE_PROVIDERS for item in strategy) else "EC2"
