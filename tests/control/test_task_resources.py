@@ -114,7 +114,7 @@ async def test_a_file_system_is_one_volume_and_an_access_point_a_folder_in_it(wo
     world.file_systems.points["fs-1"] = {"fsap-1": "/teams/blue"}
     authorization = {"accessPointId": "fsap-1", "iam": "DISABLED"}
     volumes = [
-        {"name": "all", "efsVolumeConfiguration": {"fileSystemId": "fs-1", "rootDirectory": "/data/"}},
+        {"name": "all", "efsVolumeConfiguration": {"fileSystemId": "fs-1", "rootDirectory": "/data/../../data/"}},
         {
             "name": "mine",
             "efsVolumeConfiguration": {

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from moorage.engine.simulated_container import SimulatedImage
 from moorage.simulation.calls import CLUSTER, Front
 from moorage.simulation.network import VPC
 from moorage.simulation.world import World
@@ -177,3 +178,37 @@ async def a_front(world: World) -> Front:
         Attributes=[{"Key": "deregistration_delay.timeout_seconds", "Value": "10"}],
     )
     return Front(arn, await world.create_listener(arn, group), group)
+
+
+async def test_a_target_moves_with_its_container_when_that_gets_another_port(world):
+    world.engine.images["mortal"] = SimulatedImage(exits_after=100, exit_code=1)
+    await register(world)
+    front = await a_front(world)
+    one = {
+        "name": "app",
+        "image": "mortal",
+        "memory": 256,
+        "essential": True,
+        "portMappings": [{"containerPort": 80, "hostPort": 0}],
+        "restartPolicy": {"enabled": True, "restartAttemptPeriod": 60},
+    }
+    await world.ecs("RegisterTaskDefinition", family="bridge", containerDefinitions=[one])
+    balancers = [{"targetGroupArn": front.target_group, "containerName": "app", "containerPort": 80}]
+    await world.ecs(
+        "CreateService",
+        cluster=CLUSTER,
+        serviceName="web",
+        taskDefinition="bridge",
+        desiredCount=1,
+        launchType="EC2",
+        loadBalancers=balancers,
+        healthCheckGracePeriodSeconds=600,
+    )
+    await world.stable()
+    [task] = living(world)
+    [before] = task.containers[0].bindings
+    await world.until(lambda: living(world)[0].containers[0].restarts == 1, within=120)
+    await world.until(lambda: living(world)[0].containers[0].bindings[0] != before)
+    assert living(world)[0].arn == task.arn
+    await world.run_for(30)
+    assert await world.users.get(front.load_balancer) == 200

@@ -8,6 +8,7 @@ it). Whatever cannot be had ends the task with ECS's ResourceInitializationError
 from __future__ import annotations
 
 import asyncio
+import posixpath
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -161,24 +162,29 @@ class TaskResources:
         path = await self._made(self._engine.ensure_volume(spec))
         if file_system is None:
             return spec.name
-        return path + ("" if root == "/" else root.rstrip("/"))
+        return path + root
 
     async def _root_of(self, scope: Scope, file_system: str, configuration: Mapping[str, Any]) -> str:
         point = (configuration.get("authorizationConfig") or {}).get("accessPointId")
-        root = "/" + str(configuration.get("rootDirectory") or "/").strip("/")
+        root = str(configuration.get("rootDirectory") or "/")
         if self._sources.file_systems is None:
-            return root
+            return _inside(root)
         found = await _wanted(
             self._sources.file_systems.root(scope, file_system, point),
             lambda why: sentences.file_system_failed(file_system, why),
         )
-        return found if point else root
+        return _inside(found if point else root)
 
     async def _made(self, volume: Awaitable[str]) -> str:
         try:
             return await volume
         except EngineError as error:
             raise StepFailed("TaskFailedToStart", error.reason()) from error
+
+
+def _inside(directory: str) -> str:
+    """A directory of a file system as what follows the path of its root: no way leads out of it."""
+    return posixpath.normpath("/" + directory.strip("/")).rstrip("/")
 
 
 def environment_files(task: Task, definition: ContainerDefinition) -> tuple[str, ...]:
