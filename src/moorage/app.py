@@ -48,6 +48,7 @@ from moorage.registry.resolver import ImageResolver
 from moorage.requests_door import AnswersExplained, RequestsDoor
 from moorage.services.aws_backed.acm import AcmProvider, Certificates
 from moorage.services.aws_backed.alarms import MotoAlarms
+from moorage.services.aws_backed.codedeploy import CodeDeployProvider
 from moorage.services.aws_backed.ec2 import Ec2Provider
 from moorage.services.aws_backed.forward import AwsBacked
 from moorage.services.aws_backed.host_groups import MotoHostGroups
@@ -63,12 +64,12 @@ from moorage.settings import Settings
 from moorage.store.log_events import SqliteLogEvents
 from moorage.store.log_sqlite import SqliteLog
 from moorage.store.memory import Store
-from moorage.store.tables import ecr, ecs, elbv2, logs, network
+from moorage.store.tables import codedeploy, ecr, ecs, elbv2, logs, network
 from moorage.store.tables.elbv2 import LISTENERS
 
 log = logging.getLogger("moorage.app")
 
-TABLES = (*ecs.TABLES, *elbv2.TABLES, *ecr.TABLES, *logs.TABLES, *network.TABLES)
+TABLES = (*ecs.TABLES, *codedeploy.TABLES, *elbv2.TABLES, *ecr.TABLES, *logs.TABLES, *network.TABLES)
 
 
 class App:
@@ -213,7 +214,9 @@ class App:
         gateway.add_provider(EcrProvider(store, clock, ids, self.registry))
         gateway.add_provider(LogsProvider(store, clock, ids, self.log_events))
         gateway.add_provider(Ec2Provider(self.backed, store, networks))
-        gateway.add_fallback(self.backed.forward, services=self.backed.services, mixed=frozenset({"acm", "ec2"}))
+        gateway.add_provider(CodeDeployProvider(self.backed, store, clock, ids))
+        mixed = frozenset({"acm", "codedeploy", "ec2"})
+        gateway.add_fallback(self.backed.forward, services=self.backed.services, mixed=mixed)
         self.calls.handlers = gateway.handlers
         gateway.set_session_lookup(self.backed.sessions)
         gateway.add_route("/v2/", self.registry.handle)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from moorage.control.adoption import Adoption
 from moorage.control.alarms import AlarmWatch
 from moorage.control.capacity import CapacityController
+from moorage.control.code_deploy import CodeDeployController
 from moorage.control.express import ExpressController
 from moorage.control.lifecycle import LifecycleController
 from moorage.control.load_balancer_nodes import LoadBalancerNodes
@@ -53,6 +54,7 @@ class ControlPlane:
         self.lifecycle = LifecycleController(store, clock)
         self.reaper = Reaper(store, clock)
         self.express = ExpressController(store, clock, calls) if calls is not None else None
+        self.code_deploy = CodeDeployController(store, clock, calls) if calls is not None else None
 
     async def start(self) -> None:
         """Target groups before load balancers, so that no listener opens before its endpoints are known; the engine is
@@ -68,11 +70,15 @@ class ControlPlane:
         self.alarms.start()
         if self.express is not None:
             self.express.start()
+        if self.code_deploy is not None:
+            self.code_deploy.start()
         await self.lifecycle.start()
         self.reaper.start()
 
     async def close(self) -> None:
         """Stops controlling. Containers and the proxy go on as they are."""
+        if self.code_deploy is not None:
+            await self.code_deploy.close()
         if self.express is not None:
             await self.express.close()
         await self.alarms.close()

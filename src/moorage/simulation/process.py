@@ -10,6 +10,7 @@ from moorage.control.plane import ControlPlane
 from moorage.control.ports import PassThroughImages
 from moorage.control.prober import Prober
 from moorage.domain.clock import Clock, Ids
+from moorage.domain.scope import Scope
 from moorage.engine.driver import Engine
 from moorage.proxy.driver import Proxy
 from moorage.services.base import Handler, RequestContext
@@ -20,9 +21,26 @@ from moorage.simulation.alarms import SimulatedAlarms
 from moorage.simulation.host_groups import SimulatedHostGroups
 from moorage.store.log_memory import MemoryLog
 from moorage.store.memory import Store
-from moorage.store.tables import ecr, ecs, elbv2, network
+from moorage.store.tables import codedeploy, ecr, ecs, elbv2, network
 
-TABLES = (*ecs.TABLES, *elbv2.TABLES, *ecr.TABLES, *network.TABLES)
+TABLES = (*ecs.TABLES, *codedeploy.TABLES, *elbv2.TABLES, *ecr.TABLES, *network.TABLES)
+
+
+class _Calls:
+    """What controllers call, answered by the same handlers."""
+
+    def __init__(self, handlers: Mapping[str, Handler], ids: Ids) -> None:
+        self._handlers = handlers
+        self._ids = ids
+
+    async def call(
+        self, scope: Scope, service: str, operation: str, params: Mapping[str, Any], *, principal: str = ""
+    ) -> Mapping[str, Any]:
+        root = f"arn:aws:iam::{scope.account}:root"
+        context = RequestContext(
+            scope.account, scope.region, service, operation, self._ids.uuid(), "", principal or root
+        )
+        return dict(await self._handlers[f"{service}:{operation}"](context, dict(params)) or {})
 
 
 class Process:
@@ -64,6 +82,7 @@ class Process:
             proxy=proxy,
             prober=prober,
             images=PassThroughImages(),
+            calls=_Calls(handlers, ids),
             alarms=alarms,
             groups=groups,
         )
