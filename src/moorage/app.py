@@ -13,13 +13,14 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import uvloop
 from aiohttp import web
 
 from moorage.authentication import Authentication
 from moorage.control.access_logs import AccessLogs
+from moorage.control.elbv2_metrics import LoadBalancerMetrics
 from moorage.control.log_retention import LogRetention
 from moorage.control.log_router import LogRouter
 from moorage.control.names import SubnetDoors, addresses_of
@@ -31,6 +32,8 @@ from moorage.dns.resolvers import host_resolvers
 from moorage.dns.server import DnsServer
 from moorage.domain.clock import Clock, Ids, SystemClock
 from moorage.domain.errors import MoorageError, Permanent
+from moorage.domain.load_balancer import LoadBalancer
+from moorage.domain.request_record import RequestRecord
 from moorage.domain.scope import Scope
 from moorage.downloads_door import DownloadsDoor
 from moorage.engine.docker.engine import DockerEngine, HostFacts
@@ -50,11 +53,13 @@ from moorage.services.aws_backed.acm import AcmProvider, Certificates
 from moorage.services.aws_backed.alarms import MotoAlarms
 from moorage.services.aws_backed.codedeploy import CodeDeployProvider
 from moorage.services.aws_backed.ec2 import Ec2Provider
-from moorage.services.aws_backed.forward import AwsBacked
+from moorage.services.aws_backed.forward import AwsBacked, Reply
 from moorage.services.aws_backed.host_groups import MotoHostGroups
 from moorage.services.aws_backed.lookups import MotoNamespaces, MotoNetworks
+from moorage.services.aws_backed.metrics import MotoMetrics
 from moorage.services.aws_backed.objects import MotoObjects
 from moorage.services.aws_backed.task_sources import MotoFileSystems, MotoSecrets
+from moorage.services.base import RequestContext
 from moorage.services.ecr.provider import EcrProvider
 from moorage.services.ecs import EcsProvider
 from moorage.services.ecs.container_instances import ContainerInstanceAddresses
@@ -119,7 +124,16 @@ class App:
         self.host_groups = MotoHostGroups(self.backed)
         self.requests_door = RequestsDoor(self.requests, self.proxy)
         access_logs = AccessLogs(clock, ids, self._put_object)
-        self.requests.on_request = lambda one, record: access_logs.take(one, self.requests_door.line(record))
+        self.metrics = LoadBalancerMetrics(self.store, clock, MotoMetrics(self.backed))
+        self.metrics.start()
+        then(self.metrics.close)
+
+        def requested(balancer: LoadBalancer, record: RequestRecord) -> None:
+            self.metrics.take(balancer, record)
+            if balancer.attributes.get("access_logs.s3.enabled") == "true":
+                access_logs.take(balancer, self.requests_door.line(record))
+
+        self.requests.on_request = requested
         access_logs.start()
         then(access_logs.close)
         self.certificates = Certificates(self.backed, settings.data_dir, clock, in_use=self._serving)
@@ -216,7 +230,7 @@ class App:
         gateway.add_provider(Ec2Provider(self.backed, store, networks))
         gateway.add_provider(CodeDeployProvider(self.backed, store, clock, ids))
         mixed = frozenset({"acm", "codedeploy", "ec2"})
-        gateway.add_fallback(self.backed.forward, services=self.backed.services, mixed=mixed)
+        gateway.add_fallback(self._forward, services=self.backed.services, mixed=mixed)
         self.calls.handlers = gateway.handlers
         gateway.set_session_lookup(self.backed.sessions)
         gateway.add_route("/v2/", self.registry.handle)
@@ -261,6 +275,19 @@ class App:
         self.stopping.set()
         return web.json_response({"status": "stopping"})
 
+    async def _forward(
+        self,
+        service: str,
+        context: RequestContext,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> Reply:
+        if service == "cloudwatch":
+            await self.metrics.deliver()
+        return await self.backed.forward(service, context, method, path, headers, body)
+
     async def _put_object(self, scope: Scope, bucket: str, key: str, body: bytes) -> None:
         await self.backed.call(scope, "s3", "PutObject", {"Bucket": bucket, "Key": key, "Body": body})
 
@@ -272,6 +299,7 @@ class App:
         await self.store.reset()
         await self.log_events.clear()
         await self.backed.reset()
+        self.metrics.forget()
         self.certificates.clear()
 
 

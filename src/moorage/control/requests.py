@@ -58,7 +58,7 @@ class RequestLog:
         self._tasks: OrderedDict[str, str] = OrderedDict()
         self._unwatch: Callable[[], None] = lambda: None
         self.on_request: Callable[[LoadBalancer, RequestRecord], None] | None = None
-        """Gets every request of a load balancer that writes access logs."""
+        """Gets every request that reached a load balancer."""
 
     def start(self) -> None:
         self._unwatch = self._store.watch(self._changed)
@@ -120,9 +120,7 @@ class RequestLog:
 
     def _tell(self, record: RequestRecord) -> None:
         balancer = self.balancer(record) if self.on_request is not None else None
-        if self.on_request is None or balancer is None:
-            return
-        if balancer.attributes.get("access_logs.s3.enabled") == "true":
+        if self.on_request is not None and balancer is not None:
             self.on_request(balancer, record)
 
     def _newer(self, cursor: int) -> Iterable[Evidence]:

@@ -100,7 +100,14 @@ class AwsBacked:
         return await self._send(context, method, path, headers.items(), body)
 
     async def _send(
-        self, context: RequestContext, method: str, path: str, headers: Iterable[tuple[str, str]], body: bytes
+        self,
+        context: RequestContext,
+        method: str,
+        path: str,
+        headers: Iterable[tuple[str, str]],
+        body: bytes,
+        *,
+        kept_on_disk: bool = True,
     ) -> Reply:
         service, operation = context.service, context.operation
         kept = [(str(name), str(value)) for name, value in headers if name.lower() not in _DROPPED_HEADERS]
@@ -117,7 +124,7 @@ class AwsBacked:
             path=path,
             headers=kept,
             body=body,
-            mutates=changes_state(service, operation, method),
+            mutates=kept_on_disk and changes_state(service, operation, method),
         )
         if (service, operation) == _RECEIVE:
             answer = await self._poll(call)
@@ -131,9 +138,12 @@ class AwsBacked:
             self.sessions.learn(service, operation, context.account, answer.body)
         return answer.status, dict(answer.headers), answer.body
 
-    async def call(self, scope: Scope, service: str, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    async def call(
+        self, scope: Scope, service: str, operation: str, params: Mapping[str, Any], *, kept: bool = True
+    ) -> dict[str, Any]:
         """One operation for a neighbour inside the control plane. Answers the parsed result in the model's member
-        names; refusals are raised as `AwsError` with the service's code."""
+        names; refusals are raised as `AwsError` with the service's code. Not `kept`: what it changes ends with the
+        worker."""
         request = client.serialize(service, operation, params, scope.region)
         context = RequestContext(
             account=scope.account,
@@ -144,7 +154,9 @@ class AwsBacked:
             access_key_id="test",
             principal_arn=f"arn:aws:iam::{scope.account}:root",
         )
-        answer = await self._send(context, request.method, request.path, request.headers, request.body)
+        answer = await self._send(
+            context, request.method, request.path, request.headers, request.body, kept_on_disk=kept
+        )
         return client.parse(service, operation, *answer)
 
     async def reset(self) -> None:
