@@ -21,7 +21,7 @@ def test_no_request_fails_while_services_are_scaled_and_rolled_and_the_control_p
     steps = write_calm(seed, 8)
     wrong = failure(seed, steps)
     if wrong is not None:
-        pytest.fail(told(seed, steps, wrong, calm=True), pytrace=False)
+        pytest.fail(told(seed, steps, wrong, kind="calm"), pytrace=False)
 
 
 def test_a_seed_writes_one_story():

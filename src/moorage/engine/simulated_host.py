@@ -105,6 +105,7 @@ class SimulatedHost:
         self._reachable.set()
         self._lost_answers: set[str] = set()
         self._deaf_until = 0.0
+        self._frozen_until = 0.0
         self._last_event_at = 0.0
         self._next_port = FIRST_FREE_PORT
         self._calls: set[asyncio.Task[object]] = set()
@@ -123,6 +124,11 @@ class SimulatedHost:
         await asyncio.sleep(seconds)
         self._reachable.set()
         self.note("fault: engine back", "")
+
+    def freeze(self, seconds: float) -> None:
+        """The engine takes calls and does nothing about them for a while; then it does all of them."""
+        self.note("fault: engine frozen", f"{seconds:g} s")
+        self._frozen_until = max(self._frozen_until, self._clock.now() + seconds)
 
     def lose_answer(self, verb: str | None) -> None:
         """The next call of this verb takes effect, but its caller hears that the engine does not answer (None: no answer

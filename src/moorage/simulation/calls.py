@@ -78,8 +78,9 @@ class Calls:
         healthy: int = 2,
         unhealthy: int = 2,
         path: str = "/health",
+        target_type: str = "ip",
     ) -> Front:
-        """A load balancer, its listener on port 80 and an `ip` target group with short times."""
+        """A load balancer, its listener on port 80 and a target group with short times."""
         balancer = await self.elbv2("CreateLoadBalancer", Name=name, Subnets=list(self.networks.by_id))
         balancer_arn = balancer["LoadBalancers"][0]["LoadBalancerArn"]
         group = await self.create_target_group(
@@ -89,6 +90,7 @@ class Calls:
             healthy=healthy,
             unhealthy=unhealthy,
             path=path,
+            target_type=target_type,
         )
         return Front(balancer_arn, await self.create_listener(balancer_arn, group), group)
 
@@ -112,6 +114,7 @@ class Calls:
         healthy: int = 2,
         unhealthy: int = 2,
         path: str = "/health",
+        target_type: str = "ip",
     ) -> str:
         group = await self.elbv2(
             "CreateTargetGroup",
@@ -119,7 +122,7 @@ class Calls:
             Protocol="HTTP",
             Port=80,
             VpcId=VPC,
-            TargetType="ip",
+            TargetType=target_type,
             HealthCheckPath=path,
             HealthCheckIntervalSeconds=interval,
             HealthCheckTimeoutSeconds=2,

@@ -20,6 +20,7 @@ from moorage.domain.target_group import target_key
 from moorage.domain.task import TargetPlace, Task
 from moorage.engine.simulated import SimulatedEngine
 from moorage.engine.simulated_container import SimulatedContainer
+from moorage.simulation.deployment_invariants import DeploymentInvariants
 from moorage.simulation.other_schedulers import OtherSchedulers
 from moorage.store.api import Change, StoreApi, Table
 from moorage.store.log_memory import MemoryLog
@@ -52,6 +53,7 @@ class Invariants:
         self._addresses: Counter[tuple[str, str, str, str]] = Counter()
         self._targets: dict[tuple[str, str], Any] = {}
         self._others = OtherSchedulers(self.note)
+        self._deployments = DeploymentInvariants(self.note)
         engine.on_sigterm.append(self._on_sigterm)
 
     def watch(self, store: StoreApi, log: MemoryLog) -> None:
@@ -64,6 +66,7 @@ class Invariants:
         self._targets = {(TARGETS.name, target.key): target for target in store.all(TARGETS)}
         self._targets |= {(TARGET_HEALTH.name, health.key): health for health in store.all(TARGET_HEALTH)}
         self._others.watch(store)
+        self._deployments.watch(store)
         store.watch(self._changed)
 
     def unwatch(self) -> None:
@@ -83,6 +86,7 @@ class Invariants:
         one, by what the changes themselves have said so far."""
         for change in changes:
             self._others.changed(change)
+            self._deployments.changed(change)
             if change.table is TASKS:
                 self._task_changed(change)
             elif change.table is SERVICES and change.after is not None:
@@ -239,6 +243,11 @@ class Invariants:
                 self.note(f"SIGTERM to {container.spec.docker_name} while it drains in {target.target_group_arn}")
 
     # --- at rest -----------------------------------------------------------------------------------------------------
+    def ended(self) -> None:
+        """For the end of a story in which every deployment had the time to end."""
+        for problem in self._deployments.at_rest(self._watched()):
+            self.note(problem)
+
     def at_rest(self) -> list[str]:
         """What is wrong with a world that nobody changes any more."""
         store = self._watched()

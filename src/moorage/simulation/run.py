@@ -3,7 +3,9 @@
     python -m moorage.simulation.run --seeds 200          stories 0 … 199
     python -m moorage.simulation.run --seed 17            one story, with everything that happened
     python -m moorage.simulation.run --seed 17 --shorten  … and only the steps that it takes to fail
-    python -m moorage.simulation.run --calm               stories in which no request may fail
+    python -m moorage.simulation.run --seed 17 --keep 0,4 … the first and the fifth of its steps, nothing else
+    python -m moorage.simulation.run --kind calm          stories in which no request may fail
+    python -m moorage.simulation.run --kind all           every kind in turn
 
 A failing seed fails again with the same steps. Run it with PYTHONHASHSEED=0 when two runs of one seed must be equal to
 the last event.
@@ -16,22 +18,46 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from moorage.simulation import loop
-from moorage.simulation.story import Step, play, write, write_calm
+from moorage.simulation.story import Player, Step, play, write, write_calm
+from moorage.simulation.story_hosts import HostsPlayer, write_hosts
+from moorage.simulation.story_shifts import ShiftsPlayer, write_shifts
+
+LENGTH = 14
 
 
-def failure(seed: int, steps: Sequence[Step], tolerate: Sequence[str] = ()) -> str | None:
+class Kind(NamedTuple):
+    """How stories are written, and who plays them."""
+
+    write: Callable[[int, int], list[Step]]
+    player: type[Player]
+
+
+KINDS: Mapping[str, Kind] = {
+    "mixed": Kind(write, Player),
+    "calm": Kind(write_calm, Player),
+    "hosts": Kind(write_hosts, HostsPlayer),
+    "shifts": Kind(write_shifts, ShiftsPlayer),
+}
+
+
+def failure(
+    seed: int, steps: Sequence[Step], tolerate: Sequence[str] = (), player: type[Player] = Player
+) -> str | None:
     """What went wrong in this story; None when it ended well."""
     try:
-        loop.run(play(seed, steps, tolerate))
+        loop.run(play(seed, steps, tolerate, player))
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return None
 
 
-def shorten(seed: int, steps: Sequence[Step], tolerate: Sequence[str] = ()) -> list[Step]:
+def shorten(
+    seed: int, steps: Sequence[Step], tolerate: Sequence[str] = (), player: type[Player] = Player
+) -> list[Step]:
     """Leaves out steps, in ever smaller pieces, as long as the story still fails."""
     left = list(steps)
     piece = max(1, len(left) // 2)
@@ -39,7 +65,7 @@ def shorten(seed: int, steps: Sequence[Step], tolerate: Sequence[str] = ()) -> l
         start, shorter = 0, False
         while start < len(left):
             attempt = left[:start] + left[start + piece :]
-            if attempt and failure(seed, attempt, tolerate) is not None:
+            if attempt and failure(seed, attempt, tolerate, player) is not None:
                 left, shorter = attempt, True
             else:
                 start += piece
@@ -48,38 +74,65 @@ def shorten(seed: int, steps: Sequence[Step], tolerate: Sequence[str] = ()) -> l
         piece = max(1, piece // 2)
 
 
-def told(seed: int, steps: Sequence[Step], wrong: str, *, calm: bool = False) -> str:
+def kept(steps: Sequence[Step], short: Sequence[Step]) -> list[int]:
+    """Which of `steps` (by number) `short` consists of."""
+    rest = iter(enumerate(steps))
+    return [next(number for number, one in rest if one == step) for step in short]
+
+
+def told(
+    seed: int, steps: Sequence[Step], wrong: str, *, kind: str = "mixed", whole: Sequence[Step] | None = None
+) -> str:
+    """The story, what goes wrong in it, and how to play it again. `whole`: the story that `steps` were left of."""
     lines = "\n".join(f"  {step}" for step in steps)
-    replay = f"python -m moorage.simulation.run --seed {seed}{' --calm' if calm else ''}"
+    replay = f"python -m moorage.simulation.run --seed {seed}"
+    if kind != "mixed":
+        replay += f" --kind {kind}"
+    if whole is not None and len(whole) != len(steps):
+        replay += " --keep " + ",".join(map(str, kept(whole, steps)))
     return f"seed {seed} fails: {wrong}\n{lines}\nreplay: {replay}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m moorage.simulation.run", description=__doc__.split("\n")[0])
-    parser.add_argument("--seeds", type=int, default=100, help="how many stories")
+    parser.add_argument("--seeds", type=int, default=100, help="how many stories of each kind")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, help="this story only")
-    parser.add_argument("--length", type=int, default=14, help="steps of a story")
+    parser.add_argument("--kind", choices=[*KINDS, "all"], default="mixed", help="what the stories are about")
+    parser.add_argument("--length", type=int, default=LENGTH, help="steps of a story, besides those that begin it")
+    parser.add_argument("--keep", help="numbers of the steps to play, with commas; the others are left out")
     parser.add_argument("--shorten", action="store_true", help="print the shortest version of failing stories")
-    parser.add_argument("--calm", action="store_true", help="stories in which users must not notice anything")
+    parser.add_argument("--calm", action="store_const", const="calm", dest="kind", help="the same as --kind calm")
     parser.add_argument("--tolerate", action="append", default=[], help="words of a known problem to look past")
     given = parser.parse_args(arguments)
     # The world listens to the log for unexpected errors; people need not, unless they look at one story.
     logging.getLogger("moorage").propagate = given.seed is not None
     seeds = range(given.first, given.first + given.seeds) if given.seed is None else [given.seed]
-    started, failed = time.perf_counter(), 0
+    started, failed, played = time.perf_counter(), 0, 0
     for seed in seeds:
-        steps = (write_calm if given.calm else write)(seed, given.length)
-        wrong = failure(seed, steps, given.tolerate)
-        if wrong is None:
-            continue
-        failed += 1
-        with contextlib.suppress(KeyboardInterrupt):
-            steps = shorten(seed, steps, given.tolerate) if given.shorten else steps
-        sys.stdout.write(told(seed, steps, failure(seed, steps, given.tolerate) or wrong, calm=given.calm) + "\n\n")
+        for kind in KINDS if given.kind == "all" else [given.kind]:
+            played += 1
+            failed += not _told(seed, kind, given)
     took = time.perf_counter() - started
-    sys.stdout.write(f"{len(seeds)} stories, {failed} failed, {took:.1f} s\n")
+    sys.stdout.write(f"{played} stories, {failed} failed, {took:.1f} s\n")
     return 1 if failed else 0
+
+
+def _told(seed: int, kind: str, given: argparse.Namespace) -> bool:
+    """Plays one story; tells of it, and answers False, when it fails."""
+    write_story, player = KINDS[kind]
+    whole = write_story(seed, given.length)
+    steps = whole if given.keep is None else [whole[int(number)] for number in given.keep.split(",")]
+    wrong = failure(seed, steps, given.tolerate, player)
+    if wrong is None:
+        return True
+    with contextlib.suppress(KeyboardInterrupt):
+        steps = shorten(seed, steps, given.tolerate, player) if given.shorten else steps
+    wrong = failure(seed, steps, given.tolerate, player) or wrong
+    length = "" if given.length == LENGTH else f" --length {given.length}"
+    sys.stdout.write(told(seed, steps, wrong, kind=kind, whole=whole) + length + "\n\n")
+    sys.stdout.flush()
+    return False
 
 
 if __name__ == "__main__":

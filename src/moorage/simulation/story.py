@@ -18,7 +18,7 @@ import msgspec
 from moorage.domain.errors import AwsError
 from moorage.domain.service import Service
 from moorage.engine.simulated_container import SimulatedContainer, SimulatedImage
-from moorage.simulation.calls import Front
+from moorage.simulation.calls import CLUSTER, Front
 from moorage.simulation.network import Traffic
 from moorage.simulation.world import World
 from moorage.store.api import StoreUnavailable
@@ -102,15 +102,16 @@ def write(seed: int, length: int = 14) -> list[Step]:
     """The story of a seed."""
     dice = random.Random(seed)
     steps = [_create(dice, name) for name in NAMES[: dice.randint(1, len(NAMES))]]
-    verbs = list(_WRITERS)
-    weights = [weight for weight, _ in _WRITERS.values()]
-    for _ in range(length):
-        verb = dice.choices(verbs, weights)[0]
-        steps.append(Step(_pause(dice), verb, _WRITERS[verb][1](dice)))
-    return steps
+    return steps + [written(dice, list(_WRITERS)) for _ in range(length)]
 
 
-def _pause(dice: random.Random) -> float:
+def written(dice: random.Random, verbs: Sequence[str]) -> Step:
+    """One more step, with one of these verbs."""
+    verb = dice.choices(verbs, [_WRITERS[verb][0] for verb in verbs])[0]
+    return Step(pause(dice), verb, _WRITERS[verb][1](dice))
+
+
+def pause(dice: random.Random) -> float:
     """Often at once, sometimes after everything has come to rest, rarely when pools and records have gone stale."""
     long = 700.0 if dice.random() < 0.8 else 4000.0
     pauses = (dice.uniform(0, 0.05), dice.uniform(0, 2), dice.uniform(0, 20), 60.0, long)
@@ -177,6 +178,8 @@ _WRITERS: Mapping[str, tuple[float, Callable[[random.Random], Mapping[str, Any]]
     "deregister_target": (0.5, lambda dice: {"name": dice.choice(NAMES)}),
     "reset": (0.3, lambda dice: {}),
     "slow_disk": (0.7, lambda dice: {"seconds": dice.choice((0.002, 0.05, 0.5))}),
+    "flap_container": (0.7, lambda dice: {"which": dice.randrange(100), "every": dice.choice((3.0, 11.0))}),
+    "engine_freeze": (1, lambda dice: {"seconds": dice.choice((0.5, 5, 40))}),
     "engine_outage": (1, lambda dice: {"seconds": dice.choice((0.5, 5, 40)), "containers_die": dice.random() < 0.3}),
     "lose_events": (1, lambda dice: {"seconds": dice.choice((0.5, 5, 40))}),
     "lose_host": (0.3, lambda dice: {}),
@@ -190,11 +193,15 @@ _WRITERS: Mapping[str, tuple[float, Callable[[random.Random], Mapping[str, Any]]
 class Player:
     """Plays steps in a world. What a user would be refused is refused; everything else must work."""
 
+    patience = 900.0
+    """Seconds within which the mended world must come to rest."""
+
     def __init__(self, world: World) -> None:
         self.world = world
         self._fronts: dict[str, Front] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._traffic: Traffic | None = None
+        self._flapping: set[str] = set()
         self.bell = "OK"
 
     async def play(self, steps: Sequence[Step]) -> None:
@@ -207,7 +214,28 @@ class Player:
             except (AwsError, ConnectionError, StoreUnavailable):
                 continue  # refused: a user may be wrong, a disk full, a control plane away
         await self.mend()
-        await self.world.settled()
+        await self.world.settled(within=self.patience)
+        self.world.invariants.ended()
+        await self._shown_as_it_is()
+
+    async def _shown_as_it_is(self) -> None:
+        """What the API counts is what there is."""
+        for service in self.world.store.all(SERVICES):
+            if service.status != "ACTIVE":
+                continue
+            shown = await self.world.describe_service(service.name)
+            tasks = self.world.tasks(service.name)
+            counts = (shown["desiredCount"], shown["runningCount"], shown["pendingCount"])
+            if counts != (service.desired_count, len(tasks), 0):
+                self.world.invariants.note(f"{service.name} is shown with {counts}, it has {len(tasks)} running tasks")
+            listed = await self.world.ecs("ListTasks", cluster=CLUSTER, serviceName=service.name)
+            if sorted(listed["taskArns"]) != sorted(task.arn for task in tasks):
+                self.world.invariants.note(f"{service.name}: ListTasks shows other tasks than there are")
+        self.world.check()
+
+    async def revision(self, name: str, image: str, checked: bool) -> str:
+        """A task definition for the service of this name; its ARN."""
+        return await self.world.register(name, image=image, health_check=checked)
 
     async def mend(self) -> None:
         """The faults end, and every service gets an image that works."""
@@ -215,12 +243,13 @@ class Player:
         await self.world.recovered()
         self.world.log.refuse(None)
         self.world.engine.lose_answer(None)
+        self._flapping.clear()
         await self._restore_fronts()
         self.world.alarms.set(BELL, "OK")
         services: Sequence[Service] = self.world.store.all(SERVICES)
         for service in services:
             if service.status == "ACTIVE":
-                revision = await self.world.register(service.name, image="good")
+                revision = await self.revision(service.name, "good", False)
                 # Percentages that allow neither a start nor a stop are the user's own doing.
                 percents = {"minimumHealthyPercent": 50, "maximumPercent": 200}
                 await self.world.update_service(service.name, taskDefinition=revision, deploymentConfiguration=percents)
@@ -249,7 +278,7 @@ class Player:
             self._fronts[name] = await self.world.create_load_balancer(name)
         await self.world.create_service(
             name,
-            task_definition=await self.world.register(name, image=image, health_check=checked),
+            task_definition=await self.revision(name, image, checked),
             desired=desired,
             front=self._fronts.get(name) if balanced else None,
             minimum=minimum,
@@ -275,7 +304,7 @@ class Player:
         await self.world.update_service(name, desiredCount=desired)
 
     async def deploy(self, name: str, image: str, checked: bool) -> None:
-        revision = await self.world.register(name, image=image, health_check=checked)
+        revision = await self.revision(name, image, checked)
         await self.world.update_service(name, taskDefinition=revision)
 
     async def redeploy(self, name: str) -> None:
@@ -371,6 +400,23 @@ class Player:
         if (container := self._container(which)) is not None:
             container.status = 500
 
+    async def flap_container(self, which: int, every: float) -> None:
+        """Ill and well again, over and over."""
+        if (container := self._container(which)) is not None and container.id not in self._flapping:
+            self._flapping.add(container.id)
+            self._flap(container, every)
+
+    def _flap(self, container: SimulatedContainer, every: float) -> None:
+        ill = container.status != 500 and container.id in self._flapping
+        container.status = 500 if ill else None
+        if container.spec.health_check is not None:
+            container.turn("UNHEALTHY" if ill else "HEALTHY")
+        if container.id in self._flapping and container.state == "running":
+            asyncio.get_running_loop().call_later(every, self._flap, container, every)
+
+    async def engine_freeze(self, seconds: float) -> None:
+        self.world.engine.freeze(seconds)
+
     async def remove_container(self, which: int) -> None:
         if (container := self._container(which)) is not None:
             self.world.engine.remove_by_hand(container.id)
@@ -420,8 +466,8 @@ class Player:
         task.add_done_callback(self._background.discard)
 
 
-async def play(seed: int, steps: Sequence[Step], tolerate: Sequence[str] = ()) -> World:
+async def play(seed: int, steps: Sequence[Step], tolerate: Sequence[str] = (), player: type[Player] = Player) -> World:
     """Plays a story in a fresh world. Raises what went wrong, unless it contains words that are tolerated."""
     async with World(seed, images=IMAGES, tolerate=tolerate) as world:
-        await Player(world).play(steps)
+        await player(world).play(steps)
     return world
