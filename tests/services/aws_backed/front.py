@@ -15,11 +15,13 @@ from botocore.config import Config
 
 from moorage.domain.clock import Ids, SystemClock
 from moorage.gateway.server import Gateway
+from moorage.services.aws_backed.codedeploy import CodeDeployProvider
 from moorage.services.aws_backed.ec2 import Ec2Provider
 from moorage.services.aws_backed.forward import AwsBacked
 from moorage.settings import Settings
 from moorage.store.log_memory import MemoryLog
 from moorage.store.memory import Store
+from moorage.store.tables.codedeploy import TABLES as CODEDEPLOY
 from moorage.store.tables.ecs import TABLES as ECS
 from moorage.store.tables.elbv2 import TABLES as ELBV2
 from moorage.store.tables.network import TABLES as NETWORK
@@ -45,11 +47,13 @@ class Front:
 
     async def _start(self) -> None:
         clock, ids = SystemClock(), Ids()
-        self.store = await Store.open(MemoryLog(), (*ECS, *ELBV2, *NETWORK))
+        self.store = await Store.open(MemoryLog(), (*ECS, *CODEDEPLOY, *ELBV2, *NETWORK))
         self.backed = AwsBacked(self.settings, clock, ids)
         self.gateway = Gateway(self.settings, clock, ids)
         self.gateway.add_provider(Ec2Provider(self.backed, self.store))
-        self.gateway.add_fallback(self.backed.forward, services=self.backed.services, mixed=frozenset({"ec2"}))
+        self.gateway.add_provider(CodeDeployProvider(self.backed, self.store, clock, ids))
+        mixed = frozenset({"codedeploy", "ec2"})
+        self.gateway.add_fallback(self.backed.forward, services=self.backed.services, mixed=mixed)
         self.gateway.set_session_lookup(self.backed.sessions)
         self.port = await self.gateway.start(port=0)
 
