@@ -176,3 +176,18 @@ def test_machines_of_their_own_are_a_group_of_their_cluster(front: Front, groups
 def test_the_cluster_of_user_data(text: str, cluster: str | None) -> None:
     assert cluster_in(base64.b64encode(text.encode()).decode()) == cluster
     assert cluster_in("%%%") is None
+
+
+def test_a_group_reads_back_equal_after_the_worker_was_killed(fronts: Callable[[], Front]) -> None:
+    """Which instance a scale-in ended must not depend on anything but the calls."""
+    front = fronts()
+    maker, groups = Maker(front.client), MotoHostGroups(front.backed)
+    maker.group("kept", DesiredCapacity=6)
+    for desired in (4, 5, 2, 7, 3):
+        maker.autoscaling.set_desired_capacity(AutoScalingGroupName="kept", DesiredCapacity=desired)
+    front.run(groups.terminate(SCOPE, maker.instances("kept")[1]))
+    before = read(front, groups, "kept")
+    front.kill_worker()
+    assert read(front, groups, "kept") == before
+    assert front.backed.worker.ready is not None
+    assert front.backed.worker.ready.failed == 0
