@@ -51,6 +51,20 @@ def test_health_checks_are_counted_as_the_engine_counts_them() -> None:
     assert "started again 2 times" in told[0]
 
 
+def test_how_long_a_dependency_may_still_take() -> None:
+    document = a_document(
+        {"name": "app", "image": "a", "startTimeout": 60, "healthCheck": {"command": ["CMD", "x"]}},
+        {"name": "late", "image": "b", "dependsOn": [{"containerName": "app", "condition": "HEALTHY"}]},
+    )
+    containers = (a_container(known="RUNNING", started_at=NOW - 20), a_container("late", known="PULLED"))
+    task = a_fresh_task("t1", last_status="ACTIVATING", created_at=NOW - 21, containers=containers)
+    said = "container late waits for app to be HEALTHY"
+    assert now_of(TaskRecords(task, document, said)) == (
+        f"is ACTIVATING, created 21 s ago: {said}",
+        "40 s left of the startTimeout of container app: then the task stops",
+    )
+
+
 def test_when_sigkill_comes() -> None:
     document = a_document({"name": "app", "image": "app:1", "essential": True, "stopTimeout": 45})
     container = a_container(known="RUNNING", stop_sent_at=NOW - 5)

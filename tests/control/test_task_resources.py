@@ -199,3 +199,36 @@ async def test_an_image_for_another_processor_ends_the_task_with_its_reason(worl
     arn = await world.pair({}, runtimePlatform={"cpuArchitecture": "ARM64", "operatingSystemFamily": "LINUX"})
     await world.status(arn, "STOPPED")
     assert "does not contain descriptor matching platform 'linux/arm64'" in (world.task(arn).stopped_reason or "")
+
+
+@pytest.mark.parametrize("verbs", range(1, 12))
+async def test_the_control_plane_may_die_anywhere_between_the_resources_and_the_end(
+    world: PortsWorld, verbs: int
+) -> None:
+    """After so many calls to the engine; the task comes up all the same, and nothing of it stays."""
+    world.objects.content["bucket/one.env"] = b"A=1\n"
+    world.secrets.values["/db"] = "s3cret"
+    log = {"logDriver": "awsfirelens", "options": {"Name": "http"}}
+    secret = [{"name": "DB", "valueFrom": "/db"}]
+    point = {"sourceVolume": "scratch", "containerPath": "/scratch"}
+    before = len(world.engine.history)
+    arn = await world.pair(
+        {
+            "logConfiguration": log,
+            "secrets": secret,
+            "environmentFiles": [env_file("one.env")],
+            "mountPoints": [point],
+        },
+        {"firelensConfiguration": {"type": "fluentd"}},
+        volumes=[{"name": "scratch", "host": {}}],
+    )
+    await world.until(lambda: len(world.engine.history) - before >= verbs)
+    await world.kill_control_plane()
+    await world.start_control_plane()
+    await world.status(arn, "RUNNING")
+    found = environment_of(world, arn)
+    assert (found["A"], found["DB"]) == ("1", "s3cret")
+    await world.stop_task(arn)
+    await world.status(arn, "STOPPED")
+    assert world.engine._volumes == {}
+    await world.settled()

@@ -90,7 +90,7 @@ def container_spec(
         labels=dict(definition.docker_labels or {}) | labels(task, name),
         command=_words(override.get("command", definition.command)),
         entry_point=_words(definition.entry_point),
-        environment=_environment(task, document, definition, resources, router_address),
+        environment=_environment(task, definition, resources, router_address),
         user=definition.user,
         working_directory=definition.working_directory,
         # Docker's smallest share; AWS turns 0 and 1 into it as well (ecs-tasks §15).
@@ -152,11 +152,7 @@ def _words(words: Any) -> tuple[str, ...] | None:
 
 
 def _environment(
-    task: Task,
-    document: Document,
-    definition: ContainerDefinition,
-    resources: Resources,
-    router_address: str | None,
+    task: Task, definition: ContainerDefinition, resources: Resources, router_address: str | None
 ) -> dict[str, str]:
     """Low to high: what the platform sets, environment files, the definition, the override; secrets share no name with
     the definition's (ecs-tasks §10)."""

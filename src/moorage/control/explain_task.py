@@ -104,6 +104,7 @@ def waits(records: TaskRecords, now: float) -> Iterator[str]:
         pulling = [c.name for c in task.containers if c.known == "NONE"]
         if task.pull_started_at is not None and pulling:
             yield f"pulling the image of {', '.join(pulling)} for {span(now - task.pull_started_at)}"
+        yield from _start_timeouts(records, now)
         return
     if records.said and not records.said.startswith("no action"):
         yield records.said
@@ -119,6 +120,28 @@ def waits(records: TaskRecords, now: float) -> Iterator[str]:
     else:
         yield f"is {verdict.state}: {told}{verdict.reason}"
     yield from _grace(records, now)
+
+
+def _start_timeouts(records: TaskRecords, now: float) -> Iterator[str]:
+    """How long others still wait for a container to complete or to become healthy."""
+    document = records.document
+    if document is None:
+        return
+    waiting = [c.name for c in records.task.containers if c.known in ("PULLED", "CREATED")]
+    wanted = {
+        dependency.container_name
+        for definition in document.container_definitions
+        if definition.name in waiting
+        for dependency in definition.depends_on or ()
+        if dependency.condition != "START"
+    }
+    for name in sorted(wanted):
+        definition, container = document.container(name), records.task.container(name)
+        if definition is None or definition.start_timeout is None or container is None:
+            continue
+        if container.started_at is not None and container.known == "RUNNING":
+            rest = container.started_at + definition.start_timeout - now
+            yield f"{left(rest)} left of the startTimeout of container {name}: then the task stops"
 
 
 def checks(records: TaskRecords) -> tuple[int, int]:
