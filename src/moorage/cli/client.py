@@ -19,8 +19,8 @@ def call(
         content = None if body is None else json.dumps(body).encode()
         connection.request(method, path, content, {"Content-Type": "application/json"} if content else {})
         response = connection.getresponse()
-        answer = json.loads(response.read() or b"{}")
-    except (OSError, http.client.HTTPException, ValueError) as error:
+        answer = _parsed(response.status, response.read())
+    except (OSError, http.client.HTTPException) as error:
         raise Retryable(
             f"Moorage (pid {instance.pid}) does not answer at {instance.endpoint}",
             str(error) or type(error).__name__,
@@ -29,6 +29,16 @@ def call(
     finally:
         connection.close()
     return response.status, answer if isinstance(answer, dict) else {}
+
+
+def _parsed(status: int, body: bytes) -> Any:
+    """A door that fails answers no JSON: then it is told as a refusal."""
+    try:
+        return json.loads(body or b"{}")
+    except ValueError:
+        if status < 500:
+            raise http.client.HTTPException(f"it answered HTTP {status} without JSON") from None
+        return {"message": f"Moorage failed to answer (HTTP {status}); this is a bug in Moorage"}
 
 
 def ask(instance: Instance, method: str, path: str, body: object = None, *, timeout: float = 10) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def updated_service(view: View, record: ExpressService, port: int) -> Shape:
 
 
 def _common(record: ExpressService) -> Shape:
-    status = {"statusCode": record.status}
+    status: dict[str, str] = {"statusCode": record.status}
     if record.problem is not None:
         status["statusReason"] = record.problem
     return {

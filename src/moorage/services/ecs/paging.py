@@ -37,6 +37,8 @@ def _position(items: Sequence[str], token: str) -> int:
         at = int(position)
     except (binascii.Error, UnicodeDecodeError, ValueError) as error:
         raise AwsError("InvalidParameterException", "Invalid token.") from error
+    if at < 0:
+        raise AwsError("InvalidParameterException", "Invalid token.")
     try:
         return items.index(last) + 1
     except ValueError:
