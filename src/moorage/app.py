@@ -134,6 +134,7 @@ class App:
                 access_logs.take(balancer, self.requests_door.line(record))
 
         self.requests.on_request = requested
+        access_logs.watch(self.store)
         access_logs.start()
         then(access_logs.close)
         self.certificates = Certificates(self.backed, settings.data_dir, clock, in_use=self._serving)

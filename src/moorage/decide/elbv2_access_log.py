@@ -69,6 +69,11 @@ def object_key(
     )
 
 
+def test_file_key(*, prefix: str, account: str) -> str:
+    """Where AWS writes its proof that a bucket takes logs."""
+    return f"{prefix.strip('/') + '/' if prefix else ''}AWSLogs/{account}/ELBAccessLogTestFile"
+
+
 def _type(record: RequestRecord, scheme: str) -> str:
     secure = scheme == "https"
     if record.upgrade.lower() == "websocket" and record.status == 101:
