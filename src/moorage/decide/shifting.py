@@ -140,6 +140,13 @@ class ShiftingPass(SchedulerPass):
         if shift.direction == "forward" and shift.stage not in ("RECONCILE_SERVICE", "PRE_SCALE_UP"):
             kept.append(shift.green)
         steps = {deployment: self._keep(deployment, verdicts) for deployment in kept}
+        # A replacement of blue that is there already takes the place of a task of green, until the sick one has gone.
+        # 3 desired, blue has 4 (one is sick) → green starts 2. Green goes first: it may be what mends the service.
+        desired, percent = self.service.desired_count, self.service.deployment_configuration.maximum_percent
+        room = max(0, maximum_running(desired, max(200, percent)) - len(self.living))
+        for deployment in reversed(kept):
+            steps[deployment] = replace(steps[deployment], start=min(steps[deployment].start, room))
+            room -= steps[deployment].start
         self._starts = tuple((deployment, step.start) for deployment, step in steps.items() if step.start)
         return self._merged(steps.values())
 
