@@ -34,6 +34,13 @@ def test_moves(tasks_in: dict[str, int], room: int, expected: tuple[str, ...]) -
     assert moves(ZONES, tasks_in, room) == expected
 
 
+def test_protected_tasks_do_not_make_way() -> None:
+    assert moves(("a", "b"), {"a": 4}, 9, {"a": 3}) == ("b",)
+    assert moves(("a", "b"), {"a": 4}, 9, {"a": 4}) == ()
+    protected = [replace(task, protected_until=NOW + 60) for task in in_a(3)]
+    assert a_pass(a_balanced_service(), *protected).start_in == ()
+
+
 def test_without_zones_nothing_moves() -> None:
     assert moves((), {"a": 9}, 9) == ()
 

@@ -29,16 +29,20 @@ def in_zones(zones: Sequence[str], tasks_in: Mapping[str, int]) -> dict[str, int
     return {zone: tasks_in.get(zone, 0) for zone in {*zones, *tasks_in}}
 
 
-def moves(zones: Sequence[str], tasks_in: Mapping[str, int], room: int) -> tuple[str, ...]:
-    """The zones in which one more task should start; one task of the fullest zone makes way for each.
+def moves(
+    zones: Sequence[str], tasks_in: Mapping[str, int], room: int, protected_in: Mapping[str, int] | None = None
+) -> tuple[str, ...]:
+    """The zones in which one more task should start; one task of the fullest zone makes way for each. `protected_in`: how
+    many of its tasks may not stop.
 
-    a 4, b 1, c 1 → b, c. a 3, b 2 → nothing: they differ by one only. a 4, b 0, room for one → b. No room → nothing."""
+    a 4, b 1, c 1 → b, c. a 3, b 2 → nothing: they differ by one only. a 4, b 0, room for one → b. No room → nothing.
+    a 4, three of them protected, b 0 → b: only one can make way."""
     found: list[str] = []
-    counts = in_zones(zones, tasks_in)
+    counts, fixed = in_zones(zones, tasks_in), protected_in or {}
     while len(found) < room and zones:
         poor = min(sorted(zones), key=lambda zone: counts[zone])
         rich = max(sorted(counts), key=lambda zone: counts[zone])
-        if counts[rich] - counts[poor] < 2:
+        if counts[rich] - counts[poor] < 2 or counts[rich] <= fixed.get(rich, 0):
             break
         counts[rich] -= 1
         counts[poor] += 1
@@ -83,7 +87,8 @@ class RebalancingPass(FailingPass):
         at_rest = self.primary.rollout_state == "COMPLETED" and len(self.deployments) == 1
         if service.steady_since is None or not sound or not at_rest:
             return
-        zones = moves(self.snapshot.zones, tasks_in, room)
+        protected = [t for t in self.living if (t.protected_until or 0.0) > self.now]
+        zones = moves(self.snapshot.zones, tasks_in, room, Counter(t.availability_zone for t in protected))
         if not zones:
             return
         wait = service.steady_since + REST - self.now
