@@ -102,7 +102,8 @@ def _not_forwarded(store: StoreApi, service: Service) -> Iterator[str]:
 
 
 def _not_as_the_stage_says(store: StoreApi, service: Service) -> Iterator[str]:
-    """While traffic is shifted, the weights of the production rule are 100 together, and green has its share."""
+    """While traffic is shifted, the weights of the production rule are 100 together (1000 where tenths of a
+    percent matter), and green has its share."""
     shift = service.shift
     if shift is None or shift.blue is None:
         return
@@ -116,9 +117,11 @@ def _not_as_the_stage_says(store: StoreApi, service: Service) -> Iterator[str]:
             weights = {one.arn: one.weight for one in _forwarded(actions)}
             if len(weights) < 2:
                 continue  # nothing was shifted here yet
+            total = sum(weights.values())
+            share = 100 * weights.get(arn, 0) / max(1, total)
             # A deployment that supersedes another first moves its traffic to where it is to start from.
-            away = abs(weights.get(arn, 0) - shift.percent) if shift.stage != "RECONCILE_SERVICE" else 0
-            if sum(weights.values()) != 100 or away >= 1:
+            is_told = shift.stage == "RECONCILE_SERVICE" or abs(share - shift.percent) < 0.1
+            if total not in (100, 1000) or not is_told:
                 yield (
                     f"{service.name} is in stage {shift.stage} with {shift.percent:g} % for {arn}, "
                     f"its rule forwards to {weights}"
