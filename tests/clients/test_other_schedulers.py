@@ -1,7 +1,8 @@
-"""The other schedulers with real containers: a daemon on carved instances, task sets behind a load balancer."""
+"""The other schedulers with real containers: a daemon on carved instances, task sets and CodeDeploy behind an ALB."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -105,3 +106,52 @@ def test_one_task_set_takes_over_from_another_under_load(stack: Stack) -> None:
     assert load.failures() == []
     assert {stack.get().json()["version"] for _ in range(10)} == {"green"}
     assert {task["startedBy"] for task in stack.tasks()} == {green}
+
+
+def test_codedeploy_moves_a_service_from_blue_to_green_under_load(stack: Stack) -> None:
+    codedeploy = stack.server.client("codedeploy")
+    balancers = [{"targetGroupArn": stack.target_group, "containerName": "app", "containerPort": 8000}]
+    stack.create_service(
+        stack.register(VERSION="blue"),
+        1,
+        deploymentController={"type": "CODE_DEPLOY"},
+        loadBalancers=balancers,
+        deploymentConfiguration={"maximumPercent": 200, "minimumHealthyPercent": 100},
+    )
+    green = f"{stack.name}-g"
+    stack.new_target_group(green)
+    codedeploy.create_application(applicationName=stack.name, computePlatform="ECS")
+    pair = {
+        "targetGroups": [{"name": stack.name}, {"name": green}],
+        "prodTrafficRoute": {"listenerArns": [stack.listener]},
+    }
+    codedeploy.create_deployment_group(
+        applicationName=stack.name,
+        deploymentGroupName="g",
+        serviceRoleArn="arn:aws:iam::000000000000:role/codedeploy",
+        deploymentStyle={"deploymentType": "BLUE_GREEN", "deploymentOption": "WITH_TRAFFIC_CONTROL"},
+        ecsServices=[{"serviceName": "app", "clusterName": stack.name}],
+        loadBalancerInfo={"targetGroupPairInfoList": [pair]},
+    )
+    stack.wait_healthy(1)
+    properties = {
+        "TaskDefinition": stack.register(VERSION="green"),
+        "LoadBalancerInfo": {"ContainerName": "app", "ContainerPort": 8000},
+    }
+    spec = {"Resources": [{"TargetService": {"Type": "AWS::ECS::Service", "Properties": properties}}]}
+    with stack.load(30) as load:
+        id = codedeploy.create_deployment(
+            applicationName=stack.name,
+            deploymentGroupName="g",
+            revision={"revisionType": "AppSpecContent", "appSpecContent": {"content": json.dumps(spec)}},
+        )["deploymentId"]
+
+        def status() -> str:
+            found: str = codedeploy.get_deployment(deploymentId=id)["deploymentInfo"]["status"]
+            return found
+
+        until(lambda: status() == "Succeeded", "the deployment has succeeded")
+        until(lambda: len(stack.service()["taskSets"]) == 1, "the original task set is gone")
+    assert load.failures() == []
+    assert {stack.get().json()["version"] for _ in range(10)} == {"green"}
+    assert stack.service()["taskSets"][0]["externalId"] == id

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from moorage.control.explainer import Explainer
 from moorage.domain.code_deployment import CodeDeployment
 from moorage.domain.errors import AwsError
 from moorage.services.aws_backed.codedeploy import CodeDeployProvider
@@ -171,6 +172,8 @@ async def test_nothing_moves_before_somebody_continues(world, blue):
     await world.until(lambda: deploy.record(id).status == "Ready", within=120)
     await world.run_for(600)
     assert await deploy.weights() == [100, 0]
+    told = await Explainer(world.store, world.clock, world.process.plane).explain("web", "service", SCOPE)
+    assert told.section("CodeDeploy") == (f"{id} is Ready (ready): Ready: waits for ContinueDeployment",)
     await deploy.call("ContinueDeployment", deploymentId=id)
     await deploy.ends(id, "Succeeded")
 

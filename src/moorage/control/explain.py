@@ -33,8 +33,8 @@ class ServiceRecords(msgspec.Struct, frozen=True):
     """`plan`: what a pass would decide at this moment. `tasks`: not yet STOPPED. `ended`: those that stopped or are
     stopping, newest first. `events` newest first. `trouble`: why the controller could not do its last pass. `refused`: why
     the next task has no place (None: that is not what it waits for). `standings`: of a DAEMON service, how it stands with
-    each instance of its cluster. `task_sets`: of a service that has no deployments of its own. `express`: what
-    Express Mode made for it. `capacity`: what the providers of its strategy do."""
+    each instance of its cluster. `task_sets`: of a service that has no deployments of its own; `code_deploy`: what
+    CodeDeploy does with it. `express`: what Express Mode made for it. `capacity`: what the providers of its strategy do."""
 
     service: Service
     plan: ServicePlan
@@ -46,6 +46,7 @@ class ServiceRecords(msgspec.Struct, frozen=True):
     refused: tuple[Refusal, ...] | None = None
     standings: tuple[Standing, ...] | None = None
     task_sets: tuple[TaskSet, ...] = ()
+    code_deploy: tuple[str, ...] = ()
     express: tuple[str, ...] = ()
     capacity: tuple[str, ...] = ()
 
@@ -77,6 +78,7 @@ def explain_service(records: ServiceRecords, now: float) -> Explanation:
             ("Express Mode", records.express),
             ("Instances", standing_lines(records.standings) if records.standings is not None else ()),
             ("Tasks", task_lines(records.tasks, now)),
+            ("CodeDeploy", records.code_deploy),
             ("Task sets", task_set_lines(records.task_sets, service, records.tasks, records.revisions, now)),
             ("Deployments", (line for d in service.deployments for line in deployment_lines(d, records, now))),
             ("Failed tasks", failing),

@@ -50,7 +50,9 @@ from moorage.domain.task import Task
 from moorage.domain.task_set import TaskSet, arn_of
 from moorage.store.elbv2_queries import current_health, load_balancers_of, target_state
 from moorage.store.memory import Store
+from moorage.store.tables.codedeploy import CODE_DEPLOYMENTS
 from moorage.store.tables.ecs import (
+    CAPACITY_PROVIDERS,
     CLUSTERS,
     CONTAINER_INSTANCES,
     EXPRESS_SERVICES,
@@ -123,6 +125,10 @@ class Explainer:
                 return explain_service(await self._service(service), now)
             case "instance":
                 return explain_instance(self._instance(subject), now)
+            case "capacity-provider":
+                provider = self._store.get(CAPACITY_PROVIDERS, subject.key)
+                assert provider is not None
+                return explain_capacity.explain_provider(self._store, provider, now)
             case "deployment" if (one := self._task_set(subject)) is not None:
                 service = self._store.get(SERVICES, one.service_arn)
                 assert service is not None, "a service outlives its task sets"
@@ -172,8 +178,20 @@ class Explainer:
             refused=None if daemon else refusals_of(self._store, service),
             standings=tuple(standings(daemon_facts(self._store, service, tasks), tasks)) if daemon else None,
             task_sets=task_sets_of(self._store, service),
+            code_deploy=self._code_deploy(service),
             express=tuple(express_lines(*self._express(service.arn))),
             capacity=explain_capacity.of_service(self._store, service, self._clock.now()),
+        )
+
+    def _code_deploy(self, service: Service) -> tuple[str, ...]:
+        """The CodeDeploy deployment that is under way, and what it waits for."""
+        controller = self._plane.code_deploy
+        if service.controller != "CODE_DEPLOY" or controller is None:
+            return ()
+        under_way = self._store.find(CODE_DEPLOYMENTS, "service", service.arn)
+        return tuple(
+            f"{one.id} is {one.status} ({one.phase}): {controller.explain(one.id) or 'about to begin'}"
+            for one in under_way
         )
 
     def _task_set(self, subject: Subject) -> TaskSet | None:
