@@ -346,9 +346,13 @@ async def test_it_can_be_explained(world: World) -> None:
     said, refused, group, rest = await lines(waits.arn)
     assert "1 task waits, 2 instances wanted, but the maxSize of the group is 1" in said
     assert refused.startswith("  no instance takes the next task: of 1 instances 1 RESOURCE:CPU")
-    assert group == "  group hosts (t3.medium): 1 instances there, 1 desired, 0 to 1"
+    assert group == "  group hosts (t3.medium): 1 instance there, 1 desired, 0 to 1"
     assert rest.startswith("it is given up in 14 min")
     assert (await lines("web"))[0] == said
+    assert (await lines("hosts", "Now"))[0] == said
+    assert (await lines("hosts", "Tasks that wait"))[0].startswith(f"{waits.id[:8]} (service:web) created ")
+    (instance,) = await lines("hosts", "Instances")
+    assert instance.endswith("ACTIVE: 1 task")
     now = await lines(waits.arn, "Now")
     assert "waits for an instance of the capacity provider hosts" in now[0]
 

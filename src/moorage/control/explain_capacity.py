@@ -6,15 +6,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from moorage.control.explain_words import ago, left
+from moorage.control.explain_words import Explanation, ago, count, left, name_of, sections
 from moorage.decide.scaling.waiting import GIVE_UP
-from moorage.domain.capacity_provider import FARGATE_PROVIDERS, FARGATE_SPOT
+from moorage.domain.capacity_provider import FARGATE_PROVIDERS, FARGATE_SPOT, CapacityProvider
 from moorage.domain.scope import Scope
 from moorage.domain.service import Service
 from moorage.domain.task import Task
 from moorage.store.api import View
 from moorage.store.capacity_queries import provider_of, spot_shortage
-from moorage.store.tables.ecs import HOST_GROUPS, REVISIONS, SCALING_NOTES
+from moorage.store.tables.ecs import CONTAINER_INSTANCES, HOST_GROUPS, REVISIONS, SCALING_NOTES, TASKS
+
+MOST_LINES = 10
 
 
 def of_task(view: View, task: Task, now: float) -> tuple[str, ...]:
@@ -61,5 +63,59 @@ def _provider(view: View, scope: Scope, name: str, now: float) -> Iterator[str]:
         yield f"capacity provider {name}: {note.said}, decided {ago(note.at, now)}"
         if note.refusal:
             yield f"  no instance takes the next task: {note.refusal}"
-    there = f"{len(group.instances)} instances there, {group.desired} desired"
+    there = f"{count(len(group.instances), 'instance')} there, {group.desired} desired"
     yield f"  group {group.name} ({group.instance_type or 'unknown type'}): {there}, {group.min_size} to {group.max_size}"
+
+
+def explain_provider(view: View, provider: CapacityProvider, now: float) -> Explanation:
+    scope, note = Scope(provider.account, provider.region), view.get(SCALING_NOTES, provider.arn)
+    waiting = sorted(
+        view.find(TASKS, "waiting", (scope.account, scope.region, provider.name)), key=lambda one: one.created_at
+    )
+    instances = sorted(
+        view.find(CONTAINER_INSTANCES, "group", provider.group_arn), key=lambda one: (one.registered_at, one.arn)
+    )
+    clusters = ", ".join(name_of(arn) for arn in provider.clusters) or "no cluster"
+    scaling = provider.managed_scaling
+    switches = (
+        f"managed scaling {scaling.status}: target {scaling.target_capacity} %, steps {scaling.minimum_scaling_step_size} "
+        f"to {scaling.maximum_scaling_step_size}, warm-up {scaling.instance_warmup_period} s",
+        f"managed draining {provider.managed_draining}, termination protection {provider.managed_termination_protection}",
+    )
+    return Explanation(
+        kind="capacity-provider",
+        arn=provider.arn,
+        title=f"Capacity provider {provider.name} of {clusters}: {count(len(instances), 'instance')}, "
+        f"{count(len(waiting), 'task')} waiting.",
+        sections=sections(
+            ("Now", _provider(view, scope, provider.name, now)),
+            (
+                "Tasks that wait",
+                _some([f"{one.id[:8]} ({one.group}) created {ago(one.created_at, now)}" for one in waiting]),
+            ),
+            (
+                "Instances",
+                _some(
+                    [
+                        f"{one.ec2_instance_id} in {one.availability_zone}, {one.status}"
+                        + (", leaves its group" if one.leaves_by is not None else "")
+                        + f": {count(len(view.find(TASKS, 'container_instance', one.arn)), 'task')}"
+                        for one in instances
+                    ]
+                ),
+            ),
+            ("It is", switches),
+        ),
+        facts={
+            "needed": note.needed if note is not None else None,
+            "running": note.running if note is not None else None,
+            "reservation": note.reservation if note is not None else None,
+            "waiting": len(waiting),
+        },
+        next=f"moor explain task {waiting[0].id[:8]}" if waiting else "moor tasks",
+    )
+
+
+def _some(lines: list[str]) -> list[str]:
+    more = len(lines) - MOST_LINES
+    return lines if more <= 0 else [*lines[:MOST_LINES], f"and {more} more"]

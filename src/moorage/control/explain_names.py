@@ -19,6 +19,7 @@ from moorage.domain.service import Service
 from moorage.domain.task import Task
 from moorage.store.api import View
 from moorage.store.tables.ecs import (
+    CAPACITY_PROVIDERS,
     CONTAINER_INSTANCES,
     EXPRESS_SERVICES,
     REVISIONS,
@@ -28,8 +29,19 @@ from moorage.store.tables.ecs import (
 )
 from moorage.store.tables.elbv2 import LOAD_BALANCERS, TARGET_GROUPS, TARGETS
 
-Kind = Literal["service", "task", "deployment", "instance", "load-balancer", "target-group", "target"]
-KINDS: tuple[Kind, ...] = ("service", "task", "deployment", "instance", "load-balancer", "target-group", "target")
+Kind = Literal[
+    "service", "task", "deployment", "instance", "capacity-provider", "load-balancer", "target-group", "target"
+]
+KINDS: tuple[Kind, ...] = (
+    "service",
+    "task",
+    "deployment",
+    "instance",
+    "capacity-provider",
+    "load-balancer",
+    "target-group",
+    "target",
+)
 SHORTEST_ID = 4
 """Characters of an id of a task or container instance that are taken for one."""
 _ID = re.compile(rf"[0-9a-f]{{{SHORTEST_ID},32}}")
@@ -54,6 +66,7 @@ def find(view: View, words: str, kind: Kind | None = None) -> tuple[Subject, ...
         "task": _tasks,
         "deployment": _deployments,
         "instance": _instances,
+        "capacity-provider": _capacity_providers,
         "load-balancer": _load_balancers,
         "target-group": _target_groups,
         "target": _targets,
@@ -143,6 +156,13 @@ def _deployments(view: View, words: str) -> Iterator[Subject]:
     owners += [s.arn for s in view.all(SERVICES) if any(d.id == id for d in s.deployments)]
     for arn in dict.fromkeys(owners):
         yield Subject("deployment", f"{arn} {id}", id, scope_of(arn))
+
+
+def _capacity_providers(view: View, words: str) -> Iterator[Subject]:
+    """Those of host groups, by name or ARN; Fargate's have nothing to tell."""
+    for one in view.all(CAPACITY_PROVIDERS):
+        if words in (one.name, one.arn):
+            yield Subject("capacity-provider", one.arn, one.name, Scope(one.account, one.region))
 
 
 def _load_balancers(view: View, words: str) -> Iterator[Subject]:

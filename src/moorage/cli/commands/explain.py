@@ -29,14 +29,14 @@ STATUS = re.compile(r"[45]\d\d")
 TIME = re.compile(r"([01]?\d|2[0-3]):[0-5]\d(:[0-5]\d)?")
 KINDS = {
     "service": "service", "task": "task", "deployment": "deployment", "target": "target",
-    "instance": "instance", "container-instance": "instance",
+    "instance": "instance", "container-instance": "instance", "capacity-provider": "capacity-provider",
     "load-balancer": "load-balancer", "loadbalancer": "load-balancer", "lb": "load-balancer", "alb": "load-balancer",
     "target-group": "target-group", "targetgroup": "target-group", "tg": "target-group",
 }  # fmt: skip
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    kinds = "service, task, deployment, instance, load-balancer (lb), target-group (tg) or target"
+    kinds = "service, task, deployment, instance, capacity-provider, load-balancer (lb), target-group (tg) or target"
     parser.add_argument("words", nargs="+", metavar="[KIND] NAME", help=f"a name or ARN; KIND is {kinds}")
     parser.add_argument("--at", metavar="HH:MM[:SS]", help="with a status: only what was answered then")
     parser.add_argument("--json", action="store_true", help="the server's own answer, for programs")
