@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from decide.builders import NOW, a_deployment, a_fresh_task, a_service, a_snapshot, a_task
-from moorage.decide.rebalancing import REST, REST_AFTER_FAILURE, in_zones, is_balanced, moves
+from moorage.decide.rebalancing import LONGEST_MOVE, REST, REST_AFTER_FAILURE, in_zones, is_balanced, moves
 from moorage.decide.service import ServicePlan, decide_service
 from moorage.domain.service import DeploymentConfiguration, Rebalance, Service
 from moorage.domain.task import Task
@@ -108,6 +108,15 @@ def test_newcomers_that_die_are_not_tried_again_at_once() -> None:
     assert again.start_in == ()
     assert again.again_after == REST_AFTER_FAILURE - 1
     assert a_pass(resting, *in_a(3), now=NOW + REST_AFTER_FAILURE).start_in
+
+
+def test_newcomers_that_never_get_ready_are_given_up() -> None:
+    service = a_balanced_service(rebalance=Rebalance(NOW, ("b",)), steady_since=None)
+    tasks = [*in_a(3), a_fresh_task("new", availability_zone="b")]
+    assert a_pass(service, *tasks).again_after == LONGEST_MOVE
+    plan = a_pass(service, *tasks, now=NOW + LONGEST_MOVE)
+    assert [order.task_arn[-3:] for order in plan.stop] == ["new"]
+    assert plan.service.rebalance == Rebalance(NOW + LONGEST_MOVE, failed_at=NOW + LONGEST_MOVE)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ from moorage.domain.service import Rebalance
 REST = 60.0
 """Seconds that a service has been steady before its tasks are moved."""
 REST_AFTER_FAILURE = 300.0
+LONGEST_MOVE = 900.0
+"""Seconds after which tasks that are still not healthy in their new zone are given up."""
 
 
 def in_zones(zones: Sequence[str], tasks_in: Mapping[str, int]) -> dict[str, int]:
@@ -64,9 +66,13 @@ class RebalancingPass(FailingPass):
 
     def with_newcomers(self, desired: int, verdicts: Mapping[str, Verdict]) -> int:
         """What to keep: while tasks that were started for another zone are not healthy, nobody makes way for them."""
-        under_way = self.service.rebalance is not None and bool(self.service.rebalance.zones)
-        if not under_way or all(verdict.state != "waiting" for verdict in verdicts.values()):
+        state = self.service.rebalance
+        if state is None or not state.zones or all(verdict.state != "waiting" for verdict in verdicts.values()):
             return desired
+        left = state.since + LONGEST_MOVE - self.now
+        if left <= 0:
+            return desired
+        self.again.append(left)
         return max(desired, len(self.living))
 
     def rebalance(self, step: Step, verdicts: Mapping[str, Verdict], *, room: int) -> None:
@@ -76,7 +82,7 @@ class RebalancingPass(FailingPass):
             if state is not None:
                 self.service = replace(self.service, rebalance=None)
         elif state is not None and state.zones:
-            self._go_on(step, verdicts)
+            self._go_on(state, step, verdicts)
         elif not step.start and not step.stop:
             self._begin(verdicts, room)
 
@@ -101,10 +107,12 @@ class RebalancingPass(FailingPass):
         self.service = replace(service, rebalance=Rebalance(self.now, zones))
         self.start_in = tuple((self.primary_id, zone) for zone in zones)
 
-    def _go_on(self, step: Step, verdicts: Mapping[str, Verdict]) -> None:
+    def _go_on(self, state: Rebalance, step: Step, verdicts: Mapping[str, Verdict]) -> None:
         service, zones = self.service, self.snapshot.zones
         leaving = [stop.task for stop in step.stop if stop.why == "scale-in"]
-        if leaving:
+        if self.now - state.since >= LONGEST_MOVE:
+            self.service = replace(service, rebalance=Rebalance(self.now, failed_at=self.now))
+        elif leaving:
             for zone in sorted({task.availability_zone for task in leaving}):
                 ids = [task.id for task in leaving if task.availability_zone == zone]
                 self.moved_out.append(sentences.rebalance_stopped(service.name, zone, ids))
