@@ -5,7 +5,8 @@ PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; 
 	command -v $$p && break; done)
 BIN := .venv/bin
 PYTEST_ARGS ?=
-SIMULATE_ARGS ?= --seeds 200 --shorten
+SEEDS ?= 50
+SIMULATE_ARGS ?= --kind all --seeds $(SEEDS) --shorten
 
 .PHONY: help install demo demo-clean test check bench simulate clean
 
@@ -16,7 +17,7 @@ help:
 	@echo 'make test        every test (those marked docker need a Docker engine)'
 	@echo 'make check       ruff, mypy --strict, the layers, no clock in decide/'
 	@echo 'make bench       the benchmarks: ratios measured in one run'
-	@echo 'make simulate    the simulated world: random fault schedules, invariants after every step'
+	@echo 'make simulate    the simulated world: random stories, invariants after every step (SEEDS=1000: so many of each kind)'
 	@echo 'make clean       removes .venv and caches'
 
 install: .venv/installed
