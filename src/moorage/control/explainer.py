@@ -53,7 +53,6 @@ from moorage.store.memory import Store
 from moorage.store.tables.codedeploy import CODE_DEPLOYMENTS
 from moorage.store.tables.ecs import (
     CAPACITY_PROVIDERS,
-    CAPACITY_PROVIDERS,
     CLUSTERS,
     CONTAINER_INSTANCES,
     EXPRESS_SERVICES,
@@ -126,10 +125,6 @@ class Explainer:
                 return explain_service(await self._service(service), now)
             case "instance":
                 return explain_instance(self._instance(subject), now)
-            case "capacity-provider":
-                provider = self._store.get(CAPACITY_PROVIDERS, subject.key)
-                assert provider is not None
-                return explain_capacity.explain_provider(self._store, provider, now)
             case "capacity-provider":
                 provider = self._store.get(CAPACITY_PROVIDERS, subject.key)
                 assert provider is not None
