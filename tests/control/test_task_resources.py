@@ -232,3 +232,12 @@ async def test_the_control_plane_may_die_anywhere_between_the_resources_and_the_
     await world.status(arn, "STOPPED")
     assert world.engine._volumes == {}
     await world.settled()
+
+
+async def test_fargate_tasks_may_open_65535_files_unless_they_say_otherwise(world: PortsWorld) -> None:
+    limits = [{"name": "nofile", "softLimit": 10, "hardLimit": 20}]
+    arn = await world.pair({}, {"ulimits": limits})
+    await world.status(arn, "RUNNING")
+    one, two = sorted((c.spec for c in world.engine.of_task(arn)), key=lambda spec: spec.name)
+    assert [(u.name, u.soft, u.hard) for u in one.default_ulimits] == [("nofile", 65535, 65535)]
+    assert (two.default_ulimits, [(u.soft, u.hard) for u in two.ulimits]) == ((), [(10, 20)])

@@ -16,6 +16,7 @@ from moorage.engine.driver import (
     CannotStartContainerError,
     Mount,
     PortBinding,
+    Ulimit,
     VolumeSpec,
 )
 from support.images import web_image
@@ -143,3 +144,15 @@ async def test_an_image_for_another_processor_is_refused(engine: DockerEngine, b
     assert (await engine.pull(busybox, architecture=native)).reference
     with pytest.raises(CannotPullContainerError, match=f"descriptor matching platform 'linux/{other}'"):
         await engine.pull(busybox, architecture=other)
+
+
+async def test_limits_that_nobody_asked_for_are_left_out_where_the_engine_may_not_set_them(
+    engine: DockerEngine, busybox: str
+):
+    modest = await run(engine, busybox, "ulimit -n", default_ulimits=(Ulimit("nofile", 321, 321),))
+    assert await output(engine, modest) == ["321"]
+    beyond = (Ulimit("nofile", 2**30, 2**30),)
+    impossible = await run(engine, busybox, "ulimit -n", default_ulimits=beyond)
+    allowed = await engine._limits.allowed(beyond)
+    assert (await output(engine, impossible) == [str(2**30)]) is allowed
+    assert len(await engine.list()) == 3

@@ -29,6 +29,7 @@ from moorage.engine.driver import (
     Ulimit,
 )
 
+FARGATE_LIMITS = (Ulimit("nofile", 65535, 65535),)
 # AWS's defaults for a health check that names only its command (ecs-tasks §7).
 CHECK_INTERVAL, CHECK_TIMEOUT, CHECK_RETRIES = 30, 5, 3
 
@@ -111,8 +112,8 @@ def container_spec(
             Tmpfs(t["containerPath"], int(t["size"]), tuple(t.get("mountOptions") or ()))
             for t in parameters.get("tmpfs") or ()
         ),
-        # Fargate's default of 65,535 open files is not asked for: engines without CAP_SYS_RESOURCE refuse to start with it.
         ulimits=tuple(Ulimit(u.name, u.soft_limit, u.hard_limit) for u in definition.ulimits or ()),
+        default_ulimits=_default_limits(task, definition),
         capabilities_add=tuple(capabilities.get("add") or ()),
         capabilities_drop=tuple(capabilities.get("drop") or ()),
         devices=tuple(
@@ -144,6 +145,12 @@ def container_spec(
 
 # What a task definition says of namespaces, in the engine's words: those of the task are its sandbox's.
 _SHARED = {"host": "host", "task": "sandbox", "none": "none"}
+
+
+def _default_limits(task: Task, definition: ContainerDefinition) -> tuple[Ulimit, ...]:
+    """Fargate's own (ecs-tasks §14); on EC2 the engine's count."""
+    given = {limit.name for limit in definition.ulimits or ()}
+    return FARGATE_LIMITS if task.launch_type == "FARGATE" and "nofile" not in given else ()
 
 
 def _words(words: Any) -> tuple[str, ...] | None:

@@ -169,7 +169,8 @@ class ContainerSpec(msgspec.Struct, frozen=True):
 
     `network` None: it joins its sandbox's network. Else the network is its own, and `hostname`, `ports`, `links` (name
     of a container, alias), DNS and net.* settings are too. `pid_mode`, `ipc_mode`: the host's, the sandbox's, or (None)
-    its own. `files` (path → content) are put into its file system before it starts."""
+    its own. `files` (path → content) are put into its file system before it starts. `default_ulimits`: asked for by
+    nobody, left out where the engine may not set them."""
 
     name: str
     docker_name: str
@@ -192,6 +193,7 @@ class ContainerSpec(msgspec.Struct, frozen=True):
     volumes_from: tuple[str, ...] = ()
     tmpfs: tuple[Tmpfs, ...] = ()
     ulimits: tuple[Ulimit, ...] = ()
+    default_ulimits: tuple[Ulimit, ...] = ()
     capabilities_add: tuple[str, ...] = ()
     capabilities_drop: tuple[str, ...] = ()
     devices: tuple[tuple[str, str, str], ...] = ()

@@ -15,6 +15,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from moorage.engine.docker.client import ApiError, Client
+from moorage.engine.docker.limits import ulimits_body
 from moorage.engine.docker.port_ranges import PortRanges
 from moorage.engine.docker.sandbox import remove_container
 from moorage.engine.driver import (
@@ -92,7 +93,7 @@ def _host_config(spec: ContainerSpec, sandbox_id: str, installation: str) -> dic
         "Binds": binds,
         "VolumesFrom": list(spec.volumes_from),
         "Tmpfs": {entry.target: _tmpfs_options(entry) for entry in spec.tmpfs},
-        "Ulimits": [{"Name": limit.name, "Soft": limit.soft, "Hard": limit.hard} for limit in spec.ulimits],
+        "Ulimits": ulimits_body(spec.ulimits),
         "CapAdd": list(spec.capabilities_add),
         "CapDrop": list(spec.capabilities_drop),
         "Devices": [

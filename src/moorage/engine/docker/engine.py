@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from moorage.domain.clock import Clock, SystemClock
 from moorage.engine.docker import logs
@@ -17,6 +18,7 @@ from moorage.engine.docker.containers import Containers
 from moorage.engine.docker.events import Events
 from moorage.engine.docker.hosts import DockerHost, current_host
 from moorage.engine.docker.images import Images
+from moorage.engine.docker.limits import Limits
 from moorage.engine.docker.networks import Networks
 from moorage.engine.docker.observe import inspect, list_ids, list_observed
 from moorage.engine.docker.sandbox import Sandboxes, remove_container
@@ -96,6 +98,7 @@ class DockerEngine:
         asks = resolvers if self.enters_networks else None
         self._sandboxes = Sandboxes(self._client, self.installation, self._networks, self._images, asks)
         self._containers = Containers(self._client, self.installation)
+        self._limits = Limits(self._client, self.installation, self._images)
         self._volumes = Volumes(self._client, self.installation)
         self._events = Events(self._client, self.installation, clock or SystemClock())
         self._stats = Stats(self._client)
@@ -144,6 +147,8 @@ class DockerEngine:
         return await self._volumes.ensure(spec)
 
     async def create(self, spec: ContainerSpec, sandbox: Sandbox) -> str:
+        if spec.default_ulimits and await self._limits.allowed(spec.default_ulimits):
+            spec = replace(spec, ulimits=spec.ulimits + spec.default_ulimits)
         return await self._containers.create(spec, sandbox.id)
 
     async def inspect(self, container_id: str) -> ObservedContainer | None:
