@@ -30,6 +30,10 @@ from moorage.domain.service import Shift
 from moorage.domain.task import Task
 
 
+# So many launches in a row that failed: nothing more is expected of the old revision.
+LOST = 3
+
+
 class ShiftingPass(SchedulerPass):
     """One pass over a service whose `shift` is set."""
 
@@ -121,10 +125,20 @@ class ShiftingPass(SchedulerPass):
             desired=self.service.desired_count,
             green_healthy=healthy(shift.green),
             blue_healthy=healthy(shift.blue),
-            others=sum(1 for t in self.tasks if t.deployment_id not in (shift.green, shift.blue)),
+            others=0 if self._blue_is_lost() else len(self._interrupted()),
             problem=traffic_shift.problem(self._routes(), self.snapshot.rules),
             routed=bool(self._routes()),
         )
+
+    def _interrupted(self) -> list[Task]:
+        """Tasks of deployments that were superseded before they had ended."""
+        return [t for t in self.tasks if t.deployment_id not in (self.shift.green, self.shift.blue)]
+
+    def _blue_is_lost(self) -> bool:
+        """Its tasks do not start any more (the image is gone, say): nobody waits for them to take over. What still runs
+        of interrupted deployments then stays until the new revision takes over."""
+        blue = self.deployments.get(self.shift.blue or "")
+        return blue is not None and blue.failed_tasks >= LOST
 
     def _step(self, verdicts: Mapping[str, Verdict]) -> Step:
         shift = self.shift
