@@ -251,4 +251,5 @@ class ShiftingPass(SchedulerPass):
 
     def sentence(self, step: Step, verdicts: Mapping[str, Verdict]) -> str:
         what = f"{self._turn.said}. " if self._turn is not None and self._turn.said else ""
-        return what + super().sentence(step, verdicts)
+        rest = super().sentence(step, verdicts)
+        return what + (rest.removeprefix("no action. ") if what else rest)

@@ -165,8 +165,8 @@ def _waits(shift: Shift, facts: Facts, now: float) -> tuple[str, float | None] |
         case "PRODUCTION_TRAFFIC_SHIFT":
             step = traffic_shift.steps(shift.configuration)[shift.step]
             bake = step.bake - age if shift.direction == "forward" else 0.0
-            if max(settling, bake) > 0:
-                return f"{shift.percent:g} % go to the new revision", max(settling, bake)
+            if (rest := max(settling, bake)) > 0:
+                return f"{shift.percent:g} % go to the new revision for {rest:.0f} s more", rest
         case "BAKE_TIME":
             left = (shift.configuration.bake_time_minutes or 0) * 60.0 - age
             if left > 0:
