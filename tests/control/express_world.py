@@ -163,13 +163,14 @@ class Neighbours:
 
 
 class MortalCalls:
-    """The control plane dies before (even) or after (odd) its n-th call: nothing comes back from there."""
+    """The control plane dies before (even) or after (odd) its n-th call: nothing comes back from there, unless a test
+    only wanted it to wait."""
 
     def __init__(self, inside: InsideCalls) -> None:
         self.inside = inside
         self.made: list[str] = []
         self.dies_at: int | None = None
-        self.died = asyncio.Event()
+        self.died, self.revived = asyncio.Event(), asyncio.Event()
         self.refuses: dict[str, AwsError] = {}
 
     async def call(
@@ -186,7 +187,7 @@ class MortalCalls:
     async def _mortal(self, moment: int) -> None:
         if moment == self.dies_at:
             self.died.set()
-            await asyncio.Event().wait()
+            await self.revived.wait()
 
 
 class ExpressWorld:

@@ -3,6 +3,7 @@ killed on the way (semantics ecs-services §14)."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -171,6 +172,26 @@ async def test_the_record_goes_with_the_history_of_the_service(world: ExpressWor
     await world.store.update(lambda tx: tx.delete(SERVICES, made["serviceArn"]))
     await world.quiet()
     assert world.store.get(EXPRESS_SERVICES, made["serviceArn"]) is None
+
+
+async def test_tags_are_those_of_the_ecs_service(world: ExpressWorld) -> None:
+    made = await world.create(tags=[{"key": "team", "value": "a"}])
+    await world.call("TagResource", resourceArn=made["serviceArn"], tags=[{"key": "stage", "value": "b"}])
+    described = await world.call("DescribeExpressGatewayService", serviceArn=made["serviceArn"], include=["TAGS"])
+    assert described["service"]["tags"] == [{"key": "team", "value": "a"}, {"key": "stage", "value": "b"}]
+
+
+async def test_everything_is_emptied_while_it_works(world: ExpressWorld) -> None:
+    world.calls.dies_at = 6  # it waits in its third call
+    creating = asyncio.ensure_future(world.create())
+    await world.calls.died.wait()
+    await world.store.reset()
+    world.calls.died.clear()
+    world.calls.revived.set()
+    await creating
+    await world.quiet()
+    assert not world.store.all(EXPRESS_SERVICES)
+    assert (await world.create())["status"] == {"statusCode": "ACTIVE"}
 
 
 @pytest.mark.parametrize("story", ["create", "update", "delete"])

@@ -8,6 +8,7 @@ anywhere leaves nothing behind. What is made and how is `decide/express.py`; wha
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -27,6 +28,10 @@ from moorage.store.tables.ecs import EXPRESS_SERVICES, SERVICES
 
 SETTLE_WITHIN = 20.0
 """Seconds that a caller waits for the first pass over what it asked for."""
+
+
+class _Gone(Exception):
+    """The record was taken away while it was worked on."""
 
 
 class ExpressController:
@@ -87,6 +92,8 @@ class ExpressController:
         told = self._waiting.pop(arn, [])
         try:
             return await self._pass(arn)
+        except _Gone:
+            return Pass("gone: everything was emptied meanwhile")
         except AwsError as error:
             await self._note(arn, f"{error.code}: {error.message}")
             raise Retryable(f"{error.code}: {error.message}") from error
@@ -154,12 +161,14 @@ class ExpressController:
     async def _note(self, arn: str, problem: str) -> None:
         record = self._store.get(EXPRESS_SERVICES, arn)
         if record is not None and record.problem != problem:
-            await self._write(arn, lambda one: replace(one, problem=problem))
+            with contextlib.suppress(_Gone):
+                await self._write(arn, lambda one: replace(one, problem=problem))
 
     async def _write(self, arn: str, change: Callable[[ExpressService], ExpressService]) -> ExpressService:
         def write(tx: Transaction) -> ExpressService:
             current = tx.get(EXPRESS_SERVICES, arn)
-            assert current is not None, "only this controller deletes it"
+            if current is None:
+                raise _Gone
             return tx.put(EXPRESS_SERVICES, change(current))
 
         return await self._store.update(write)

@@ -31,7 +31,8 @@ def express_service(view: View, record: ExpressService, port: int, *, tags: bool
     if service is not None and service.deployments and record.applied:
         shape["currentDeployment"] = service.deployments[0].service_deployment_arn
     if tags:
-        shape["tags"] = to_list(record.tags)
+        held = service.tags if service is not None and record.applied else record.tags
+        shape["tags"] = to_list({key: value for key, value in held.items() if key != naming.MANAGED[0]})
     return shape
 
 

@@ -77,7 +77,7 @@ def _made(wanted: ExpressConfiguration, request: dict[str, Any]) -> ExpressConfi
     execution = request.get("executionRoleArn") or wanted.execution_role_arn
     if not execution:
         raise refuse("executionRoleArn is required when taskDefinitionArn is not specified.")
-    port = container.container_port or DEFAULT_PORT
+    port = DEFAULT_PORT if container.container_port is None else container.container_port
     if not 1 <= port <= 65535:
         raise refuse(f"primaryContainer.containerPort must be between 1 and 65535, but was {port}.")
     cpu, memory = request.get("cpu") or wanted.cpu, request.get("memory") or wanted.memory
