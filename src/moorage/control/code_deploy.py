@@ -66,6 +66,9 @@ class CodeDeployController:
         one = self._store.get(CODE_DEPLOYMENTS, id)
         if one is None or one.status in ENDED:
             return Pass("no action: the deployment is over")
+        if one.green is None:
+            # An earlier life may have made it and could not write it down any more.
+            one = replace(one, green=self._made(one))
         turn = advance(one, self._known(one), self._clock.now())
         try:
             green = one.green
@@ -99,6 +102,10 @@ class CodeDeployController:
 
         if after != before:
             await self._store.update(write)
+
+    def _made(self, one: CodeDeployment) -> str | None:
+        found = self._store.find(TASK_SETS, "service", one.service_arn)
+        return next((each.id for each in found if each.external_id == one.id), None)
 
     def _known(self, one: CodeDeployment) -> Known:
         service = self._store.get(SERVICES, one.service_arn)
