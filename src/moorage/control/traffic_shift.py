@@ -16,26 +16,14 @@ from moorage.decide.rollout import hooks
 from moorage.decide.rollout.hooks import HookAnswer
 from moorage.decide.rollout.traffic_shift import Weights, with_weights
 from moorage.domain.clock import Clock
-from moorage.domain.load_balancer import Action, Listener, Rule, listener_of
+from moorage.domain.load_balancer import Action, Rule
 from moorage.domain.scope import Scope
 from moorage.domain.service import HookRun, Revision, Service, Shift
 from moorage.store.api import StoreApi, Transaction, View
-from moorage.store.elbv2_queries import put_listener, put_rule
+from moorage.store.elbv2_queries import put_listener, put_rule, rule_of
 from moorage.store.tables.ecs import REVISIONS, SERVICE_DEPLOYMENTS, SERVICES
-from moorage.store.tables.elbv2 import LISTENERS, RULES
 
 log = logging.getLogger(__name__)
-
-
-def rule_of(view: View, arn: str) -> Rule | Listener | None:
-    """The record that holds the actions of a rule: the rule, or the listener whose default rule it is."""
-    if ":listener-rule/" not in arn:
-        return view.get(LISTENERS, arn)
-    rule = view.get(RULES, arn)
-    if rule is not None:
-        return rule
-    listener = view.get(LISTENERS, listener_of(arn))
-    return listener if listener is not None and listener.default_rule_arn == arn else None
 
 
 def actions_of(view: View, arn: str) -> tuple[Action, ...] | None:

@@ -67,6 +67,17 @@ def delete_load_balancer(tx: Transaction, arn: str) -> None:
     tx.delete(LOAD_BALANCERS, arn)
 
 
+def rule_of(view: View, arn: str) -> Rule | Listener | None:
+    """The record that holds the actions of a rule: the rule, or the listener whose default rule it is."""
+    if ":listener-rule/" not in arn:
+        return view.get(LISTENERS, arn)
+    rule = view.get(RULES, arn)
+    if rule is not None:
+        return rule
+    listener = view.get(LISTENERS, listener_of(arn))
+    return listener if listener is not None and listener.default_rule_arn == arn else None
+
+
 def load_balancers_of(view: View, target_group_arn: str) -> tuple[str, ...]:
     """The load balancers (ARNs, sorted) of which a listener or a rule forwards to this target group."""
     return tuple(

@@ -8,12 +8,15 @@ from msgspec.structs import replace
 
 from moorage.decide.rollout.circuit_breaker import threshold
 from moorage.decide.rollout.stages import first_stage
+from moorage.decide.rollout.traffic_shift import production, routes, test, with_weights
 from moorage.domain import sentences
 from moorage.domain.clock import Ids
+from moorage.domain.load_balancer import Rule
 from moorage.domain.service import ENDED, Deployment, Revision, Service, ServiceDeployment, Shift
 from moorage.services.ecs import resolve
 from moorage.services.ecs.validate_strategy import resolve_target_groups
 from moorage.store.api import Transaction
+from moorage.store.elbv2_queries import put_listener, put_rule, rule_of
 from moorage.store.tables.ecs import REVISIONS, SERVICE_DEPLOYMENTS, SERVICES
 
 
@@ -54,6 +57,8 @@ def deploy(
     )
     tx.put(SERVICE_DEPLOYMENTS, record)
     _supersede(tx, service, now)
+    if configuration.strategy == "ROLLING" and service.shift is not None:
+        _end_shift(tx, service.shift, service, revision)
     deployment = Deployment(
         id=f"ecs-svc/{number}",
         status="PRIMARY",
@@ -110,6 +115,24 @@ def _supersede(tx: Transaction, service: Service, now: float) -> None:
                 alarms_status=_over(record.alarms_status),
             ),
         )
+
+
+def _end_shift(tx: Transaction, shift: Shift, service: Service, revision: Revision) -> None:
+    """A rolling deployment shifts nothing: what a shift has left half-way goes to the target groups of its tasks at once, as
+    the other strategies do in RECONCILE_SERVICE."""
+    by_id = {d.id: tx.get(REVISIONS, d.revision_arn) for d in service.deployments}
+    blue, green = by_id.get(shift.blue or ""), by_id.get(shift.green)
+    if blue is None or green is None:
+        return
+    for route in routes(blue, green):
+        mine = {ref.target_group_arn for ref in revision.registers_in}
+        percent = 100.0 if route.green in mine else 0.0
+        for wanted in (*production((route,), percent), *test((route,), percent)):
+            record = rule_of(tx, wanted.rule_arn)
+            if isinstance(record, Rule):
+                put_rule(tx, replace(record, actions=with_weights(record.actions, wanted)))
+            elif record is not None:
+                put_listener(tx, replace(record, default_actions=with_weights(record.default_actions, wanted)))
 
 
 def _over(status: str) -> str:
