@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from decide.builders import NOW, a_container, a_document, a_fresh_task, a_task, balanced
-from moorage.decide.task_lifecycle import Step, decide_task
-from moorage.domain.task import Container, Interface, Task
+from moorage.decide.task_lifecycle import Step, decide_task, stop_grace
+from moorage.domain.task import Container, Interface, Task, Waiting
 from moorage.domain.task_definition import Document
 
 ADDRESS = Interface("att", "subnet-1", "vpc-1", (), interface_id="eni-1", ipv4="10.0.0.4", mac="02:42:0a:00:00:04")
@@ -145,6 +145,38 @@ def test_a_stop_drains_before_it_signals() -> None:
     drained = replace(leaving, targets_registered=False)
     assert decide_task(drained, APP, 1, NOW).enter is None
     assert decide_task(drained, APP, 0, NOW).enter == "STOPPING"
+
+
+def test_fargate_spot_deregisters_and_does_not_drain() -> None:
+    task = balanced(a_task("t", **STOPPING, interface=ADDRESS, stop_code="SpotInterruption"))
+    leaving = replace(task, last_status="DEACTIVATING")
+    assert decide_task(leaving, APP, 1, NOW).steps == (Step("deregister"),)
+    assert decide_task(replace(leaving, targets_registered=False), APP, 1, NOW).enter == "STOPPING"
+
+
+@pytest.mark.parametrize(
+    ("stop_code", "asked", "elapsed", "grace"),
+    [
+        ("UserInitiated", None, 500, 30),
+        ("UserInitiated", 120, 500, 120),
+        ("SpotInterruption", None, 0, 30),
+        ("SpotInterruption", 90, 60, 60),
+        ("SpotInterruption", 90, 500, 1),
+    ],
+)
+def test_the_time_between_the_stop_signal_and_sigkill(
+    stop_code: str, asked: int | None, elapsed: float, grace: float
+) -> None:
+    task = replace(a_task("t", stop_code=stop_code), stopping_at=NOW)
+    definition = replace(APP.container_definitions[0], stop_timeout=asked)
+    assert stop_grace(task, definition, NOW + elapsed) == grace
+
+
+def test_a_task_without_an_instance_waits() -> None:
+    waiting = replace(a_fresh_task("t"), last_status="PROVISIONING", capacity_provider="hosts", waiting=Waiting())
+    plan = decide_task(waiting, APP, 0, NOW)
+    assert (plan.enter, plan.steps) == (None, ())
+    assert plan.said == "waits for an instance of the capacity provider hosts"
 
 
 def test_a_task_whose_essential_container_is_gone_has_nothing_to_drain() -> None:

@@ -287,6 +287,32 @@ async def test_an_instance_that_was_deregistered_by_hand_stays_away(world: World
     assert instances(world) == []
 
 
+async def test_what_left_is_forgotten_after_an_hour_but_not_what_was_sent_away(world: World) -> None:
+    world.groups.create(SCOPE, "plain", desired=2, cluster=CLUSTER)
+    await world.until(lambda: len(instances(world)) == 2, within=LAUNCH + 5)
+    by_hand, gone = instances(world)
+    await world.ecs("DeregisterContainerInstance", cluster=CLUSTER, containerInstance=by_hand.arn)
+    world.groups.vanish(gone.ec2_instance_id)
+    await world.run_for(2 * 3600)
+    assert world.store.get(CONTAINER_INSTANCES, gone.arn) is None
+    assert world.store.get(CONTAINER_INSTANCES, by_hand.arn).status == "INACTIVE"
+    assert len(instances(world)) == 1
+
+
+async def test_a_new_machine_does_not_get_the_ports_of_one_whose_tasks_still_end(world: World) -> None:
+    world.engine.images["deaf"] = SimulatedImage(ignores_sigterm=True)
+    await a_provider(world, draining="DISABLED")
+    await define(world, host_port=8080, image="deaf")
+    await serve(world, 1)
+    await world.stable("web")
+    (gone,) = instances(world)
+    world.groups.vanish(gone.ec2_instance_id)
+    await world.until(lambda: gone.arn not in {one.arn for one in instances(world)}, within=5)
+    await world.until(lambda: len(instances(world)) == 1, within=LAUNCH + 5)
+    assert instances(world)[0].address != gone.address
+    await world.stable("web")
+
+
 async def test_trouble_of_auto_scaling_passes(world: World) -> None:
     await a_provider(world)
     await define(world)

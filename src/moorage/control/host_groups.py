@@ -23,6 +23,7 @@ from moorage.domain.container_instance import ContainerInstance
 from moorage.domain.errors import AwsError, Retryable
 from moorage.domain.scope import Scope
 from moorage.store.api import StoreApi, Transaction, View
+from moorage.store.capacity_queries import address_in_use
 from moorage.store.tables.ecs import CAPACITY_PROVIDERS, CLUSTERS, CONTAINER_INSTANCES, HOST_GROUPS, TASKS
 
 # Seconds that a terminated machine waits for what still runs on it: as long as AWS's lifecycle hook does.
@@ -90,8 +91,9 @@ class HostGroupSync:
             record = registered.pop(machine.id, None)
             if record is None and cluster is not None:
                 self._register(tx, group, machine, cluster, name, now)
-            elif record is not None and name is not None and cluster is not None:
-                if record.cluster_arn == cluster.arn and record.capacity_provider != name:
+            elif record is not None and name not in (None, record.capacity_provider):
+                assert cluster is not None, "a provider's name comes with its cluster"
+                if record.cluster_arn == cluster.arn:
                     tx.put(CONTAINER_INSTANCES, replace(record, capacity_provider=name))
         drains = provider is not None and provider.managed_draining == "ENABLED"
         for record in registered.values():
@@ -152,13 +154,6 @@ def leave(tx: Transaction, record: ContainerInstance, *, drains: bool, now: floa
                 version=task.version + 1,
             )
             tx.put(TASKS, stopped)
-    gone = replace(record, status="INACTIVE", agent_connected=False, changes=record.changes + 1, tags={})
+    changes = record.changes + 1
+    gone = replace(record, status="INACTIVE", agent_connected=False, changes=changes, tags={}, inactive_at=now)
     tx.put(CONTAINER_INSTANCES, gone)
-
-
-def address_in_use(view: View, address: str) -> bool:
-    """Also by a deregistered instance whose last tasks still stop."""
-    return any(
-        i.status != "INACTIVE" or view.find(TASKS, "container_instance", i.arn)
-        for i in view.find(CONTAINER_INSTANCES, "address", address)
-    )

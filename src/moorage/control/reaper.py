@@ -1,5 +1,6 @@
 """What leaves memory: stopped tasks an hour after they stopped (kept in history on disk), deleted services, used-up
-client tokens, deleted task definitions that nothing needs any more (semantics ecs-tasks §2, ecs-task-definitions §1)."""
+client tokens, deregistered container instances, deleted task definitions that nothing needs any more (semantics ecs-tasks
+§2, ecs-task-definitions §1)."""
 
 from __future__ import annotations
 
@@ -7,10 +8,13 @@ import asyncio
 import logging
 
 from moorage.domain.clock import Clock
+from moorage.domain.container_instance import ContainerInstance
 from moorage.domain.errors import MoorageError
 from moorage.store.memory import Store, StoreTransaction
 from moorage.store.tables.ecs import (
     CLIENT_TOKENS,
+    CONTAINER_INSTANCES,
+    HOST_GROUPS,
     REVISIONS,
     SERVICE_DEPLOYMENTS,
     SERVICE_EVENTS,
@@ -24,6 +28,7 @@ log = logging.getLogger("moorage.reaper")
 EVERY = 60.0
 TASK_KEPT = 3600.0
 SERVICE_KEPT = 3600.0
+INSTANCE_KEPT = 3600.0
 TOKEN_KEPT = 24 * 3600.0
 
 
@@ -66,6 +71,11 @@ class Reaper:
                 if not _is_needed(tx, definition.arn):
                     tx.delete(TASK_DEFINITIONS, definition.arn)
                     gone += 1
+            for instance in tx.find(CONTAINER_INSTANCES, "inactive", True):
+                since = instance.inactive_at if instance.inactive_at is not None else instance.registered_at
+                if now - since >= INSTANCE_KEPT and not _still_a_machine(tx, instance):
+                    tx.delete(CONTAINER_INSTANCES, instance.arn)
+                    gone += 1
             for token in tx.all(CLIENT_TOKENS):
                 if now - token.created_at >= TOKEN_KEPT:
                     tx.delete(CLIENT_TOKENS, token.key)
@@ -84,6 +94,14 @@ def _delete_service(tx: StoreTransaction, arn: str) -> int:
         tx.archive(REVISIONS, revision.arn)
     tx.archive(SERVICES, arn)
     return 1
+
+
+def _still_a_machine(tx: StoreTransaction, instance: ContainerInstance) -> bool:
+    """Tasks end on it, or its group still has it: forgotten, a machine that was deregistered by hand would join again."""
+    if tx.find(TASKS, "container_instance", instance.arn):
+        return True
+    group = tx.get(HOST_GROUPS, instance.group_arn) if instance.group_arn is not None else None
+    return group is not None and any(machine.id == instance.ec2_instance_id for machine in group.instances)
 
 
 def _is_needed(tx: StoreTransaction, definition_arn: str) -> bool:

@@ -29,7 +29,7 @@ class ContainerInstance(msgspec.Struct, frozen=True):
     """`address`: where this machine reaches the ports published by its tasks. `registered`: all that there is to give,
     its `ports` being those that no task may have. `attributes`: a value may be absent. `changes`: API `version`.
     `group_arn`: the Auto Scaling group it came with; `leaves_by`: its machine is gone from the group, and what still
-    runs on it must have ended by then."""
+    runs on it must have ended by then. `inactive_at`: when it was deregistered."""
 
     arn: str
     account: str
@@ -48,6 +48,7 @@ class ContainerInstance(msgspec.Struct, frozen=True):
     capacity_provider: str | None = None
     group_arn: str | None = None
     leaves_by: float | None = None
+    inactive_at: float | None = None
 
     @property
     def id(self) -> str:

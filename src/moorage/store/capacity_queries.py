@@ -45,3 +45,11 @@ def waiting_in(view: View, cluster_arn: str, names: Iterable[str]) -> int:
     scope = scope_of(cluster_arn)
     waiting = (task for name in names for task in view.find(TASKS, "waiting", (scope.account, scope.region, name)))
     return sum(1 for task in waiting if task.cluster_arn == cluster_arn)
+
+
+def address_in_use(view: View, address: str) -> bool:
+    """Is a loopback address that of a container instance? Also of a deregistered one whose last tasks still stop."""
+    return any(
+        i.status != "INACTIVE" or view.find(TASKS, "container_instance", i.arn)
+        for i in view.find(CONTAINER_INSTANCES, "address", address)
+    )

@@ -29,6 +29,7 @@ from moorage.services.ecs.paging import page
 from moorage.services.ecs.present_instances import container_instance
 from moorage.services.ecs.tags import to_mapping
 from moorage.store.api import StoreApi, Transaction, View
+from moorage.store.capacity_queries import address_in_use
 from moorage.store.tables.ecs import CONTAINER_INSTANCES, TASKS
 
 MOST_STATE_CHANGES = 10
@@ -73,7 +74,7 @@ class ContainerInstanceOperations(Provider):
                     tags=tags or known.tags,
                 )
                 return tx.put(CONTAINER_INSTANCES, again)
-            address = lowest_free_address(lambda one: _address_in_use(tx, one))
+            address = lowest_free_address(lambda one: address_in_use(tx, one))
             if address is None:
                 raise AwsError("ServerException", "Moorage has no loopback address left for a container instance.")
             fresh = ContainerInstance(
@@ -110,7 +111,14 @@ class ContainerInstanceOperations(Provider):
                 _stop(tx, task, now)
             return tx.put(
                 CONTAINER_INSTANCES,
-                replace(record, status="INACTIVE", agent_connected=False, changes=record.changes + 1, tags={}),
+                replace(
+                    record,
+                    status="INACTIVE",
+                    agent_connected=False,
+                    changes=record.changes + 1,
+                    tags={},
+                    inactive_at=now,
+                ),
             )
 
         return {"containerInstance": self._instance_shape(await self._store.update(write))}
@@ -285,14 +293,6 @@ def _emptiest_zone(tx: Transaction, cluster: Cluster) -> str:
     """Instances that do not say where they are are spread over the first three zones of the region."""
     counts = Counter(i.availability_zone for i in placement.instances(tx, cluster.arn))
     return min((f"{cluster.region}{letter}" for letter in _ZONES), key=lambda zone: counts[zone])
-
-
-def _address_in_use(tx: Transaction, address: str) -> bool:
-    """Also by a deregistered instance whose last tasks still stop."""
-    return any(
-        i.status != "INACTIVE" or tx.find(TASKS, "container_instance", i.arn)
-        for i in tx.find(CONTAINER_INSTANCES, "address", address)
-    )
 
 
 def _stop(tx: Transaction, task: Task, now: float) -> None:

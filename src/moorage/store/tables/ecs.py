@@ -100,7 +100,8 @@ CONTAINER_INSTANCES: Table[ContainerInstance] = Table(
     indexes={
         "cluster": lambda r: (r.cluster_arn, r.status),
         "ec2_instance": lambda r: (r.account, r.region, r.ec2_instance_id) if r.status != "INACTIVE" else None,
-        "address": lambda r: r.address if r.status != "INACTIVE" else None,
+        "address": lambda r: r.address,
+        "inactive": lambda r: True if r.status == "INACTIVE" else None,
         "group": lambda r: r.group_arn if r.status != "INACTIVE" else None,
         "machine": lambda r: (r.account, r.region, r.ec2_instance_id),
     },
