@@ -7,9 +7,10 @@ events that tell it. It starts nothing, stops nothing and reads no clock.
 The steps of a pass, in order:
 1. account for tasks that stopped since the last pass (failures, launch throttle);
 2. judge the living ones (healthy, unhealthy, waiting);
-3. let the circuit breaker trip, and roll back if that was asked for;
+3. fail the deployment of its tasks, its alarms or a request, and roll back if that was asked for (`failing.py`);
 4. one step of the rolling update (`rollout/rolling.py`);
-5. close what is finished: old deployments without tasks, the deployment itself, steady state, the deleted service.
+5. move tasks between zones when nothing else is to be done (`rebalancing.py`);
+6. close what is finished: old deployments without tasks, the deployment itself, steady state, the deleted service.
 """
 
 from __future__ import annotations
@@ -56,8 +57,7 @@ def decide_service(snapshot: ServiceSnapshot, now: float) -> ServicePlan:
 
 
 class SchedulerPass(RebalancingPass):
-    """One pass; every method is one of the steps above. Step 3 is `failing.py`; moving tasks between zones, after step 4,
-    is `rebalancing.py`."""
+    """One pass; every method is one of the steps above."""
 
     def plan(self) -> ServicePlan:
         accounted = self.account()
@@ -224,7 +224,7 @@ class SchedulerPass(RebalancingPass):
             instance[0] if instance is not None else None,
         )
 
-    # 5 ---------------------------------------------------------------------------------------------------------------
+    # 6 ---------------------------------------------------------------------------------------------------------------
     def close(self, verdicts: Mapping[str, Verdict], step: Step) -> None:
         """Old deployments without tasks leave the list; a deployment with all its tasks healthy is COMPLETED."""
         populated = {t.deployment_id for t in self.tasks}
