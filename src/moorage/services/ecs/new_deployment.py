@@ -118,8 +118,8 @@ def _supersede(tx: Transaction, service: Service, now: float) -> None:
 
 
 def _end_shift(tx: Transaction, shift: Shift, service: Service, revision: Revision) -> None:
-    """A rolling deployment shifts nothing: what a shift has left half-way goes to the target groups of its tasks at once, as
-    the other strategies do in RECONCILE_SERVICE."""
+    """A rolling deployment shifts nothing: what a shift has left half-way goes to the target groups of its tasks at
+    once, as the other strategies do in RECONCILE_SERVICE."""
     by_id = {d.id: tx.get(REVISIONS, d.revision_arn) for d in service.deployments}
     blue, green = by_id.get(shift.blue or ""), by_id.get(shift.green)
     if blue is None or green is None:
