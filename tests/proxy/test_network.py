@@ -14,9 +14,11 @@ import pytest
 
 from moorage.domain.load_balancer import Listener, LoadBalancer
 from moorage.proxy.driver import Certificate, Endpoint
-from proxy.builders import a_config, a_listener, a_load_balancer, a_target_group, targets, to
+from moorage.proxy.envoy.proxy import EnvoyProxy
+from moorage.settings import Settings
+from proxy.builders import a_config, a_listener, a_load_balancer, a_target_group, targets, tg_arn, to
 from proxy.certificates import Root
-from proxy.conftest import Balanced
+from proxy.conftest import Balanced, Ports
 from proxy.flows import UdpClient, echo, say, udp_echo
 from proxy.servers import Address, Backend, ask, backend, raw_backend
 
@@ -176,11 +178,12 @@ async def say_tls(
     door: Address, context: ssl.SSLContext, name: str, data: bytes = b"hello"
 ) -> tuple[bytes, str | None]:
     reader, writer = await asyncio.open_connection(*door, ssl=context, server_hostname=name)
-    writer.write(data)
-    answer = await reader.read(4096)
-    alpn = writer.get_extra_info("ssl_object").selected_alpn_protocol()
-    writer.close()
-    return answer, alpn
+    try:
+        writer.write(data)
+        answer = await reader.read(4096)
+        return answer, writer.get_extra_info("ssl_object").selected_alpn_protocol()
+    finally:
+        writer.close()
 
 
 async def test_tls_ends_at_the_load_balancer(envoy: Balanced, root: Root) -> None:
@@ -333,3 +336,43 @@ async def test_zones_have_the_same_share_without_cross_zone_balancing(envoy: Bal
         ill = (*(msgspec.structs.replace(one, healthy=one.zone == "a") for one in endpoints),)
         await envoy.proxy.put_target_group(msgspec.structs.replace(config, endpoints=ill))
         assert {(await say(door))[:1] for _ in range(20)} == {b"a"}
+
+
+async def test_a_restart_of_the_control_plane_leaves_the_shared_doors_as_they_are(
+    settings: Settings, ports: Ports, root: Root
+) -> None:
+    """Until all load balancers are known again: the first one alone would make another door of them."""
+    before = EnvoyProxy(settings, port_of=ports, workers=1)
+    await before.start()
+    async with echo("one") as one, backend("web") as web:
+        try:
+            first, names = Balanced(before, ports), ("net-a", "net-b")
+            await put(first, "web", one)
+            balancers = [a_network(name, loopback=f"127.83.0.4{number}") for number, name in enumerate(names)]
+            certificates = [root.issue(net.dns_name) for net in balancers]
+            for net, certificate in zip(balancers, certificates, strict=True):
+                await serve(first, secured(net, certificate), balancer=net, certificates=(certificate,))
+            plain, app = a_network("plain", loopback="127.83.0.45"), a_load_balancer()
+            await first.group("app", web)
+            await first.serve(to("app"), balancer=app)
+            await serve(first, tcp(plain, "web", port=80), balancer=plain)
+            await before.close()
+
+            after = EnvoyProxy(settings, port_of=ports, workers=1)
+            await after.start()
+            second = Balanced(after, ports)
+            await serve(
+                second, secured(balancers[0], certificates[0]), balancer=balancers[0], certificates=(certificates[0],)
+            )
+            await serve(second, tcp(plain, "web", port=80), balancer=plain)
+            for net in balancers:
+                assert (await say_tls(second.edge(443), root.trust(), net.dns_name))[0] == b"one:hello"
+            assert (await ask(second.edge(80), host=app.dns_name)).seen["name"] == "web"
+            await put(second, "web", one)
+            await after.retain([balancers[0].arn, plain.arn], [tg_arn("web")])
+            assert (await say_tls(second.edge(443), root.trust(), balancers[0].dns_name))[0] == b"one:hello"
+            with pytest.raises(OSError):
+                await say_tls(second.edge(443), root.trust(), balancers[1].dns_name)
+            assert await say(second.edge(80)) == b"one:hello"
+        finally:
+            await before.process.stop()

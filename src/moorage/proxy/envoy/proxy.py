@@ -71,6 +71,9 @@ class EnvoyProxy:
         self._keeper: asyncio.Task[None] | None = None
         self._died = asyncio.Event()
         self._restarts = 0
+        self._complete = True
+        """False after a restart of the control plane, until every load balancer is known: the shared doors serve whoever
+        they served, because one that is made of the first load balancer alone would shut the others out."""
         self._replaced = 0
         self.on_requests: Callable[[Sequence[RequestRecord]], None] | None = None
         """Gets every request that was answered, in batches, when set before `start()`."""
@@ -86,6 +89,7 @@ class EnvoyProxy:
         self.process.directory.mkdir(parents=True, exist_ok=True)
         self.process.sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
         await self._start_process()
+        self._complete = not self.process.adopted
         await self._ads.start()
         self._keeper = asyncio.create_task(self._keep(), name="envoy")
         if self.on_requests is not None:
@@ -164,6 +168,7 @@ class EnvoyProxy:
             await self.remove_load_balancer(arn)
         for arn in [arn for arn in self._ads.names(CLUSTER) if arn not in set(target_groups)]:
             await self.remove_target_group(arn)
+        await self._complete_edges()
         for type_url in (SCOPE, LISTENER, CLUSTER):
             gone = set(self._ads.held(type_url)) - set(self._ads.names(type_url))
             self._ads.release(type_url)
@@ -183,6 +188,18 @@ class EnvoyProxy:
         self._replaced += 1
         return taken_over
 
+    async def _complete_edges(self) -> None:
+        """Every load balancer is known: the shared doors may be what they make of them together."""
+        if self._complete:
+            return
+        self._complete = True
+        edges: translate.Resources = {}
+        for port in sorted(self._ports_in_use()):
+            edges |= self._edges(port)
+        self._set_all(LISTENER, edges)
+        refused = {refusal.key[1] for refusal in await self._listen(edges)}
+        await self._until_listening({name: one for name, one in edges.items() if name not in refused})
+
     async def _apply(self, arn: str) -> None:
         """Takes the newest configuration of a load balancer into use, as far as this machine lets it."""
         config = self._load_balancers[arn]
@@ -195,7 +212,7 @@ class EnvoyProxy:
             doors = (before.listeners.keys() - made.listeners.keys()) | (before.inside.keys() - made.inside.keys())
             await self._withdraw(gone, doors, ())
         edges: translate.Resources = {}
-        for port in sorted(made.ports):
+        for port in sorted(made.ports) if self._complete else ():
             edges |= self._edges(port)
         listeners = {**made.listeners, **edges}
         await self._withdraw((), self._stale_edges(made.ports, edges), ())
@@ -245,7 +262,11 @@ class EnvoyProxy:
     def _asked_for(self, made: translate.LoadBalancerResources, refused: set[str]) -> tuple[list[str], list[str]]:
         """The scopes and routes that some listener uses (Envoy takes no others): those of an open shared door, and the
         routes of a door of their own."""
-        open_ports = {p for p in made.ports if any(translate.edge_name(p, f) not in refused for f in self._families)}
+        open_ports = {
+            p
+            for p in made.ports
+            if self._complete and any(translate.edge_name(p, f) not in refused for f in self._families)
+        }
         scopes = [name for name, scope in made.scopes.items() if _port_of_scope(scope) in open_ports]
         at_edge = {made.scopes[name]["route_configuration_name"] for name in scopes}
         return scopes, [name for name in made.routes if name not in refused or name in at_edge]

@@ -24,7 +24,7 @@ LIMITS = {
     "condition-values-per-alb-rule": 5,
     "condition-wildcards-per-alb-rule": 5,
     "target-groups-per-action-on-application-load-balancer": 5,
-    "target-groups-per-action-on-network-load-balancer": 1,
+    "target-groups-per-action-on-network-load-balancer": 5,
     "target-groups-per-application-load-balancer": 100,
     "certificates-per-application-load-balancer": MAX_CERTIFICATES,
     "certificates-per-network-load-balancer": 25,
