@@ -20,8 +20,10 @@ from moorage.control.container_output import container_log
 from moorage.control.container_spec import container_spec, labels
 from moorage.control.container_volumes import task_volumes
 from moorage.control.task_resources import Resources, needs_resources
+from moorage.decide.express import new_service, task_definition
 from moorage.decide.task_lifecycle import decide_task, stop_timeout
 from moorage.domain.clock import Ids
+from moorage.domain.express import ExpressResources
 from moorage.domain.network import Subnet
 from moorage.domain.task import Task
 from moorage.gateway import chain
@@ -29,7 +31,7 @@ from moorage.gateway.exchange import Exchange
 from moorage.gateway.server import Gateway
 from moorage.services.ecs import EcsProvider
 from moorage.settings import Settings
-from moorage.store.tables.ecs import SERVICES, TASK_DEFINITIONS, TASKS
+from moorage.store.tables.ecs import EXPRESS_SERVICES, SERVICES, TASK_DEFINITIONS, TASKS
 from moorage.wire.messages import WireRequest
 
 from .rig import ACCOUNT, BASE, REGION, Rig, network_configuration, run_params, service_params
@@ -109,6 +111,24 @@ SERVICE = {
     "healthCheckGracePeriodSeconds": 5,
     "loadBalancers": [{"targetGroupArn": "arn:x", "containerName": "app", "containerPort": 80}],
 }
+EXPRESS = {
+    "executionRoleArn": "arn:aws:iam::000000000000:role/x",
+    "taskRoleArn": "arn:aws:iam::000000000000:role/y",
+    "healthCheckPath": "/health",
+    "cpu": "512",
+    "memory": "1024",
+    "cpuArchitecture": "X86_64",
+    "networkConfiguration": {"subnets": ["subnet-a", "subnet-b"], "securityGroups": ["sg-1"]},
+    "scalingTarget": {"minTaskCount": 1, "maxTaskCount": 3, "autoScalingMetric": "AVERAGE_CPU"},
+    "primaryContainer": {
+        "image": "web:1",
+        "containerPort": 8000,
+        "command": ["a"],
+        "environment": [{"name": "A", "value": "b"}],
+        "secrets": [{"name": "S", "valueFrom": "arn:aws:ssm:us-east-1:000000000000:parameter/s"}],
+        "awsLogsConfiguration": {"logGroup": "g", "logStreamPrefix": "p"},
+    },
+}
 NETWORK = network_configuration(assignPublicIp="ENABLED", securityGroups=["sg-1"])
 TASK_ID = "0" * 32
 SEEDS: dict[str, dict[str, Any]] = {
@@ -175,7 +195,13 @@ SEEDS: dict[str, dict[str, Any]] = {
     "DescribeServiceRevisions": {"serviceRevisionArns": [BASE + "service-revision/main/web/1"]},
     "TagResource": {"resourceArn": BASE + "cluster/main", "tags": [{"key": "a", "value": "b"}]},
     "ListTagsForResource": {"resourceArn": BASE + "cluster/main"},
-    "PutAccountSetting": {"name": "containerInsights", "value": "enabled"},
+    "PutAccountSetting": {"name": "containerInsights", "value": "enabled", "principalArn": "arn:aws:iam::0:user/a"},
+    "ListAccountSettings": {"name": "containerInsights", "effectiveSettings": True, "maxResults": 1, "nextToken": "x"},
+    "ListServicesByNamespace": {"namespace": "here", "maxResults": 1, "nextToken": "x"},
+    "SubmitTaskStateChange": {"cluster": "main", "task": TASK_ID, "status": "STOPPED"},
+    "CreateExpressGatewayService": EXPRESS | {"cluster": "main", "serviceName": "new", "infrastructureRoleArn": "r"},
+    "UpdateExpressGatewayService": EXPRESS | {"serviceArn": BASE + "service/main/express"},
+    "DescribeExpressGatewayService": {"serviceArn": BASE + "service/main/express", "include": ["TAGS"]},
 }
 
 
@@ -225,6 +251,8 @@ async def world() -> tuple[Rig, Gateway]:
     await rig.cluster("main")
     await rig.definition("web")
     await rig.service("web")
+    names = {"cluster": "main", "serviceName": "express", "infrastructureRoleArn": "r"}
+    await rig.call("CreateExpressGatewayService", **EXPRESS, **names)
     gateway = Gateway(Settings(port=0, data_dir=Path("/nonexistent")), rig.clock, Ids(seed=1))
     gateway.add_provider(EcsProvider(rig.store, rig.clock, Ids(seed=2), rig.networks))
     return rig, gateway
@@ -270,6 +298,13 @@ async def play(operation: str, request: dict[str, Any]) -> None:
     for task in rig.store.all(TASKS):
         can_be_run(rig, task)
         assert await sent(gateway, "DescribeTasks", {"cluster": "main", "tasks": [task.arn], "include": ["TAGS"]})
+    for express in rig.store.all(EXPRESS_SERVICES):
+        assert await sent(gateway, "DescribeExpressGatewayService", {"serviceArn": express.arn, "include": ["TAGS"]})
+        await sent(gateway, "RegisterTaskDefinition", task_definition(express))
+        made = ExpressResources(
+            target_groups=("a", "b"), task_definition="web", rule="r", service_security_group="sg-1"
+        )
+        await sent(gateway, "CreateService", new_service(replace(express, made=made)))
     for service in rig.store.all(SERVICES):
         described = {"cluster": service.cluster_arn, "services": [service.arn], "include": ["TAGS"]}
         assert await sent(gateway, "DescribeServices", described)
@@ -283,7 +318,9 @@ def test_the_seed_itself_is_answered(operation: str) -> None:
     asyncio.run(play(operation, SEEDS[operation]))
 
 
-@pytest.mark.parametrize("operation", ["RegisterTaskDefinition", "RunTask", "CreateService", "UpdateService"])
+@pytest.mark.parametrize(
+    "operation", ["RegisterTaskDefinition", "RunTask", "CreateService", "UpdateService", "CreateExpressGatewayService"]
+)
 @settings(max_examples=100, deadline=None)
 @given(mutations=changes)
 def test_mutations_of_what_makes_things_run(operation: str, mutations: list[tuple[float, str, Any]]) -> None:
