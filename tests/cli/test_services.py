@@ -14,7 +14,8 @@ def a_service(name: str = "web", **changes: Any) -> dict[str, Any]:
     return {
         "name": name, "cluster": "c1", "account": "000000000000", "region": "us-east-1", "status": "ACTIVE",
         "desired": 2, "running": 2, "pending": 0, "stopping": 0, "rollout": "COMPLETED", "deployments": 1,
-        "task_definition": f"{name}:1", "created_at": 800.0, "said": "no action. Deployment ecs-svc/1 is COMPLETED: 2 desired",
+        "task_definition": f"{name}:1", "created_at": 800.0,
+        "said": "no action. Deployment ecs-svc/1 is COMPLETED: 2 desired",
     } | changes  # fmt: skip
 
 

@@ -90,11 +90,20 @@ async def test_an_instance_that_is_drained(world):
 
 def an_express_service(**changes: object) -> ExpressService:
     fields: dict[str, object] = {
-        "arn": SCOPE.arn("ecs", "service/main/shop"), "account": SCOPE.account, "region": SCOPE.region,
-        "cluster_arn": SCOPE.arn("ecs", "cluster/main"), "name": "shop", "infrastructure_role_arn": "r",
-        "host": "h.localhost", "access_type": "PUBLIC", "vpc_id": "vpc-1", "balancer_name": "alb", "created_at": 0.0, "updated_at": 0.0,
+        "arn": SCOPE.arn("ecs", "service/main/shop"),
+        "account": SCOPE.account,
+        "region": SCOPE.region,
+        "cluster_arn": SCOPE.arn("ecs", "cluster/main"),
+        "name": "shop",
+        "infrastructure_role_arn": "r",
+        "host": "h.localhost",
+        "access_type": "PUBLIC",
+        "vpc_id": "vpc-1",
+        "balancer_name": "alb",
+        "created_at": 0.0,
+        "updated_at": 0.0,
         "wanted": ExpressConfiguration(subnets=("subnet-a",)),
-    }  # fmt: skip
+    }
     return ExpressService(**(fields | changes))
 
 
