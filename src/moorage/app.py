@@ -42,6 +42,7 @@ from moorage.functions_door import FunctionsDoor
 from moorage.gateway.inside import InsideCalls
 from moorage.gateway.server import Gateway
 from moorage.interrupt_door import InterruptDoor
+from moorage.network.nftables import NfTables
 from moorage.people import People
 from moorage.proxy.envoy.ports import default_port_of
 from moorage.proxy.envoy.proxy import EnvoyProxy
@@ -160,6 +161,8 @@ class App:
             alarms=MotoAlarms(self.backed),
             calls=self.calls,
             groups=self.host_groups,
+            security_groups=MotoNetworks(self.backed, self.store),
+            firewall=NfTables(),
         )
         self.people = People(settings, self.store, clock, self.plane, proxy=self.proxy.status, host=self.host)
         self.people.answers = AnswersExplained(self.requests, self.proxy, self.store, clock)
@@ -228,7 +231,9 @@ class App:
         gateway.add_provider(AcmProvider(self.certificates))
         gateway.add_provider(EcrProvider(store, clock, ids, self.registry))
         gateway.add_provider(LogsProvider(store, clock, ids, self.log_events))
-        gateway.add_provider(Ec2Provider(self.backed, store, networks))
+        ec2 = Ec2Provider(self.backed, store, networks)
+        ec2.on_groups = self.plane.security.rules_changed
+        gateway.add_provider(ec2)
         gateway.add_provider(CodeDeployProvider(self.backed, store, clock, ids))
         mixed = frozenset({"acm", "codedeploy", "ec2"})
         gateway.add_fallback(self._forward, services=self.backed.services, mixed=mixed)

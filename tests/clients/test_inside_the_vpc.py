@@ -20,7 +20,7 @@ pytestmark = [
 ASK = """
 import socket, sys
 host, port = sys.argv[1], int(sys.argv[2])
-with socket.create_connection((host, port), timeout=5) as line:
+with socket.create_connection((host, port), timeout=2) as line:
     line.sendall(f"GET /whoami HTTP/1.1\\r\\nHost: {host}\\r\\nConnection: close\\r\\n\\r\\n".encode())
     print(line.recv(9000).decode().partition("\\r\\n")[0])
 """
@@ -29,9 +29,12 @@ RESOLVE = "import sys, socket; print(*sorted({a[4][0] for a in socket.getaddrinf
 
 def nodes(stack: Stack) -> dict[str, str]:
     """Sandbox → address, of the stack's load balancer."""
-    listed = docker("ps", "--quiet", "--filter", f"label=io.moorage.load-balancer={stack.balancer}").split()
     form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-    return {one: docker("inspect", "--format", form, one) for one in listed}
+    return {one: docker("inspect", "--format", form, one) for one in sandboxes(stack)}
+
+
+def sandboxes(stack: Stack) -> list[str]:
+    return docker("ps", "--quiet", "--filter", f"label=io.moorage.load-balancer={stack.balancer}").split()
 
 
 def test_the_same_name_works_inside_and_outside(stack: Stack) -> None:
@@ -46,12 +49,31 @@ def test_the_same_name_works_inside_and_outside(stack: Stack) -> None:
     ask = ("exec", container, "python3", "-c", ASK)
     assert docker(*ask, stack.host, str(stack.port)) == "HTTP/1.1 200 OK"
 
+    group = stack.server.client("ec2").create_security_group(GroupName=stack.name, Description="x", VpcId=stack.vpc)
+    stack.elbv2.set_security_groups(LoadBalancerArn=stack.balancer, SecurityGroups=[group["GroupId"]])
+    until(lambda: not _answers(*ask, stack.host, str(stack.port)), "nobody let in")
+    assert stack.get().status == 200, "this machine's own door is its operator's"
+    mine = stack.elbv2.describe_load_balancers(LoadBalancerArns=[stack.balancer])["LoadBalancers"][0]["VpcId"]
+    default = stack.server.client("ec2").describe_security_groups(
+        Filters=[{"Name": "vpc-id", "Values": [mine]}, {"Name": "group-name", "Values": ["default"]}]
+    )["SecurityGroups"][0]["GroupId"]
+    stack.server.client("ec2").authorize_security_group_ingress(
+        GroupId=group["GroupId"],
+        IpPermissions=[
+            {
+                "IpProtocol": "tcp", "FromPort": stack.port, "ToPort": stack.port,
+                "UserIdGroupPairs": [{"GroupId": default}],
+            }
+        ],
+    )  # fmt: skip
+    until(lambda: _answers(*ask, stack.host, str(stack.port)), "the members of the default group let in")
+
     killed, address = next(iter(nodes(stack).items()))
     docker("kill", killed)
-    until(lambda: killed not in nodes(stack) and address in nodes(stack).values(), "the node again, at its address")
+    until(lambda: killed not in sandboxes(stack) and address in nodes(stack).values(), "the node again, at its address")
     until(lambda: _answers(*ask, address, str(stack.port)), "an answer at the new node")
     stack.elbv2.delete_load_balancer(LoadBalancerArn=stack.balancer)
-    until(lambda: not nodes(stack), "no node left")
+    until(lambda: not sandboxes(stack), "no node left")
 
 
 def _answers(*words: str) -> bool:

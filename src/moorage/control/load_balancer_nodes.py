@@ -12,6 +12,8 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from moorage.control.addresses import Addresses
 from moorage.control.container_network import network_of
 from moorage.control.host_ranges import on_this_host
@@ -67,9 +69,7 @@ class LoadBalancerNodes:
         for change in changes:
             if change.table is LISTENERS and (change.before is None or change.after is None):
                 self.loop.wake(load_balancer_of(change.key))
-            elif change.table is LOAD_BALANCERS and (
-                change.before is None or change.after is None or change.before.subnets != change.after.subnets
-            ):
+            elif change.table is LOAD_BALANCERS and _stands_elsewhere(change.before, change.after):
                 self.loop.wake(change.key)
 
     def observe(self, event: EngineEvent) -> None:
@@ -145,7 +145,7 @@ class LoadBalancerNodes:
         def write(tx: Transaction) -> NetworkInterface | None:
             for known in tx.find(NETWORK_INTERFACES, "owner", record.arn):
                 if known.subnet_id == subnet.subnet_id:
-                    return known
+                    return tx.put(NETWORK_INTERFACES, replace(known, security_groups=record.security_groups))
             found = self._addresses.allocate(
                 tx,
                 subnet,
@@ -185,3 +185,9 @@ class LoadBalancerNodes:
             if interface.subnet_id not in keep:
                 await self._addresses.give_back(interface)
                 self._addresses.forget(interface)
+
+
+def _stands_elsewhere(before: LoadBalancer | None, after: LoadBalancer | None) -> bool:
+    if before is None or after is None:
+        return True
+    return (before.subnets, before.security_groups) != (after.subnets, after.security_groups)

@@ -13,14 +13,25 @@ from moorage.control.express import ExpressController
 from moorage.control.lifecycle import LifecycleController
 from moorage.control.load_balancer_nodes import LoadBalancerNodes
 from moorage.control.load_balancers import LoadBalancersController
-from moorage.control.ports import AlarmSource, AwsCalls, ContainerLogs, HookCaller, HostGroups, ImageSource, TaskSources
+from moorage.control.ports import (
+    AlarmSource,
+    AwsCalls,
+    ContainerLogs,
+    HookCaller,
+    HostGroups,
+    ImageSource,
+    SecurityGroups,
+    TaskSources,
+)
 from moorage.control.prober import Prober
 from moorage.control.reaper import Reaper
+from moorage.control.security_groups import SecurityGroupsController
 from moorage.control.service import ServiceController
 from moorage.control.targets import TargetsController
 from moorage.control.task import TaskController
 from moorage.domain.clock import Clock, Ids
 from moorage.engine.driver import Engine
+from moorage.network.firewall import Firewall, NoFirewall
 from moorage.proxy.driver import Proxy
 from moorage.store.memory import Store
 
@@ -42,6 +53,8 @@ class ControlPlane:
         calls: AwsCalls | None = None,
         alarms: AlarmSource | None = None,
         groups: HostGroups | None = None,
+        security_groups: SecurityGroups | None = None,
+        firewall: Firewall | None = None,
     ) -> None:
         self.tasks = TaskController(store, clock, ids, engine, images, logs, sources)
         self.nodes = LoadBalancerNodes(store, engine, self.tasks.addresses)
@@ -51,6 +64,7 @@ class ControlPlane:
         self.capacity = CapacityController(store, clock, ids, groups) if groups is not None else None
         self.targets = TargetsController(store, clock, prober, proxy)
         self.load_balancers = LoadBalancersController(store, clock, proxy, self.targets)
+        self.security = SecurityGroupsController(store, security_groups, firewall or NoFirewall())
         self.lifecycle = LifecycleController(store, clock)
         self.reaper = Reaper(store, clock)
         self.express = ExpressController(store, clock, calls) if calls is not None else None
@@ -60,6 +74,7 @@ class ControlPlane:
         """Target groups before load balancers, so that no listener opens before its endpoints are known; the engine is
         listened to before tasks are looked at, so that what died while nobody watched is noticed first."""
         await self.targets.start()
+        self.security.start()
         self.nodes.start()
         await self.load_balancers.start()
         self.adoption.start()
@@ -91,6 +106,7 @@ class ControlPlane:
         await self.lifecycle.close()
         await self.load_balancers.close()
         await self.nodes.close()
+        await self.security.close()
         await self.targets.close()
 
     def explain(self, arn: str) -> str | None:
@@ -98,6 +114,11 @@ class ControlPlane:
         return (
             self.services.explain(arn)
             or self.tasks.explain(arn)
-            or self.load_balancers.said(arn)
+            or self._about_load_balancer(arn)
             or self.targets.said(arn)
         )
+
+    def _about_load_balancer(self, arn: str) -> str | None:
+        said = self.load_balancers.said(arn)
+        beside = (self.nodes.said(arn), self.security.said(arn))
+        return "; ".join([said, *(one for one in beside if one)]) if said else None

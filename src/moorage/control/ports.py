@@ -11,6 +11,7 @@ import msgspec
 from moorage.decide.rollout.hooks import HookAnswer
 from moorage.domain.alarm import Alarm
 from moorage.domain.capacity_provider import HostGroup
+from moorage.domain.network import SecurityGroup
 from moorage.domain.scope import Scope
 from moorage.engine.driver import RegistryAuth
 
@@ -111,6 +112,14 @@ class AlarmSource(Protocol):
 
     async def changed(self) -> None:
         """Returns when an alarm may have changed since the call; need not know of every change."""
+        ...
+
+
+class SecurityGroups(Protocol):
+    """EC2's security groups, as far as they are enforced."""
+
+    async def security_groups(self, scope: Scope, group_ids: Sequence[str]) -> Mapping[str, SecurityGroup]:
+        """Those that exist, by id, with their ingress rules."""
         ...
 
 

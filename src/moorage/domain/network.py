@@ -24,12 +24,36 @@ class Subnet(msgspec.Struct, frozen=True):
         return self.host_cidr or self.cidr
 
 
+EVERYWHERE = "0.0.0.0/0"
+
+
+class Ingress(msgspec.Struct, frozen=True, order=True):
+    """Lets in packets of `protocol` ("any", "tcp", "udp", "icmp" or a number) from `sources` (CIDRs that do not overlap, in
+    order) to the ports `low` … `high` (of no meaning to protocols without ports)."""
+
+    protocol: str
+    low: int
+    high: int
+    sources: tuple[str, ...]
+
+
+class IngressRule(msgspec.Struct, frozen=True):
+    """A rule of a security group as EC2 has it: from these CIDRs, and from the members of these groups."""
+
+    protocol: str
+    low: int = 0
+    high: int = 65535
+    cidrs: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+
+
 class SecurityGroup(msgspec.Struct, frozen=True):
     account: str
     region: str
     group_id: str
     vpc_id: str
     name: str
+    ingress: tuple[IngressRule, ...] = ()
 
 
 class NetworkInterface(msgspec.Struct, frozen=True, gc=False):

@@ -31,6 +31,8 @@ class Ec2Provider(Provider):
         self._backed = backed
         self._store = store
         self._networks = networks or MotoNetworks(backed, store)
+        self.on_groups: Callable[[Scope], None] = lambda scope: None
+        """Called when the rules of a security group of that scope have changed."""
 
     @operation("DescribeNetworkInterfaces")
     async def describe_network_interfaces(self, context: RequestContext, params: Params) -> Mapping[str, Any]:
@@ -74,6 +76,24 @@ class Ec2Provider(Provider):
             sentence = f'the specified group: "{group_id}" name: "default" cannot be deleted by a user'
             raise AwsError("CannotDelete", sentence)
         return await self._backed.call(context.scope, "ec2", "DeleteSecurityGroup", params)
+
+    @operation("AuthorizeSecurityGroupIngress")
+    async def authorize_security_group_ingress(self, context: RequestContext, params: Params) -> Mapping[str, Any]:
+        return await self._changing_groups(context, params)
+
+    @operation("RevokeSecurityGroupIngress")
+    async def revoke_security_group_ingress(self, context: RequestContext, params: Params) -> Mapping[str, Any]:
+        return await self._changing_groups(context, params)
+
+    @operation("ModifySecurityGroupRules")
+    async def modify_security_group_rules(self, context: RequestContext, params: Params) -> Mapping[str, Any]:
+        return await self._changing_groups(context, params)
+
+    async def _changing_groups(self, context: RequestContext, params: Params) -> Mapping[str, Any]:
+        """moto keeps the rules; whoever enforces them looks again."""
+        answer = await self._backed.call(context.scope, "ec2", context.operation, params)
+        self.on_groups(context.scope)
+        return answer
 
     @operation("DeleteSubnet")
     async def delete_subnet(self, context: RequestContext, params: Params) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from moorage.domain.errors import AwsError
-from moorage.domain.network import SecurityGroup, Subnet
+from moorage.domain.network import IngressRule, SecurityGroup, Subnet
 from moorage.domain.scope import Scope
 from moorage.services.aws_backed.forward import AwsBacked
 from moorage.store.api import StoreApi, Transaction
@@ -183,4 +183,19 @@ def _group(scope: Scope, item: Mapping[str, Any]) -> SecurityGroup:
         group_id=item["GroupId"],
         vpc_id=item.get("VpcId", ""),
         name=item["GroupName"],
+        ingress=tuple(_rule(permission) for permission in item.get("IpPermissions") or ()),
+    )
+
+
+def _rule(permission: Mapping[str, Any]) -> IngressRule:
+    """Source: semantics around §3; protocol -1 is all of them, ports -1 are all of ICMP's types."""
+    protocol = str(permission.get("IpProtocol", "-1"))
+    named = {"-1": "any", "6": "tcp", "17": "udp", "1": "icmp"}.get(protocol, protocol)
+    has_ports = named in ("tcp", "udp") and int(permission.get("FromPort", -1)) >= 0
+    return IngressRule(
+        protocol=named,
+        low=int(permission["FromPort"]) if has_ports else 0,
+        high=int(permission["ToPort"]) if has_ports else 65535,
+        cidrs=tuple(one["CidrIp"] for one in permission.get("IpRanges") or ()),
+        groups=tuple(one["GroupId"] for one in permission.get("UserIdGroupPairs") or () if one.get("GroupId")),
     )
