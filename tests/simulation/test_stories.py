@@ -2,8 +2,9 @@
 
 import pytest
 
+from moorage.decide import service
 from moorage.simulation import loop
-from moorage.simulation.run import failure, main, shorten, told
+from moorage.simulation.run import KINDS, LENGTH, failure, kept, main, shorten, told
 from moorage.simulation.story import IMAGES, Player, Step, write, write_calm
 from moorage.simulation.world import World
 
@@ -29,6 +30,15 @@ def test_a_seed_writes_one_story():
     assert write(5) != write(6)
 
 
+@pytest.mark.parametrize("kind", ["hosts", "shifts"])
+@pytest.mark.parametrize("seed", range(10))
+def test_a_story_about_container_instances_or_shifting_traffic_ends_well(kind, seed):
+    steps = KINDS[kind].write(seed, LENGTH)
+    wrong = failure(seed, steps, player=KINDS[kind].player)
+    if wrong is not None:
+        pytest.fail(told(seed, steps, wrong, kind=kind), pytrace=False)
+
+
 def test_a_failing_story_is_told_with_its_shortest_version(monkeypatch, capsys):
     async def breaks(self, which):
         self.world.engine.violations.append("it broke")
@@ -39,18 +49,38 @@ def test_a_failing_story_is_told_with_its_shortest_version(monkeypatch, capsys):
     assert "it broke" in failure(1, steps)
     short = shorten(1, steps)
     assert [step.verb for step in short] == ["sicken_container"]
+    assert kept(steps, short) == [3]
+    assert told(1, short, "it broke", whole=steps).endswith("--seed 1 --keep 3")
     assert "sicken_container(which=1)" in told(1, short, "it broke")
     assert main(["--seeds", "0"]) == 0
     assert "0 stories" in capsys.readouterr().out
 
 
+def test_a_broken_rule_is_found_shortened_and_replayed_by_the_printed_command(monkeypatch, capsys):
+    """The rolling update is made to stop old tasks without a look at minimumHealthyPercent."""
+    monkeypatch.setattr(service, "minimum_healthy", lambda desired, percent: 0)
+    assert main(["--first", "0", "--seeds", "10", "--shorten"]) == 1
+    told_of = [line for line in capsys.readouterr().out.splitlines() if line]
+    wrong = next(line for line in told_of if "at least" in line)
+    assert "leaves 0, at least" in wrong or "must stay" in wrong
+    start = told_of.index(wrong)
+    replay = next(line for line in told_of[start:] if line.startswith("replay: "))
+    steps = told_of[start + 1 : told_of.index(replay, start)]
+    assert len(steps) <= 4, "little more than a service and an update of it"
+    again = replay.split("moorage.simulation.run ")[1].split()
+    assert main(again) == 1
+    assert "must stay" in capsys.readouterr().out
+    monkeypatch.undo()
+    assert main(again) == 0, "with the rule mended, the same story ends well"
+
+
 def test_every_verb_of_a_story_can_be_played():
-    verbs = {step.verb for seed in range(200) for step in [*write(seed), *write_calm(seed)]}
-
-    async def all_there() -> None:
+    async def all_there(kind) -> None:
+        verbs = {step.verb for seed in range(200) for step in kind.write(seed, LENGTH)}
         async with World(images=IMAGES) as world:
-            player = Player(world)
+            player = kind.player(world)
             assert all(callable(getattr(player, verb)) for verb in verbs)
+        assert len(verbs) > 5
 
-    loop.run(all_there())
-    assert len(verbs) > 15
+    for kind in KINDS.values():
+        loop.run(all_there(kind))

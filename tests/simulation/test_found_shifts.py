@@ -1,0 +1,44 @@
+"""What random stories found about deployments that shift traffic, in the fewest steps that show it."""
+
+import pytest
+
+from moorage.simulation.run import failure
+from moorage.simulation.story import Step
+from moorage.simulation.story_shifts import STRATEGIES, ShiftsPlayer
+
+
+def street(strategy, desired):
+    return Step(0.0, "create_street", {"strategy": strategy, "desired": desired, "breaker": False})
+
+
+def deploy(after, image="good"):
+    return Step(after, "deploy", {"name": "a", "image": image, "checked": False})
+
+
+def scale(after, desired):
+    return Step(after, "scale", {"name": "a", "desired": desired})
+
+
+def ends_well(*steps):
+    assert failure(1, steps, player=ShiftsPlayer) is None
+
+
+@pytest.mark.parametrize("moment", [5.0, 20.0, 60.0, 80.0])
+@pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name != "rolling"])
+def test_a_rolling_deployment_in_the_middle_of_a_shift_takes_the_traffic_along(strategy, moment):
+    """Found by seeds 146 and 1023. The rules went on forwarding to the target group of the deployment that was
+    superseded, whose tasks were all gone."""
+    ends_well(street(strategy, 1), deploy(60.0, "stubborn"), Step(moment, "set_strategy", {"strategy": "rolling"}))
+
+
+def test_a_new_deployment_does_not_wait_for_an_old_revision_that_cannot_start_any_more():
+    """Found by seed 161. The revision to start from (completed while nothing was desired) has an image that cannot be
+    pulled; the next deployments waited for it to take over from the one that was superseded, for ever."""
+    ends_well(street("canary", 1), scale(0.05, 0), deploy(60.0, "lost"), deploy(700.0), scale(60.0, 2))
+
+
+@pytest.mark.parametrize("moment", [30.0, 60.0, 63.0, 66.0])
+def test_a_sick_task_of_the_old_revision_does_not_bring_both_over_twice_the_desired_count(moment):
+    """Found by seed 1. Blue has a replacement for its sick task when green is scaled up."""
+    flaps = Step(0.5, "flap_container", {"which": 1, "every": 11.0})
+    ends_well(street("blue/green", 3), Step(60.0, "nothing"), flaps, deploy(moment))
