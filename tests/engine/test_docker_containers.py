@@ -60,7 +60,8 @@ async def test_a_container_cannot_start_after_its_sandbox_died(engine: DockerEng
 
 
 async def test_start_stop_and_remove_are_idempotent(engine: DockerEngine, busybox: str):
-    container = await run(engine, busybox, "trap 'exit 3' TERM; while true; do usleep 20000; done")
+    container = await run(engine, busybox, "trap 'exit 3' TERM; echo up; while true; do usleep 20000; done")
+    assert (await anext(engine.logs(container))).message == "up"
     await engine.start(container)
     await engine.stop(container, 30)
     await engine.stop(container, 30)

@@ -151,7 +151,7 @@ class Adoption:
                 task,
                 name,
                 exit_code=exit_code if exit_code is not None else KILLED,
-                reason=sentences.OUT_OF_MEMORY if oom_killed else None,
+                reason=sentences.OUT_OF_MEMORY if _for_memory(container, exit_code, oom_killed) else None,
                 now=ended_at,
                 essential=self._essential(task, name),
             )
@@ -279,6 +279,12 @@ class Adoption:
                     await self._engine.remove(one.id)
             except MoorageError as error:
                 log.warning("container %s of no living task could not be removed yet: %s", one.id, error)
+
+
+def _for_memory(container: Container, exit_code: int | None, oom_killed: bool) -> bool:
+    """Engines note that memory ran out for every container of a task; the one that was killed for it exits with 137
+    without being asked to stop."""
+    return oom_killed and exit_code in (None, KILLED) and container.stop_sent_at is None
 
 
 def _restarting(container: Container, runtime_id: str, now: float) -> Container:

@@ -25,6 +25,7 @@ from moorage.engine.driver import (
     ContainerSpec,
     HealthCheckSpec,
     Mount,
+    TaskLimits,
     Tmpfs,
     Ulimit,
 )
@@ -79,10 +80,13 @@ def container_spec(
     capabilities = parameters.get("capabilities") or {}
     memory = override.get("memory", definition.memory)
     reservation = override.get("memoryReservation", definition.memory_reservation)
+    # With several containers, the limits of the task are those of all of them together.
+    together = len(task.containers) > 1 and bool(task.memory or task.cpu)
     task_memory = int(task.memory) if task.memory else None
+    task_cpus = int(task.cpu) / 1024 if task.cpu else None
     cpu = override.get("cpu", definition.cpu) or 0
     max_swap = parameters.get("maxSwap")
-    hard_memory = memory if memory is not None else task_memory
+    hard_memory = memory if memory is not None or together else task_memory
     return ContainerSpec(
         name=name,
         docker_name=docker_name(task, name),
@@ -96,7 +100,8 @@ def container_spec(
         working_directory=definition.working_directory,
         # Docker's smallest share; AWS turns 0 and 1 into it as well (ecs-tasks §15).
         cpu_shares=max(2, int(cpu)),
-        cpus=int(task.cpu) / 1024 if task.cpu else None,
+        cpus=None if together else task_cpus,
+        task_limits=TaskLimits(task_memory, task_cpus) if together else None,
         memory=hard_memory,
         memory_reservation=reservation if reservation != hard_memory else None,
         memory_swap=hard_memory + max_swap if max_swap is not None and hard_memory is not None else hard_memory,

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from moorage.domain.errors import Permanent, Retryable
 
@@ -163,6 +164,13 @@ class Tmpfs(msgspec.Struct, frozen=True):
     options: tuple[str, ...] = ()
 
 
+class TaskLimits(msgspec.Struct, frozen=True):
+    """What all containers of a task may use together: `memory` in MiB, `cpus` in vCPU."""
+
+    memory: int | None = None
+    cpus: float | None = None
+
+
 class ContainerSpec(msgspec.Struct, frozen=True):
     """One container. None means: as the image says. Memory in MiB, `cpu_shares` as Docker's, `cpus` a hard ceiling in
     vCPU. Nothing is granted that is not named here. `image` is what `pull` returned.
@@ -170,7 +178,8 @@ class ContainerSpec(msgspec.Struct, frozen=True):
     `network` None: it joins its sandbox's network. Else the network is its own, and `hostname`, `ports`, `links` (name
     of a container, alias), DNS and net.* settings are too. `pid_mode`, `ipc_mode`: the host's, the sandbox's, or (None)
     its own. `files` (path → content) are put into its file system before it starts. `default_ulimits`: asked for by
-    nobody, left out where the engine may not set them."""
+    nobody, left out where the engine may not set them. `task_limits`: shared with the other containers of its sandbox;
+    where an engine has no means for that, each has them for itself (`alone`)."""
 
     name: str
     docker_name: str
@@ -217,6 +226,16 @@ class ContainerSpec(msgspec.Struct, frozen=True):
     security_options: tuple[str, ...] = ()
     log_driver: LogDriver | None = None
     files: Mapping[str, bytes] = {}
+    task_limits: TaskLimits | None = None
+
+    def alone(self) -> ContainerSpec:
+        """With the limits of the task as its own where it has none."""
+        limits = self.task_limits
+        if limits is None:
+            return self
+        memory = self.memory if self.memory is not None else limits.memory
+        swap = self.memory_swap if self.memory is not None else memory
+        return replace(self, memory=memory, memory_swap=swap, cpus=limits.cpus, task_limits=None)
 
 
 class RegistryAuth(msgspec.Struct, frozen=True):

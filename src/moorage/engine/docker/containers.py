@@ -200,10 +200,11 @@ class Containers:
         self._installation = installation
         self._ranges = PortRanges(client)
 
-    async def create(self, spec: ContainerSpec, sandbox_id: str) -> str:
+    async def create(self, spec: ContainerSpec, sandbox_id: str, parent: str | None = None) -> str:
+        """`parent`: the control group that the container's own is made in."""
         if any(port.size > 1 and not port.host_port for port in spec.ports):
             spec = replace(spec, ports=await self._ranges.chosen(spec.ports))
-        container_id = await self._create(spec, sandbox_id)
+        container_id = await self._create(spec, sandbox_id, parent)
         if spec.files:
             await self._put(container_id, spec.files)
         return container_id
@@ -216,8 +217,10 @@ class Containers:
         except ApiError as error:
             raise CannotCreateContainerError(f"putting {', '.join(files)} into it: {error.text}") from error
 
-    async def _create(self, spec: ContainerSpec, sandbox_id: str) -> str:
+    async def _create(self, spec: ContainerSpec, sandbox_id: str, parent: str | None) -> str:
         body = create_body(spec, sandbox_id, self._installation)
+        if parent is not None:
+            body["HostConfig"]["CgroupParent"] = parent
         for last in (False, True):
             try:
                 query = {"name": spec.docker_name}

@@ -23,6 +23,7 @@ from moorage.engine.docker.networks import Networks
 from moorage.engine.docker.observe import inspect, list_ids, list_observed
 from moorage.engine.docker.sandbox import Sandboxes, remove_container
 from moorage.engine.docker.stats import Stats
+from moorage.engine.docker.task_groups import TaskGroups
 from moorage.engine.docker.volumes import Volumes
 from moorage.engine.driver import (
     ContainerSpec,
@@ -98,6 +99,7 @@ class DockerEngine:
         asks = resolvers if self.enters_networks else None
         self._sandboxes = Sandboxes(self._client, self.installation, self._networks, self._images, asks)
         self._containers = Containers(self._client, self.installation)
+        self._groups = TaskGroups(self.installation, local=self._client.host.local)
         self._limits = Limits(self._client, self.installation, self._images)
         self._volumes = Volumes(self._client, self.installation)
         self._events = Events(self._client, self.installation, clock or SystemClock())
@@ -149,7 +151,16 @@ class DockerEngine:
     async def create(self, spec: ContainerSpec, sandbox: Sandbox) -> str:
         if spec.default_ulimits and await self._limits.allowed(spec.default_ulimits):
             spec = replace(spec, ulimits=spec.ulimits + spec.default_ulimits)
-        return await self._containers.create(spec, sandbox.id)
+        parent = None
+        if spec.task_limits is not None:
+            if not self._groups.settled:
+                self._groups.settle(await self._client.call("GET", "/info"))
+            parent = self._groups.make(sandbox.id, spec.task_arn, spec.task_limits)
+        if parent is None:
+            return await self._containers.create(spec.alone(), sandbox.id)
+        container_id = await self._containers.create(spec, sandbox.id, parent)
+        self._stats.made_in(container_id, parent)
+        return container_id
 
     async def inspect(self, container_id: str) -> ObservedContainer | None:
         return await inspect(self._client, container_id)
@@ -162,6 +173,7 @@ class DockerEngine:
 
     async def remove(self, container_id: str) -> None:
         await self._containers.remove(container_id)
+        self._stats.removed(container_id)
 
     async def remove_volumes(self, names: Sequence[str]) -> None:
         for name in names:
@@ -169,6 +181,7 @@ class DockerEngine:
 
     async def remove_sandbox(self, sandbox_id: str) -> None:
         await self._sandboxes.remove(sandbox_id)
+        self._groups.remove(sandbox_id)
 
     async def remove_networks(self, keep: Sequence[str] = ()) -> None:
         await self._networks.remove(keep)
@@ -196,6 +209,7 @@ class DockerEngine:
 
         while ids := await list_ids(self._client, self.installation):
             await asyncio.gather(*(remove(container_id) for container_id in ids))
+        self._groups.sweep()
         await self._volumes.remove_all()
         await self._networks.remove()
         await self._images.remove_pause()

@@ -32,6 +32,8 @@ class Groups:
         self._root = root
         self._version2 = (root / "cgroup.controllers").exists()
         self._folders: dict[str, tuple[Path, Path]] = {}
+        self.told: dict[str, str] = {}
+        """Where containers are that were made in a group of their task; others are where engines put them."""
 
     def read(self, container_id: str) -> ContainerStats | None:
         folders = self._folders.get(container_id) or self._find(container_id)
@@ -52,7 +54,8 @@ class Groups:
             del self._folders[container_id]
 
     def _find(self, container_id: str) -> tuple[Path, Path] | None:
-        for parent in _PARENTS:
+        told = self.told.get(container_id)
+        for parent in (*(() if told is None else (told,)), *_PARENTS):
             relative = parent.format(id=container_id)
             if self._version2:
                 if (self._root / relative).is_dir():
@@ -97,6 +100,15 @@ class Stats:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._groups = Groups() if client.host.local else None
+
+    def made_in(self, container_id: str, parent: str) -> None:
+        """The container's own group is a folder of this one."""
+        if self._groups is not None:
+            self._groups.told[container_id] = f"{parent.strip('/')}/{{id}}"
+
+    def removed(self, container_id: str) -> None:
+        if self._groups is not None:
+            self._groups.told.pop(container_id, None)
 
     async def read(self, container_ids: Sequence[str]) -> list[ContainerStats]:
         """Those that run, in the order asked for."""
