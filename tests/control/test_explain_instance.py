@@ -17,6 +17,9 @@ from moorage.store.tables.ecs import CLUSTERS, CONTAINER_INSTANCES, EXPRESS_SERV
 
 pytestmark = pytest.mark.filterwarnings("ignore:Overriding the .event_loop_policy. fixture")
 
+FEW = ("capacity_providers", EXPRESS_SERVICES.name, "load_balancers", "target_groups")
+"""Tables that are walked through for a name: there are few of these."""
+
 
 @pytest.fixture
 def event_loop_policy():
@@ -145,7 +148,7 @@ async def test_explaining_one_service_looks_at_no_other_services_things(world, m
     monkeypatch.setattr(store, "all", noted_all)
     monkeypatch.setattr(store, "find", noted_find)
     await explainer(world).explain("web", None, SCOPE)
-    assert walked <= {"load_balancers", "target_groups", EXPRESS_SERVICES.name, CLUSTERS.name}
+    assert walked <= {*FEW, CLUSTERS.name}
     assert not {("tasks", "live"), ("services", "scope")} & set(found)
 
 
@@ -158,7 +161,7 @@ def test_words_that_are_no_id_are_not_looked_for_among_ids() -> None:
             return ()
 
         def all(self, table):
-            assert table.name in ("load_balancers", "target_groups", "express_services"), table.name
+            assert table.name in FEW, table.name
             return ()
 
     for words in ("web", "c1/web", "my-service", "arn:aws:ecs:us-east-1:0:service/c/web"):

@@ -22,6 +22,7 @@ from moorage.simulation.host_groups import SimulatedHostGroups
 from moorage.store.log_memory import MemoryLog
 from moorage.store.memory import Store
 from moorage.store.tables import codedeploy, ecr, ecs, elbv2, network
+from moorage.wire.errors import unknown_operation
 
 TABLES = (*ecs.TABLES, *codedeploy.TABLES, *elbv2.TABLES, *ecr.TABLES, *network.TABLES)
 
@@ -40,7 +41,10 @@ class _Calls:
         context = RequestContext(
             scope.account, scope.region, service, operation, self._ids.uuid(), "", principal or root
         )
-        return dict(await self._handlers[f"{service}:{operation}"](context, dict(params)) or {})
+        handler = self._handlers.get(f"{service}:{operation}")
+        if handler is None:
+            raise unknown_operation(service, operation, query=False)
+        return dict(await handler(context, dict(params)) or {})
 
 
 class Process:
