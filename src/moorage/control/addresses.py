@@ -79,12 +79,19 @@ class Addresses:
     async def give_back(self, interface: NetworkInterface) -> None:
         await self._store.update(lambda tx: self.release(tx, interface))
 
+    def holds(self, interface: NetworkInterface) -> bool:
+        return self._store.get(NETWORK_INTERFACES, _record_key(interface)) is not None
+
     def release(self, tx: Transaction, interface: NetworkInterface) -> None:
-        tx.delete(NETWORK_INTERFACES, f"{interface.account}/{interface.region}/{interface.interface_id}")
+        tx.delete(NETWORK_INTERFACES, _record_key(interface))
 
     def forget(self, interface: NetworkInterface) -> None:
         """The interface's record is gone for good (or was never written): its address is free again."""
         self._taken.get(_key(interface), set()).discard(interface.ipv4)
+
+
+def _record_key(interface: NetworkInterface) -> str:
+    return f"{interface.account}/{interface.region}/{interface.interface_id}"
 
 
 def _key(interface: NetworkInterface) -> SubnetKey:

@@ -38,11 +38,14 @@ SubnetKey = tuple[str, str, str]
 
 
 class Reserving(Protocol):
-    """What the pool needs of the addresses: one more interface for `subnet`, and one given back."""
+    """What the pool needs of the addresses: one more interface for `subnet`, one given back, and whether there still is
+    a record of one."""
 
     async def reserve(self, subnet: Subnet) -> NetworkInterface | None: ...
 
     async def give_back(self, interface: NetworkInterface) -> None: ...
+
+    def holds(self, interface: NetworkInterface) -> bool: ...
 
 
 class WarmPool:
@@ -146,8 +149,8 @@ class WarmPool:
     async def _warm_one(self, subnet: Subnet, ready: list[NetworkInterface]) -> bool:
         try:
             interface = await self._reserving.reserve(subnet)
-            if interface is None:
-                return False
+            if interface is None or not self._reserving.holds(interface):
+                return False  # no address, or gone again with the whole state before we heard of it
             self._warming[interface.ipv4] = interface.interface_id
             try:
                 await self._engine.warm(
