@@ -13,6 +13,7 @@ import pytest
 from botocore.session import get_session
 
 from moorage.engine.simulated_container import SimulatedImage
+from moorage.simulation.calls import CLUSTER
 from moorage.store.tables.ecs import SERVICE_DEPLOYMENTS
 
 from .virtual_world import VIRTUAL, PortsWorld, a_world, quiet_log, virtual_time  # noqa: F401
@@ -358,3 +359,34 @@ async def test_a_service_of_nothing_is_steady_at_once(world: PortsWorld) -> None
         "(service web) has reached a steady state.",
     ]
     assert await waited(world, "ServicesStable") == "success"
+
+
+async def test_a_service_leaves_code_deploy_with_its_tasks(world: PortsWorld) -> None:
+    front = await world.create_load_balancer()
+    await world.ecs(
+        "CreateService",
+        cluster=CLUSTER,
+        serviceName="web",
+        taskDefinition="web",
+        desiredCount=2,
+        launchType="FARGATE",
+        networkConfiguration=world.network_configuration(),
+        loadBalancers=[{"targetGroupArn": front.target_group, "containerName": "app", "containerPort": 80}],
+        deploymentController={"type": "CODE_DEPLOY"},
+    )
+    await world.until(lambda: len(world.running()) == 2, what="two tasks")
+    users = world.users.traffic(front.load_balancer, rate=20)
+    await world.run_for(20)
+    serving = {task.arn for task in world.running()}
+    await world.update_service(deploymentController={"type": "ECS"})
+    await world.run_for(60)
+    assert {task.arn for task in world.running()} == serving, "nothing was touched"
+    assert world.is_stable()
+    world.engine.images["bad"] = SimulatedImage(exits_after=1, exit_code=1)
+    breaker = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
+    await world.update_service(taskDefinition=await world.register("web", image="bad"), deploymentConfiguration=breaker)
+    await world.until(lambda: world.service().deployments[0].rollback_of is not None, within=600, what="the rollback")
+    await world.stable()
+    assert {task.arn for task in world.running()} == serving, "it goes back to what CodeDeploy deployed"
+    await world.settled()
+    assert await users.stop() == []

@@ -32,6 +32,7 @@ from moorage.services.ecs import (
     validate_controller,
 )
 from moorage.services.ecs import strategy as strategies
+from moorage.services.ecs.change_controller import to_ecs
 from moorage.services.ecs.express_present import managed_by
 from moorage.services.ecs.new_deployment import deploy
 from moorage.services.ecs.new_service import made_before, new_service, with_own_story
@@ -168,7 +169,8 @@ class ServiceOperations(Provider):
         validate_controller.check_update(service, request)
         check_unsupported(request)
         check_members(request)
-        if service.controller != "ECS":
+        moves = validate_controller.moves_to_ecs(service, request)
+        if service.controller != "ECS" and not moves:
             bare = await self._store.update(partial(self._update_bare, arn=service.arn, request=request))
             return {"service": present.service(self._store, bare, tags=True)}
         updated = None
@@ -182,7 +184,14 @@ class ServiceOperations(Provider):
             alarms_given = bool((given or {}).get("alarms"))
             window = await alarm_window(self._alarms, ctx.scope, configuration, given=alarms_given)
             write = partial(
-                self._update, ctx=ctx, request=request, before=revision, wanted=wanted, network=network, window=window
+                self._update,
+                ctx=ctx,
+                request=request,
+                before=revision,
+                wanted=wanted,
+                network=network,
+                window=window,
+                moves=moves,
             )
             updated = await self._store.update(write)
         return {"service": present.service(self._store, updated, tags=True)}
@@ -209,13 +218,17 @@ class ServiceOperations(Provider):
         wanted: Revision,
         network: networking.CheckedNetwork | None,
         window: float,
+        moves: bool,
     ) -> Service | None:
-        """None when another update or a rollback came in between: `wanted` was made from a revision of the past."""
+        """None when another update or a rollback came in between: `wanted` was made from a revision of the past. `moves`:
+        from CodeDeploy to ECS."""
         current = tx.get(SERVICES, before.service_arn)
         if current is None or current.status != "ACTIVE":
             raise AwsError("ServiceNotActiveException", "Service was not ACTIVE.")
         if current.revision_arn != before.arn:
             return None
+        if moves and current.controller != "ECS":
+            current = to_ecs(tx, self._ids, current, self._clock.now())
         changed = _changed(current, request)
         attached = request.get("loadBalancers") is not None
         if attached or wanted.task_definition_arn != before.task_definition_arn:

@@ -60,17 +60,29 @@ def check_create(request: Mapping[str, Any]) -> None:
 
 def check_update(service: Service, request: Mapping[str, Any]) -> None:
     """Raises InvalidParameterException."""
-    wanted = request.get("deploymentController")
-    if wanted and controller_of(request) != service.controller:
-        raise _refuse("Moorage does not support changing the deployment controller of a service yet.")
+    moves = moves_to_ecs(service, request)
+    if request.get("deploymentController") and not moves and controller_of(request) != service.controller:
+        raise _refuse(
+            f"The deployment controller of a service cannot be changed from {service.controller} to "
+            f"{controller_of(request)}."
+        )
     if service.scheduling_strategy == "DAEMON":
         if request.get("capacityProviderStrategy"):
             raise _refuse("The daemon scheduling strategy does not support capacity provider strategies")
         _check_daemon(request)
-    if service.controller != "ECS":
+    if service.controller != "ECS" and not moves:
         for what in _of_a_deployment(request):
             raise _refuse(_updates_elsewhere(what, service.controller))
         _check_task_sets(request, service.controller)
+
+
+def moves_to_ecs(service: Service, request: Mapping[str, Any]) -> bool:
+    """Does the update take the service from CodeDeploy to ECS?"""
+    return (
+        service.controller == "CODE_DEPLOY"
+        and controller_of(request) == "ECS"
+        and bool(request.get("deploymentController"))
+    )
 
 
 def _check_daemon(request: Mapping[str, Any]) -> None:
