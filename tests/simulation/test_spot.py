@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 from typing import Any
 
 import pytest
 
+from moorage.domain.errors import AwsError
 from moorage.domain.task import Task
 from moorage.engine.simulated_container import SimulatedImage
 from moorage.interrupt_door import InterruptDoor, Refused
 from moorage.simulation.calls import CLUSTER, Front
 from moorage.simulation.network import SCOPE
 from moorage.simulation.world import World
+from moorage.store.api import StoreUnavailable
 from moorage.store.tables.ecs import TASKS
 
 NO_CAPACITY = (
@@ -146,3 +150,35 @@ async def test_others_are_left_alone(world: World) -> None:
             await interrupt(world, **asked)
         assert refused.value.status == status
     assert len(world.tasks("web")) == 2
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_whatever_happens_it_comes_to_rest(seed: int) -> None:
+    """A random hour: capacity is taken away and comes back while the service is deployed, scaled and its keeper killed."""
+    dice = random.Random(seed)
+    async with World(seed, images={"web": SimulatedImage()}) as world:
+        await world.create_cluster()
+        front = await world.create_load_balancer("web", deregistration_delay=dice.choice((2, 60)))
+        await serve(world, 4, front=front, fargate=dice.choice((0, 1)))
+        for _ in range(40):
+            with contextlib.suppress(AwsError, ConnectionError, StoreUnavailable, Refused):
+                match dice.randrange(7):
+                    case 0:
+                        await interrupt(world, all_spot="1")
+                    case 1 if tasks := world.tasks("web"):
+                        await interrupt(world, task=dice.choice(tasks).arn)
+                    case 2:
+                        await interrupt(world, no_capacity=str(dice.choice((0, 20, 200))))
+                    case 3:
+                        await world.update_service(forceNewDeployment=True)
+                    case 4:
+                        await world.update_service(desiredCount=dice.randint(0, 6))
+                    case 5:
+                        world.crash_after(int(10 ** dice.uniform(0, 3)), away=dice.choice((0.0, 5.0)))
+                    case _:
+                        await world.restart_control_plane(dice.choice((0.0, 10.0)))
+            await world.run_for(dice.choice((0.1, 3, 30)))
+        await world.recovered()
+        await world.update_service(desiredCount=4)
+        await world.settled()
+        assert {t.last_status for t in interrupted(world)} <= {"STOPPED"}
