@@ -69,6 +69,11 @@ class LoadBalancerNodes:
         for change in changes:
             if change.table is LISTENERS and (change.before is None or change.after is None):
                 self.loop.wake(load_balancer_of(change.key))
+            elif change.table is LOAD_BALANCER_NODES and change.after is None and change.before is not None:
+                # Whoever deleted the record (a reset of the whole state, say): its sandbox goes too.
+                node: LoadBalancerNode = change.before
+                self._strays.setdefault(node.load_balancer_arn, set()).add(node.sandbox_id)
+                self.loop.wake(node.load_balancer_arn)
             elif change.table is LOAD_BALANCERS and _stands_elsewhere(change.before, change.after):
                 self.loop.wake(change.key)
 
