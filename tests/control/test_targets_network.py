@@ -149,5 +149,10 @@ def test_a_load_balancer_behind_is_asked_on_the_port_of_this_machine() -> None:
         await world.start()
         await asyncio.sleep(1)
         assert {one.port for one in world.prober.requests} == {8080}
+        world.prober.answers["10.0.0.1"] = UP
+        await asyncio.sleep(2)
+        world.prober.answers["10.0.0.1"] = DOWN
+        await asyncio.sleep(40)
+        assert world.proxy.cuts == [("10.0.0.1", 8080)]
 
     in_world(story)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from moorage.domain.load_balancer import Listener, LoadBalancer, answers_by_name
+from moorage.domain.load_balancer import Listener, LoadBalancer, LoadBalancerNode, answers_by_name
 from moorage.proxy.driver import Endpoint, TargetGroupConfig
 from moorage.proxy.envoy import translate
 from moorage.proxy.envoy.encode import CLUSTER, ENDPOINTS, LISTENER, encode
@@ -213,3 +213,21 @@ def test_load_balancers_behind_are_on_ports_of_this_machine() -> None:
     made = assignment(targets(group, ("127.0.10.1", 80)), lambda port: port + 8000)
     host = made["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]
     assert host == {"address": "127.0.10.1", "port_value": 8080}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "kind", "bound"),
+    [
+        ("TCP", "ip", True),
+        ("HTTP", "ip", True),
+        ("UDP", "ip", False),
+        ("TCP_UDP", "ip", False),
+        ("HTTP", "lambda", False),
+    ],
+)
+def test_where_connections_to_targets_come_from(protocol: str, kind: str, bound: bool) -> None:
+    group = msgspec.structs.replace(a_target_group("web", protocol=protocol), target_type=kind)
+    node = LoadBalancerNode("lb", "subnet-a", "a", "10.0.0.9", "/run/netns/x", "sandbox")
+    endpoint = Endpoint("10.0.0.1" if kind == "ip" else "arn:aws:lambda:us-east-1:000000000000:function:f", 0)
+    made = cluster(msgspec.structs.replace(TargetGroupConfig(group, (endpoint,)), source=node))
+    assert ("upstream_bind_config" in made) == bound

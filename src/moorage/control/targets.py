@@ -201,7 +201,7 @@ class TargetsController:
         healthy = frozenset((one.address, one.port) for one in config.endpoints if one.healthy)
         fallen = self._healthy.get(arn, frozenset()) & {(one.address, one.port) for one in config.endpoints} - healthy
         if fallen and traffic.ends_connections_when_unhealthy(config.target_group):
-            await self._proxy.cut(sorted(fallen))
+            await self._cut(config.target_group, sorted(fallen))
         self._healthy[arn] = healthy
 
     def _load_balancer_of(self, arn: str) -> LoadBalancer | None:
@@ -245,10 +245,18 @@ class TargetsController:
 
         if over:
             if traffic.ends_connections_after_drain(group):
-                await self._proxy.cut(self._places(over))
+                await self._cut(group, self._places(over))
             await self._store.update(change)
         later = [end for end in ends.values() if end - now > CLOSE_ENOUGH]
         return min(later) - now if later else None
+
+    async def _cut(self, group: TargetGroup, places: Sequence[traffic.Place]) -> None:
+        port_of = self._port_of(group)
+        await self._proxy.cut([(address, port_of(port)) for address, port in places])
+
+    def _port_of(self, group: TargetGroup) -> Callable[[int], int]:
+        """Load balancers listen on ports of this machine; everybody else on the port that is registered."""
+        return self.port_of if group.target_type == "alb" else _same
 
     def _places(self, targets: Sequence[Target]) -> list[traffic.Place]:
         """Where these targets answer, without those that are somebody else's target as well, or are one again."""
@@ -330,8 +338,7 @@ class TargetsController:
         return Pass(_sentence(watch.health, result), again_after=max(0.0, watch.due - self._clock.now()))
 
     def _request(self, target: Target, group: TargetGroup) -> ProbeRequest:
-        port_of = self.port_of if group.target_type == "alb" else _same
-        return request_for(target, group, self._asks_as(group), port_of)
+        return request_for(target, group, self._asks_as(group), self._port_of(group))
 
     def _asks_as(self, group: TargetGroup) -> str | None:
         """A network load balancer names itself in the Host header of its checks."""

@@ -447,6 +447,9 @@ async def test_a_function_as_target(elb: Rig) -> None:
     await elb.call("RegisterTargets", TargetGroupArn=group, Targets=[{"Id": FUNCTION}])
     health = (await elb.call("DescribeTargetHealth", TargetGroupArn=group))["TargetHealthDescriptions"]
     assert [one["Target"] for one in health] == [{"Id": FUNCTION}]
+    asked = [{"Id": FUNCTION + "-2"}]
+    health = await elb.call("DescribeTargetHealth", TargetGroupArn=group, Targets=asked)
+    assert health["TargetHealthDescriptions"][0]["Target"] == asked[0]
     refusal = await elb.refused("RegisterTargets", TargetGroupArn=group, Targets=[{"Id": FUNCTION + ":live"}])
     assert refusal.code == "TooManyTargets"
     refusal = await elb.refused("RegisterTargets", TargetGroupArn=group, Targets=[{"Id": "hello"}])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from moorage.domain.load_balancer import LAYER_4
+from moorage.domain.load_balancer import DATAGRAM, LAYER_4
 from moorage.domain.target_group import TargetGroup
 from moorage.proxy.driver import Endpoint, TargetGroupConfig
 from moorage.proxy.envoy.translate_nodes import source_of
@@ -57,12 +57,17 @@ def cluster(config: TargetGroupConfig) -> dict[str, Any]:
                 }
             ]
         },
-        **({} if group.target_type == "lambda" else source_of(config.source, config.endpoints)),
+        **(source_of(config.source, config.endpoints) if _is_connected_to(group) else {}),
         **(_by_flow(group) if group.protocol in LAYER_4 else _by_request(group, cross_zone)),
     }
     if transport := _transport(group):
         made["transport_socket"] = transport
     return made
+
+
+def _is_connected_to(group: TargetGroup) -> bool:
+    """Functions are behind a door of this machine, and Envoy sends datagrams from this machine's own namespace only."""
+    return group.target_type != "lambda" and group.protocol not in DATAGRAM
 
 
 def assignment(

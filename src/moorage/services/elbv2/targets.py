@@ -103,7 +103,7 @@ class Targets(ElbV2Base):
             if matching:
                 shown += [self._describe(group, target) for target in matching]
             else:
-                named = {"Id": one["Id"], "Port": port or group.port}
+                named = {"Id": one["Id"], **({"Port": port or group.port} if port or group.port else {})}
                 shown.append(present.target_health(named, group, NOT_REGISTERED))
         if {"AnomalyDetection", "All"} & set(params.get("Include") or ()):
             for one in shown:
