@@ -105,6 +105,17 @@ def test_what_status_shows():
     ]
 
 
+def test_status_of_clusters_with_one_name() -> None:
+    instance = Instance(7, "127.0.0.1", 4566, "000000000000", "us-east-1")
+    [shop] = STATUS["services"]
+    here, there = (shop | {"account": "000000000000", "region": region} for region in ("us-east-1", "eu-west-1"))
+    shown = list(render(instance, Path("/data"), STATUS | {"clusters": ["web", "web"], "services": [here, there]}))
+    assert [line for line in shown if "shop" in line and "running" in line] == [
+        "  000000000000/us-east-1/shop  1/2 +1 running  IN_PROGRESS",
+        "  000000000000/eu-west-1/shop  1/2 +1 running  IN_PROGRESS",
+    ]
+
+
 def test_status_of_an_empty_server():
     instance = Instance(7, "127.0.0.1", 4566, "000000000000", "us-east-1")
     assert list(render(instance, Path("/data"), {}))[-1] == "Nothing runs yet."

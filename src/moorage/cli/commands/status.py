@@ -51,13 +51,13 @@ def render(instance: Instance, data_dir: Path, status: Mapping[str, Any]) -> Ite
         return
     yield f"Tasks     {status.get('tasks', 0)}"
     services = status.get("services", [])
-    for cluster in clusters:
+    several = len({(service.get("account"), service.get("region")) for service in services}) > 1
+    for cluster in dict.fromkeys(clusters):
         yield ""
         yield f"Cluster {cluster}"
-        mine = [service for service in services if service["cluster"] == cluster]
-        width = max((len(service["name"]) for service in mine), default=0)
-        for service in mine:
-            yield from _service(service, width)
+        mine = {_name(one, several=several): one for one in services if one["cluster"] == cluster}
+        for name, service in mine.items():
+            yield from _service(f"{name:<{max(map(len, mine))}}", service)
     if balancers:
         yield ""
         yield "Load balancers"
@@ -68,8 +68,12 @@ def render(instance: Instance, data_dir: Path, status: Mapping[str, Any]) -> Ite
             yield from paragraph(balancer["reason"], "    ")
 
 
-def _service(service: Mapping[str, Any], width: int) -> Iterator[str]:
-    name = f"{service['name']:<{width}}"
+def _name(service: Mapping[str, Any], *, several: bool) -> str:
+    """`several`: there are services in several accounts or regions, and clusters of one name in each."""
+    return (f"{service['account']}/{service['region']}/" if several else "") + str(service["name"])
+
+
+def _service(name: str, service: Mapping[str, Any]) -> Iterator[str]:
     yield f"  {name}  {counts(service)} running  {rollout(service)}".rstrip()
     if service.get("rollout") != "COMPLETED" and doing(service):
         yield from paragraph(doing(service), "    ")
