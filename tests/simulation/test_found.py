@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from moorage.engine.simulated_container import SimulatedImage
+from moorage.simulation.world import World
 
 
 async def test_a_task_stopped_before_it_uses_its_warm_sandbox_leaves_no_sandbox_behind(world):
@@ -132,5 +133,30 @@ async def test_a_reset_while_sandboxes_are_being_warmed_leaves_none_behind(world
     await world.create_service(desired=2)
     await world.until(lambda: world.engine.counts["warm"] > 0)
     await asyncio.sleep(moment)
+    await world.store.reset()
+    await world.settled(within=60)
+
+
+@pytest.mark.parametrize("moment", [0.68, 0.7, 0.72, 0.74])
+@pytest.mark.parametrize("seed", range(4))
+async def test_an_address_that_a_reset_took_away_before_it_was_heard_of_is_not_warmed(seed, moment):
+    """The pool's new address and the reset became durable together: the address was warmed although its record had
+    gone."""
+    async with World(seed, images={"web": SimulatedImage()}) as world:
+        await world.create_cluster()
+        await world.register("web")
+        await world.create_service(desired=2)
+        await world.stable()
+        await world.run_for(30)
+        await world.restart_control_plane()
+        await asyncio.sleep(moment)
+        await world.store.reset()
+        await world.settled(within=60)
+
+
+async def test_a_reset_without_a_living_task_takes_the_nodes_of_load_balancers_away(world):
+    """Found by seed 1054. Only tasks that vanished made anybody compare what stands on the host with the records."""
+    await world.create_load_balancer()
+    await world.run_for(30)
     await world.store.reset()
     await world.settled(within=60)
