@@ -30,11 +30,13 @@ from moorage.gateway import chain
 from moorage.gateway.exchange import Exchange
 from moorage.gateway.server import Gateway
 from moorage.services.ecs import EcsProvider
+from moorage.services.ecs.task_sets import put_task_set
 from moorage.settings import Settings
-from moorage.store.tables.ecs import EXPRESS_SERVICES, SERVICES, TASK_DEFINITIONS, TASKS
+from moorage.store.api import Transaction
+from moorage.store.tables.ecs import EXPRESS_SERVICES, REVISIONS, SERVICES, TASK_DEFINITIONS, TASKS
 from moorage.wire.messages import WireRequest
 
-from .rig import ACCOUNT, BASE, REGION, Rig, network_configuration, run_params, service_params
+from .rig import ACCOUNT, BASE, REGION, Rig, container, network_configuration, run_params, service_params
 from .test_task_definitions import EVERYTHING
 
 TARGET = "AmazonEC2ContainerServiceV20141113."
@@ -131,6 +133,24 @@ EXPRESS = {
 }
 NETWORK = network_configuration(assignPublicIp="ENABLED", securityGroups=["sg-1"])
 TASK_ID = "0" * 32
+TASK_SET = {"cluster": "main", "service": "outside", "taskSet": "ecs-svc/" + "1" * 19}
+OTHERS: dict[str, dict[str, Any]] = {
+    "daemon": {
+        "cluster": "main",
+        "serviceName": "new",
+        "taskDefinition": "agent",
+        "schedulingStrategy": "DAEMON",
+        "placementConstraints": [{"type": "memberOf", "expression": "attribute:ecs.os-type == linux"}],
+        "deploymentConfiguration": {"minimumHealthyPercent": 50, "maximumPercent": 100},
+    },
+    "external": {
+        "cluster": "main",
+        "serviceName": "new",
+        "desiredCount": 1,
+        "deploymentController": {"type": "EXTERNAL"},
+        "schedulingStrategy": "REPLICA",
+    },
+}
 SEEDS: dict[str, dict[str, Any]] = {
     "CreateCluster": {
         "clusterName": "x",
@@ -198,6 +218,28 @@ SEEDS: dict[str, dict[str, Any]] = {
     "PutAccountSetting": {"name": "containerInsights", "value": "enabled", "principalArn": "arn:aws:iam::0:user/a"},
     "ListAccountSettings": {"name": "containerInsights", "effectiveSettings": True, "maxResults": 1, "nextToken": "x"},
     "ListServicesByNamespace": {"namespace": "here", "maxResults": 1, "nextToken": "x"},
+    "CreateTaskSet": {
+        "cluster": "main",
+        "service": "outside",
+        "taskDefinition": "web",
+        "launchType": "FARGATE",
+        "networkConfiguration": NETWORK,
+        "loadBalancers": SERVICE["loadBalancers"],
+        "platformVersion": "LATEST",
+        "scale": {"value": 50.0, "unit": "PERCENT"},
+        "externalId": "x",
+        "clientToken": "t",
+        "tags": [{"key": "a", "value": "b"}],
+    },
+    "UpdateTaskSet": TASK_SET | {"scale": {"value": 50.0, "unit": "PERCENT"}},
+    "DeleteTaskSet": TASK_SET | {"force": True},
+    "DescribeTaskSets": {
+        "cluster": "main",
+        "service": "outside",
+        "taskSets": [TASK_SET["taskSet"]],
+        "include": ["TAGS"],
+    },
+    "UpdateServicePrimaryTaskSet": {"cluster": "main", "service": "outside", "primaryTaskSet": TASK_SET["taskSet"]},
     "SubmitTaskStateChange": {"cluster": "main", "task": TASK_ID, "status": "STOPPED"},
     "CreateExpressGatewayService": EXPRESS | {"cluster": "main", "serviceName": "new", "infrastructureRoleArn": "r"},
     "UpdateExpressGatewayService": EXPRESS | {"serviceArn": BASE + "service/main/express"},
@@ -253,6 +295,19 @@ async def world() -> tuple[Rig, Gateway]:
     await rig.service("web")
     names = {"cluster": "main", "serviceName": "express", "infrastructureRoleArn": "r"}
     await rig.call("CreateExpressGatewayService", **EXPRESS, **names)
+    await rig.call("RegisterTaskDefinition", family="agent", containerDefinitions=[container(memory=64)])
+    await rig.call("RegisterContainerInstance", cluster="main")
+    external = {"cluster": "main", "deploymentController": {"type": "EXTERNAL"}, "desiredCount": 2}
+    await rig.call("CreateService", serviceName="outside", **external)
+
+    def write(tx: Transaction) -> None:
+        service, web = tx.get(SERVICES, BASE + "service/main/outside"), tx.get(SERVICES, BASE + "service/main/web")
+        revision = tx.get(REVISIONS, web.revision_arn) if web is not None else None
+        assert service is not None
+        assert revision is not None
+        put_task_set(tx, service, replace(revision, service_arn=service.arn), "1" * 19, 1.0, scale=50.0)
+
+    await rig.store.update(write)
     gateway = Gateway(Settings(port=0, data_dir=Path("/nonexistent")), rig.clock, Ids(seed=1))
     gateway.add_provider(EcsProvider(rig.store, rig.clock, Ids(seed=2), rig.networks))
     return rig, gateway
@@ -282,10 +337,10 @@ def can_be_run(rig: Rig, task: Task) -> None:
     task_volumes(ready, document)
     needs_resources(ready, document)
     resources = Resources(socket_folder="/sockets")
-    for container in document.container_definitions:
-        assert msgspec.json.encode(container_spec(ready, document, container, "image", resources))
-        container_log(ready, container, "id")
-        stop_timeout(container)
+    for each in document.container_definitions:
+        assert msgspec.json.encode(container_spec(ready, document, each, "image", resources))
+        container_log(ready, each, "id")
+        stop_timeout(each)
 
 
 async def play(operation: str, request: dict[str, Any]) -> None:
@@ -308,6 +363,13 @@ async def play(operation: str, request: dict[str, Any]) -> None:
     for service in rig.store.all(SERVICES):
         described = {"cluster": service.cluster_arn, "services": [service.arn], "include": ["TAGS"]}
         assert await sent(gateway, "DescribeServices", described)
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+@settings(max_examples=60, deadline=None)
+@given(mutations=changes)
+def test_mutations_of_services_of_other_schedulers(kind: str, mutations: list[tuple[float, str, Any]]) -> None:
+    asyncio.run(play("CreateService", mutated(OTHERS[kind], mutations)))
 
 
 relaxed = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
