@@ -375,8 +375,8 @@ async def test_a_service_leaves_code_deploy_with_its_tasks(world: PortsWorld) ->
         deploymentController={"type": "CODE_DEPLOY"},
     )
     await world.until(lambda: len(world.running()) == 2, what="two tasks")
-    users = world.users.traffic(front.load_balancer, rate=20)
     await world.run_for(20)
+    users = world.users.traffic(front.load_balancer, rate=20)
     serving = {task.arn for task in world.running()}
     await world.update_service(deploymentController={"type": "ECS"})
     await world.run_for(60)
@@ -388,5 +388,5 @@ async def test_a_service_leaves_code_deploy_with_its_tasks(world: PortsWorld) ->
     await world.until(lambda: world.service().deployments[0].rollback_of is not None, within=600, what="the rollback")
     await world.stable()
     assert {task.arn for task in world.running()} == serving, "it goes back to what CodeDeploy deployed"
-    await world.settled()
     assert await users.stop() == []
+    await world.settled()
