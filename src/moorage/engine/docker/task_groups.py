@@ -73,6 +73,8 @@ class TaskGroups:
                     folder.rmdir()
 
     def _controllers(self) -> Iterator[Path]:
+        if not (self._local and self._root.is_dir()):
+            return
         if self._version2:
             yield self._root
             return
