@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from moorage.domain.clock import Ids
-from moorage.domain.errors import AwsError
 from moorage.domain.scope import Scope
 from moorage.services.base import Handler, RequestContext
 from moorage.wire import model
@@ -41,7 +40,7 @@ class InsideCalls:
         handler = self.handlers.get(service, {}).get(operation)
         if handler is None:
             if self._neighbour is None:
-                raise AwsError(*_nobody(service, operation))
+                raise unknown_operation(service, operation, query=False)
             return await self._neighbour.call(scope, service, operation, params)
         shape = model.service(service).operation(operation)
         assert shape is not None, "a handler is one of an operation of the model"
@@ -57,8 +56,3 @@ class InsideCalls:
             principal_arn=principal or f"arn:aws:iam::{scope.account}:root",
         )
         return dict(await handler(context, given) or {})
-
-
-def _nobody(service: str, operation: str) -> tuple[str, str]:
-    error = unknown_operation(service, operation, query=False)
-    return error.code, error.message
