@@ -149,6 +149,13 @@ def test_two_on_one_instance_become_one() -> None:
     assert stopped_names(plan) == {"newer"}
 
 
+def test_what_is_there_twice_and_old_is_stopped_once() -> None:
+    one = a_host("i1")
+    tasks = [on(one, "old", created_at=NOW - 100), on(one, "new", deployment_id="ecs-svc/2")]
+    plan = decide(snapshot(a_daemon(NEW, OLD), [one], *tasks), NOW)
+    assert [order.task_arn[-3:] for order in plan.stop] == ["old"]
+
+
 def test_while_launches_are_throttled_no_old_task_goes() -> None:
     one = a_host("i1")
     blocked = replace(NEW, launches_blocked_until=NOW + 5, failed_tasks=4)

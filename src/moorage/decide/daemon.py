@@ -72,7 +72,8 @@ class DaemonPass(SchedulerPass):
         )
         # A deployment that cannot launch takes nothing down: on every instance the old task has to go first.
         stops = [stop for stop in step.stop if may_start or stop.why != "replaced"]
-        stops += self._leaving(verdicts)
+        ordered = {stop.task.arn for stop in stops}
+        stops += [stop for stop in self._leaving(verdicts) if stop.task.arn not in ordered]
         free, self._refused = vacant(self.members, self.snapshot.tasks, self.facts.wish)
         # After a rollback in this pass the wish is that of the revision that failed: place in the next one.
         changed = primary.revision_arn != self.snapshot.service.revision_arn
