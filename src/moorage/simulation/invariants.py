@@ -127,13 +127,18 @@ class Invariants:
             self._not_under_minimum(after.service_arn, before)
 
     def _one_image(self, task: Task) -> None:
-        """All tasks of a deployment run what its first task found behind the tag."""
+        """All tasks of a deployment run what its first task found behind the tag, unless they do not want that."""
         for container in task.containers if task.deployment_id is not None else ():
             if container.image_digest is None:
                 continue
             known = self._images.setdefault((task.deployment_id or "", container.name), container.image_digest)
-            if known != container.image_digest:
+            if known != container.image_digest and self._is_pinned(task, container.name):
                 self.note(f"{task.id} runs {container.image_digest}, others of {task.deployment_id} run {known}")
+
+    def _is_pinned(self, task: Task, name: str) -> bool:
+        definition = self._watched().get(TASK_DEFINITIONS, task.task_definition_arn)
+        container = definition.document.container(name) if definition is not None else None
+        return container is not None and container.version_consistency != "disabled"
 
     def _interface_changed(self, change: Change[NetworkInterface]) -> None:
         if change.before is not None:
