@@ -226,6 +226,7 @@ class App:
                 certificates=self.certificates,
                 objects=MotoObjects(self.backed),
                 downloads=downloads,
+                anomalies=self.proxy,
             )
         )
         gateway.add_provider(AcmProvider(self.certificates))

@@ -96,6 +96,7 @@ class Backend:
         self.address = address
         self.runner = runner
         self.requests = 0
+        self.status = 200
         self.busy = 0
         self.arrived = asyncio.Event()
         self._go = asyncio.Event()
@@ -135,7 +136,7 @@ class Backend:
         headers = {} if request.path == "/serverless" else {"Server": "my-app/1.0"}
         if "cookie" in request.query:
             headers["Set-Cookie"] = request.query["cookie"]
-        return web.json_response(seen, headers=headers, status=int(request.query.get("status", "200")))
+        return web.json_response(seen, headers=headers, status=int(request.query.get("status", self.status)))
 
     async def _web_socket(self, request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse()

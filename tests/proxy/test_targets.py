@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 
 from moorage.proxy.driver import Endpoint
-from proxy.builders import a_load_balancer, to
+from proxy.builders import a_load_balancer, tg_arn, to
 from proxy.conftest import Balanced
 from proxy.servers import Address, Answer, Backend, ask, backend, free_port, raw_backend, reset
 
@@ -217,3 +217,21 @@ async def test_an_address_that_answers_nothing_is_passed_over(envoy: Balanced) -
             door = await envoy.serve(to("web"))
             answers = await asyncio.gather(*(ask(door, method=m, body=b"x") for m in ("GET", "POST") * 10))
     assert {answer.status for answer in answers} == {200}
+
+
+async def test_anomaly_mitigation_passes_a_failing_target_over(envoy: Balanced) -> None:
+    async with backend("one") as one, backend("two") as two, backend("bad") as bad:
+        await envoy.group(
+            "web", one, two, bad,
+            load_balancing__algorithm__type="weighted_random",
+            load_balancing__algorithm__anomaly_mitigation="on",
+        )  # fmt: skip
+        door = await envoy.serve(to("web"))
+        assert await envoy.proxy.passed_over(tg_arn("web")) == frozenset()
+        bad.status = 500
+        for _ in range(200):
+            await ask(door)
+            if found := await envoy.proxy.passed_over(tg_arn("web")):
+                break
+        assert found == {bad.address}
+        assert await names(door) == {"one", "two"}

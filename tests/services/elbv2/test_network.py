@@ -483,3 +483,20 @@ async def test_freed_by_deregistration_a_function_group_takes_another(elb: Rig) 
     await elb.call("RegisterTargets", TargetGroupArn=group, Targets=[{"Id": FUNCTION}])
     await elb.call("DeregisterTargets", TargetGroupArn=group, Targets=[{"Id": FUNCTION}])
     await elb.call("RegisterTargets", TargetGroupArn=group, Targets=[{"Id": FUNCTION + "-2"}])
+
+
+# --- anomalies of application load balancers' targets -----------------------------------------------------------------
+class OneFails:
+    async def passed_over(self, target_group_arn: str) -> frozenset[tuple[str, int]]:
+        return frozenset({("10.0.0.1", 80)})
+
+
+async def test_anomalies_are_shown_when_asked_for(elb: Rig) -> None:
+    group = (await elb.target_group())["TargetGroupArn"]
+    await elb.call("RegisterTargets", TargetGroupArn=group, Targets=[{"Id": "10.0.0.1"}, {"Id": "10.0.0.2"}])
+    for lookup, found in ((None, {"normal"}), (OneFails(), {"anomalous", "normal"})):
+        elb.provider.anomalies = lookup
+        answer = await elb.call("DescribeTargetHealth", TargetGroupArn=group, Include=["AnomalyDetection"])
+        shown = {one["Target"]["Id"]: one["AnomalyDetection"]["Result"] for one in answer["TargetHealthDescriptions"]}
+        assert set(shown.values()) == found
+        assert shown["10.0.0.2"] == "normal"

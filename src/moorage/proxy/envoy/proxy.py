@@ -19,6 +19,7 @@ from moorage.domain.load_balancer import forwarded_to
 from moorage.domain.request_record import RequestRecord
 from moorage.proxy.driver import Authorizer, LoadBalancerConfig, ProxyRefused, ProxyUnavailable, TargetGroupConfig
 from moorage.proxy.envoy import translate
+from moorage.proxy.envoy.anomalies import passed_over
 from moorage.proxy.envoy.authorization import Authorization
 from moorage.proxy.envoy.connections import end_connections
 from moorage.proxy.envoy.encode import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, SECRET, encode
@@ -388,6 +389,13 @@ class EnvoyProxy:
             except ProxyUnavailable as error:
                 log.warning("%s", error)
                 self._died.set()
+
+    async def passed_over(self, target_group_arn: str) -> frozenset[tuple[str, int]]:
+        """The (address, port) of endpoints that anomaly mitigation passes over now. Nothing when Envoy does not say."""
+        try:
+            return passed_over(await self.process.admin("GET", "/clusters?format=json"), target_group_arn)
+        except (OSError, TimeoutError):
+            return frozenset()
 
     @property
     def functions_socket(self) -> Path:

@@ -238,6 +238,10 @@ def target_health(target: Target | Mapping[str, Any], group: TargetGroup, state:
     return shape
 
 
+def anomaly(failing: bool) -> dict[str, str]:
+    return {"Result": "anomalous" if failing else "normal", "MitigationInEffect": "yes" if failing else "no"}
+
+
 def _target(record: Target) -> dict[str, Any]:
     shape: dict[str, Any] = {"Id": record.id}
     if record.port:  # functions have none

@@ -8,7 +8,7 @@ from moorage.services.elbv2.load_balancers import LoadBalancers
 from moorage.services.elbv2.rules import Rules
 from moorage.services.elbv2.tags import Tags
 from moorage.services.elbv2.target_groups import TargetGroups
-from moorage.services.elbv2.targets import InstanceLookup, Targets
+from moorage.services.elbv2.targets import AnomalyLookup, InstanceLookup, Targets
 from moorage.services.elbv2.trust_stores import Downloads, TrustStores
 from moorage.services.lookups import CertificateLookup, NetworkLookup, ObjectLookup
 from moorage.store.api import StoreApi
@@ -17,7 +17,7 @@ from moorage.store.api import StoreApi
 class ElbV2Provider(LoadBalancers, TargetGroups, Listeners, Rules, Targets, Tags, TrustStores):
     """`instances` finds the addresses of `instance` targets; without it, those cannot be registered by the API.
     `certificates` finds those of HTTPS listeners; without it, there can be none. `objects` reads the contents of trust
-    stores from S3, `downloads` gives them out."""
+    stores from S3, `downloads` gives them out. `anomalies` knows which targets are passed over."""
 
     def __init__(
         self,
@@ -29,8 +29,10 @@ class ElbV2Provider(LoadBalancers, TargetGroups, Listeners, Rules, Targets, Tags
         certificates: CertificateLookup | None = None,
         objects: ObjectLookup | None = None,
         downloads: Downloads | None = None,
+        anomalies: AnomalyLookup | None = None,
     ) -> None:
         super().__init__(store, clock, ids, networks, certificates)
         self.instances = instances
         self.objects = objects
         self.downloads = downloads
+        self.anomalies = anomalies

@@ -40,8 +40,17 @@ class InstanceLookup(Protocol):
     async def addresses(self, scope: Scope, instance_ids: Sequence[str]) -> dict[str, str]: ...
 
 
+class AnomalyLookup(Protocol):
+    """The proxy, as far as it knows which targets fail more than the others of their group."""
+
+    async def passed_over(self, target_group_arn: str) -> frozenset[tuple[str, int]]:
+        """(address, port) of the targets that get no traffic for that reason now."""
+        ...
+
+
 class Targets(ElbV2Base):
     instances: InstanceLookup | None = None
+    anomalies: AnomalyLookup | None = None
 
     @operation("RegisterTargets")
     async def register_targets(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
@@ -106,8 +115,12 @@ class Targets(ElbV2Base):
                 named = {"Id": one["Id"], **({"Port": port or group.port} if port or group.port else {})}
                 shown.append(present.target_health(named, group, NOT_REGISTERED))
         if {"AnomalyDetection", "All"} & set(params.get("Include") or ()):
+            places = await self.anomalies.passed_over(group.arn) if self.anomalies is not None else frozenset()
+            behind = {(target.id, target.port): (target.reaches or target.id, target.port) for target in registered}
             for one in shown:
-                one["AnomalyDetection"] = {"Result": "normal", "MitigationInEffect": "no"}
+                target = one["Target"]
+                place = behind.get((target["Id"], target.get("Port", 0)))
+                one["AnomalyDetection"] = present.anomaly(place in places)
         return {"TargetHealthDescriptions": shown}
 
     def _describe(self, group: TargetGroup, target: Target) -> dict[str, Any]:
