@@ -79,9 +79,6 @@ async def test_a_secret_is_read_once_for_all_steps_and_again_for_the_next_task(w
     ]  # fmt: skip
     steps = world.process.plane.tasks.steps if world.process is not None else None
     assert steps is not None
-    for arn in (first, second):
-        await world.stop_task(arn)
-        await world.status(arn, "STOPPED")
     assert steps._resources._kept == {}
 
 
@@ -241,3 +238,19 @@ async def test_fargate_tasks_may_open_65535_files_unless_they_say_otherwise(worl
     one, two = sorted((c.spec for c in world.engine.of_task(arn)), key=lambda spec: spec.name)
     assert [(u.name, u.soft, u.hard) for u in one.default_ulimits] == [("nofile", 65535, 65535)]
     assert (two.default_ulimits, [(u.soft, u.hard) for u in two.ulimits]) == ((), [(10, 20)])
+
+
+async def test_what_is_started_again_needs_nothing_from_elsewhere(world: PortsWorld) -> None:
+    world.engine.images["mortal"] = SimulatedImage(exits_after=70, exit_code=1)
+    world.secrets.values["/db"] = "s3cret"
+    policy = {"enabled": True, "restartAttemptPeriod": 60}
+    members = {"image": "mortal", "restartPolicy": policy, "secrets": [{"name": "DB", "valueFrom": "/db"}]}
+    arn = await world.pair(members)
+    await world.status(arn, "RUNNING")
+    world.secrets.values.clear()
+    await world.kill_control_plane()
+    await world.start_control_plane()
+    await world.until(lambda: world.task(arn).containers[0].restarts == 1, within=100)
+    await world.until(lambda: world.task(arn).containers[0].known == "RUNNING")
+    assert world.task(arn).last_status == "RUNNING"
+    assert environment_of(world, arn)["DB"] == "s3cret"

@@ -128,6 +128,7 @@ class TaskController:
 
     def _forget(self, arn: str) -> None:
         self.loop.forget(arn)
+        self.steps.forget(arn)
         self._trouble.pop(arn, None)
         for job in self._under_way.pop(arn, {}).values():
             job.cancel()

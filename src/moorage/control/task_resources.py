@@ -1,8 +1,8 @@
 """What a task needs from elsewhere before its containers can be made: environment files, secrets, file systems, volumes,
 the configuration of its log router (ecs-tasks §10, §18, §19, §20).
 
-Read once, before anything starts; kept in memory until the task has let go, never written down (there are secrets among
-it). Whatever cannot be had ends the task with ECS's ResourceInitializationError. Decides nothing.
+Read once, before anything starts; kept in memory until every container was started, never written down (there are secrets
+among it). Whatever cannot be had ends the task with ECS's ResourceInitializationError. Decides nothing.
 """
 
 from __future__ import annotations

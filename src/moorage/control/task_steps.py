@@ -215,6 +215,31 @@ class TaskSteps:
         definition = _definition(document, name)
         container = task.container(name)
         assert container is not None
+        # What is started again is there already, with everything that it was made with.
+        runtime_id = container.runtime_id if container.restarts else await self._created(task, document, definition)
+        if runtime_id is None:
+            return
+        try:
+            await self._engine.start(runtime_id)
+        except EngineError as error:
+            await self._never_started(task, definition, error.reason(), runtime_id)
+            return
+        bindings = bindings_of(document, definition, await self._published(document, definition, runtime_id))
+        started = await update_task(
+            self._store,
+            task.arn,
+            lambda tx, t: container_started(tx, t, name, runtime_id, self._clock.now(), bindings),
+        )
+        if started is not None and all(c.known in ("RUNNING", "STOPPED") for c in started.containers):
+            self._resources.forget(task.arn)
+        log = container_log(task, definition, runtime_id)
+        if log is not None and self._logs is not None:
+            await self._logs.follow(log)
+
+    async def _created(self, task: Task, document: Document, definition: ContainerDefinition) -> str | None:
+        """The engine's id of a new container; None when it could not be made, which is written then."""
+        container = task.container(definition.name or "")
+        assert container is not None
         assert container.pulled is not None
         resources = await self._resources.of(task, document)
         router = await self._router_address(task, document, definition)
@@ -223,26 +248,17 @@ class TaskSteps:
             runtime_id = await self._engine.create(spec, Sandbox(task.sandbox_id or ""))
         except EngineError as error:
             await self._never_started(task, definition, error.reason())
-            return
+            return None
         log = container_log(task, definition, runtime_id)
-        if log is not None and self._logs is not None:
-            problem = await self._logs.validate(log)
-            if problem is not None:
-                await self._engine.remove(runtime_id)
-                raise StepFailed("TaskFailedToStart", problem)
-        try:
-            await self._engine.start(runtime_id)
-        except EngineError as error:
-            await self._never_started(task, definition, error.reason(), runtime_id)
-            return
-        bindings = bindings_of(document, definition, await self._published(document, definition, runtime_id))
-        await update_task(
-            self._store,
-            task.arn,
-            lambda tx, t: container_started(tx, t, name, runtime_id, self._clock.now(), bindings),
-        )
-        if log is not None and self._logs is not None:
-            await self._logs.follow(log)
+        problem = await self._logs.validate(log) if log is not None and self._logs is not None else None
+        if problem is not None:
+            await self._engine.remove(runtime_id)
+            raise StepFailed("TaskFailedToStart", problem)
+        return runtime_id
+
+    def forget(self, arn: str) -> None:
+        """The task is over, or its record is gone."""
+        self._resources.forget(arn)
 
     async def _published(
         self, document: Document, definition: ContainerDefinition, runtime_id: str
