@@ -18,13 +18,13 @@ collectgarbage("setpause", 1000)
 math.randomseed(os.time() + tonumber(tostring({}):match("0x(%x+)"), 16) % 2147483647)
 local random, format, time, find = math.random, string.format, os.time, string.find
 local run = format("%08x%08x", random(0, 4294967295), random(0, 4294967295))
-local low, high, second, prefix, hex = random(0, 4095), random(0, 1048575), 0, "", {}
-for i = 0, 4095 do hex[i] = format("%03x", i) end
+local low, high, second, prefix, hex = random(0, 255), random(0, 16777215), 0, "", {}
+for i = 0, 255 do hex[i] = format("%02x", i) end
 local function fresh()
   local now = time()
   low = low + 1
-  if low == 4096 then low, high, second = 0, (high + 1) % 1048576, 0 end
-  if now ~= second then second, prefix = now, format("Root=1-%08x-%s%05x", now, run, high) end
+  if low == 256 then low, high, second = 0, (high + 1) % 16777216, 0 end
+  if now ~= second then second, prefix = now, format("Root=1-%08x-%s%06x", now, run, high) end
   return prefix .. hex[low]
 end
 local function traced(old)

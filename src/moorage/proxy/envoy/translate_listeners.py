@@ -24,6 +24,10 @@ from moorage.proxy.envoy.translate_tls import inspector, transport_socket
 EDGE_HEADER = "x-moorage-port"
 """Added by the edge listener so that the scope key holds the port as well as the Host; never reaches a target."""
 
+NOT_WEB_SOCKET = "(?i)(?:[^w].*|w(?:[^e].*)?)"
+"""Protocols in an Upgrade header that are not served, told by their first letters."""
+REQUESTS_OF_A_CONNECTION = 10_000
+"""After which an HTTP/2 connection is told to go (semantics elbv2 §8)."""
 CONCURRENT_STREAMS = 128
 """Of one HTTP/2 connection (semantics elbv2 §7)."""
 
@@ -121,6 +125,7 @@ def _own_chain(
     manager["codec_type"] = "AUTO"
     manager["access_log"] = access_log(tls=True)
     manager["http2_protocol_options"] = {"max_concurrent_streams": CONCURRENT_STREAMS}
+    manager["common_http_protocol_options"]["max_requests_per_connection"] = REQUESTS_OF_A_CONNECTION
     return {**_chain(manager), "transport_socket": transport_socket(load_balancer, listener, certificates, anchors)}
 
 
@@ -188,7 +193,12 @@ def _connection_manager(port: int, *, default_host: str, idle: str, keep_alive: 
         "max_request_headers_kb": 64,
         "stream_idle_timeout": f"{idle}s",
         "common_http_protocol_options": {"idle_timeout": f"{idle}s", "max_connection_duration": f"{keep_alive}s"},
-        "http_protocol_options": {"accept_http_10": True, "default_host_for_http_10": default_host},
+        "http_protocol_options": {
+            "accept_http_10": True,
+            "default_host_for_http_10": default_host,
+            # an offer to speak something else is the hop's business: the request is served as it is
+            "ignore_http_11_upgrade": [{"safe_regex": {"regex": NOT_WEB_SOCKET}}],
+        },
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "local_reply_config": local_replies(unknown_host=edge),
         "access_log": access_log(),

@@ -18,7 +18,8 @@ from moorage.proxy.envoy.pages import SERVER_HEADER, page
 from moorage.proxy.envoy.request_log import refused_name, route_name
 from moorage.proxy.envoy.script import TargetTraits, redirect_script, script
 from moorage.proxy.envoy.translate_conditions import route_match
-from moorage.proxy.envoy.translate_tls import client_headers
+from moorage.proxy.envoy.translate_headers import added_header as _header
+from moorage.proxy.envoy.translate_headers import request_headers, response_headers
 from moorage.proxy.envoy.translate_transforms import per_route
 
 RETRIES = 5
@@ -68,7 +69,8 @@ def route_configuration(name: str, context: RouteContext, rules: Iterable[Rule])
     made: dict[str, Any] = {
         "name": name,
         "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes, "retry_policy": _retry_policy()}],
-        **_forwarded_headers(context),
+        **request_headers(context.load_balancer, default),
+        **response_headers(default),
     }
     attributes = context.load_balancer.attributes
     filters: dict[str, Any] = {}
@@ -105,35 +107,6 @@ def _transformed(routes: list[dict[str, Any]], rule: Rule) -> list[dict[str, Any
 def _named(priority: int, rule_arn: str, routes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The name is what the request log knows of the rule."""
     return [{"name": route_name(priority, rule_arn), **route} for route in routes]
-
-
-def _forwarded_headers(context: RouteContext) -> dict[str, Any]:
-    """X-Forwarded-*, and what must not reach a target. Envoy's own X-Forwarded-For shows another interface's address for
-    loopback clients, so it is built here."""
-    attributes = context.load_balancer.attributes
-    add = [
-        _header("x-forwarded-proto", context.listener.protocol.lower()),
-        _header("x-forwarded-port", str(context.listener.port)),
-        # the script has put another value there for methods that must not be repeated
-        _header("x-envoy-retry-on", "reset", action="ADD_IF_ABSENT"),
-    ]
-    if attributes.get("routing.http.x_amzn_tls_version_and_cipher_suite.enabled") == "true":
-        add.append(_header("x-amzn-tls-version", "%DOWNSTREAM_TLS_VERSION%"))
-        add.append(_header("x-amzn-tls-cipher-suite", "%DOWNSTREAM_TLS_CIPHER%"))
-    remove = ["x-moorage-port", "x-envoy-external-address"]
-    for name, value in client_headers(context.listener).items():
-        add.append(_header(name, value))
-        remove.append(name)  # what a client claims itself
-    mode = attributes.get("routing.http.xff_header_processing.mode", "append")
-    if mode == "append":
-        peer = "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"
-        if attributes.get("routing.http.xff_client_port.enabled") == "true":
-            peer = "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%"
-        add.append(_header("x-forwarded-for", f"%REQ(X-FORWARDED-FOR)%, {peer}", action="OVERWRITE_IF_EXISTS"))
-        add.append(_header("x-forwarded-for", peer, action="ADD_IF_ABSENT"))
-    elif mode == "remove":
-        remove.append("x-forwarded-for")
-    return {"request_headers_to_add": add, "request_headers_to_remove": remove}
 
 
 def _retry_policy() -> dict[str, Any]:
@@ -300,7 +273,3 @@ def _unavailable() -> dict[str, Any]:
 
 def _lua_per_route(source: str) -> dict[str, Any]:
     return {"@type": _LUA_PER_ROUTE, "source_code": {"inline_string": source}}
-
-
-def _header(key: str, value: str, *, action: str = "OVERWRITE_IF_EXISTS_OR_ADD") -> dict[str, Any]:
-    return {"header": {"key": key, "value": value}, "append_action": action}
