@@ -19,6 +19,7 @@ LISTENERS: Table[Listener] = Table(
     Listener,
     key=lambda r: r.arn,
     indexes={
+        "port": lambda r: r.port,
         "load_balancer": lambda r: r.load_balancer_arn,
         "trust_store": lambda r: r.mutual.trust_store_arn if r.mutual is not None else None,
     },
