@@ -32,17 +32,19 @@ def place(
 ) -> Placed:
     """Places as many of `count` equal tasks as fit. All are alike: where one finds no place, no later one does."""
     now = {host.instance.arn: host for host in hosts}
+    against = {arn: refusal(host, wish) for arn, host in now.items()}
     chosen: list[Host] = []
     refused: tuple[Refusal, ...] = ()
     for number in range(count):
-        judged = [(host, refusal(host, wish)) for host in now.values()]
-        able = [host for host, problem in judged if problem is None]
+        able = [host for arn, host in now.items() if against[arn] is None]
         if not able:
-            refused = tuple(problem for _, problem in judged if problem is not None)
+            refused = tuple(problem for problem in against.values() if problem is not None)
             break
         host = choose(able, strategies, wish.group, tuple(now.values()), f"{seed}/{number}")
         chosen.append(host)
-        now[host.instance.arn] = host.with_task(wish.group, wish.demand)
+        # A host's reasons lie in itself: only this one has others now.
+        now[host.instance.arn] = fuller = host.with_task(wish.group, wish.demand)
+        against[host.instance.arn] = refusal(fuller, wish)
     return Placed(tuple(chosen), refused, tuple(now.values()))
 
 
