@@ -115,7 +115,7 @@ class CodeDeployController:
             green_steady=green is not None and green.steady and green.status != "DRAINING",
             green_gone=green is None or green.status == "DRAINING",
             blue_gone=blue is None or blue.status == "DRAINING",
-            service_gone=service is None or service.status != "ACTIVE",
+            service_gone=service is None or service.status != "ACTIVE" or service.controller != "CODE_DEPLOY",
         )
 
     # --- calls -------------------------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ _EVENTS: dict[str, str] = {
 
 class Known(msgspec.Struct, frozen=True):
     """`green_steady`: the replacement's stabilityStatus is STEADY_STATE. `green_gone`, `blue_gone`: there is no such task
-    set (any more). `service_gone`: the service is deleted."""
+    set (any more). `service_gone`: the service is deleted, or CodeDeploy's no more."""
 
     green_steady: bool = False
     green_gone: bool = False
