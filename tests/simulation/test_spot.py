@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
 from typing import Any
@@ -50,8 +51,10 @@ async def serve(world: World, desired: int, *, front: Front | None = None, farga
 
 
 async def interrupt(world: World, **asked: str | list[str]) -> dict[str, Any]:
+    """Raises TimeoutError when the control plane went away before it answered."""
     door = InterruptDoor(world.store, world.clock, SCOPE)
-    return await door.interrupt({name: [one] if isinstance(one, str) else one for name, one in asked.items()})
+    async with asyncio.timeout(10):
+        return await door.interrupt({name: [one] if isinstance(one, str) else one for name, one in asked.items()})
 
 
 def on(world: World, provider: str) -> list[Task]:
@@ -161,7 +164,7 @@ async def test_whatever_happens_it_comes_to_rest(seed: int) -> None:
         front = await world.create_load_balancer("web", deregistration_delay=dice.choice((2, 60)))
         await serve(world, 4, front=front, fargate=dice.choice((0, 1)))
         for _ in range(40):
-            with contextlib.suppress(AwsError, ConnectionError, StoreUnavailable, Refused):
+            with contextlib.suppress(AwsError, ConnectionError, StoreUnavailable, Refused, TimeoutError):
                 match dice.randrange(7):
                     case 0:
                         await interrupt(world, all_spot="1")
