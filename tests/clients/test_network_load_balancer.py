@@ -61,9 +61,6 @@ class Echo:
             stack.register(container),
             loadBalancers=[{"targetGroupArn": self.group, "containerName": "app", "containerPort": 9000}],
         )
-        elb.get_waiter("load_balancer_available").wait(
-            LoadBalancerArns=[self.balancer], WaiterConfig={"Delay": 1, "MaxAttempts": 30}
-        )
         stack.wait_stable()
         until(lambda: list(self.health().values()) == ["healthy"] * 2, "both tasks are healthy", 60)
 
@@ -110,6 +107,11 @@ def test_a_service_behind_a_network_load_balancer(server: Server, echo: Echo):
     said = server.moor("explain", "target-group", echo.name)
     assert f"from load balancer {echo.name}" in said, said
     assert "2 healthy" in said, said
+    server.moor("aws", "elbv2", "wait", "load-balancer-available", "--load-balancer-arns", echo.balancer)
+    server.moor("aws", "elbv2", "wait", "target-in-service", "--target-group-arn", echo.group)
+    said = server.moor("explain", "load-balancer", echo.name)
+    assert f"tcp_udp://{echo.name}-" in said, said
+    assert f"{echo.name}-" in server.moor("status")
 
     echo.stack.update(desiredCount=1)
     until(lambda: "draining" in echo.health().values(), "a target drains", 30)
