@@ -179,9 +179,7 @@ def _check_arn(member: str, arn: str, strategy: str) -> None:
 
 
 def _needs_rules(strategy: str) -> AwsError:
-    return _refuse(
-        f"The {strategy} deployment strategy requires an Application Load Balancer or Service Connect."
-    )
+    return _refuse(f"The {strategy} deployment strategy requires an Application Load Balancer or Service Connect.")
 
 
 def _actions(view: View, rule_arn: str) -> Any:
