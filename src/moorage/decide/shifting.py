@@ -29,7 +29,6 @@ from moorage.domain import sentences
 from moorage.domain.service import Shift
 from moorage.domain.task import Task
 
-
 # So many launches in a row that failed: nothing more is expected of the old revision.
 LOST = 3
 
