@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -72,8 +71,10 @@ def test_a_group_of_nothing_grows_for_tasks_and_goes_again(own_server: Server, i
     for arn in tasks:
         ecs.stop_task(cluster=CLUSTER, task=arn)
     until(
-        lambda: not ecs.list_container_instances(cluster=CLUSTER)["containerInstanceArns"]
-        and not autoscaling.describe_auto_scaling_groups()["AutoScalingGroups"][0]["Instances"],
+        lambda: (
+            not ecs.list_container_instances(cluster=CLUSTER)["containerInstanceArns"]
+            and not autoscaling.describe_auto_scaling_groups()["AutoScalingGroups"][0]["Instances"]
+        ),
         "the machines have left",
     )
 
