@@ -79,6 +79,10 @@ class Addresses:
     async def give_back(self, interface: NetworkInterface) -> None:
         await self._store.update(lambda tx: self.release(tx, interface))
 
+    def is_unused(self, subnet: Subnet) -> bool:
+        """Nobody has an address of this subnet."""
+        return not self._taken.get((subnet.account, subnet.region, subnet.subnet_id))
+
     def holds(self, interface: NetworkInterface) -> bool:
         return self._store.get(NETWORK_INTERFACES, _record_key(interface)) is not None
 

@@ -80,6 +80,9 @@ class TaskController:
             subnet = self._store.get(SUBNETS, key)
             if subnet is not None:
                 self._pool.used(subnet)
+        for subnet in self._store.all(SUBNETS):
+            if f"{subnet.account}/{subnet.region}/{subnet.subnet_id}" not in subnets:
+                self._pool.abandoned(subnet)
 
     async def close(self) -> None:
         self._end_watch()

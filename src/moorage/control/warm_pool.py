@@ -38,14 +38,16 @@ SubnetKey = tuple[str, str, str]
 
 
 class Reserving(Protocol):
-    """What the pool needs of the addresses: one more interface for `subnet`, one given back, and whether there still is
-    a record of one."""
+    """What the pool needs of the addresses: one more interface for `subnet`, one given back, whether there still is a
+    record of one, and whether nobody has an address of a subnet."""
 
     async def reserve(self, subnet: Subnet) -> NetworkInterface | None: ...
 
     async def give_back(self, interface: NetworkInterface) -> None: ...
 
     def holds(self, interface: NetworkInterface) -> bool: ...
+
+    def is_unused(self, subnet: Subnet) -> bool: ...
 
 
 class WarmPool:
@@ -60,6 +62,8 @@ class WarmPool:
         self._taken: set[str] = set()
         self._warming: dict[str, str] = {}
         self._leaving: dict[str, NetworkInterface] = {}
+        self._left: dict[SubnetKey, Subnet] = {}
+        """Subnets without a pool whose network goes with the last address."""
         self._untidy = False
         self._tidying: asyncio.Task[None] | None = None
         self._closed = False
@@ -84,12 +88,13 @@ class WarmPool:
         if self._closed or self._size <= 0:
             return
         key = key_of(subnet)
+        self._left.pop(key, None)
         loop = asyncio.get_running_loop()
         self._starts.noted()
         timer = self._idle.pop(key, None)
         if timer is not None:
             timer.cancel()
-        self._idle[key] = loop.call_later(IDLE, self._drain_later, key)
+        self._idle[key] = loop.call_later(IDLE, self._drain_later, subnet)
         if key not in self._filling:
             job = loop.create_task(self._fill(subnet, key), name=f"warm:{subnet.subnet_id}")
             self._filling[key] = job
@@ -111,6 +116,9 @@ class WarmPool:
         ready = self._ready.get((interface.account, interface.region, interface.subnet_id), [])
         if any(one.interface_id == interface.interface_id for one in ready):
             ready[:] = [one for one in ready if one.interface_id != interface.interface_id]
+            self.tidy()
+        subnet = self._left.get((interface.account, interface.region, interface.subnet_id))
+        if subnet is not None and self._reserving.is_unused(subnet):
             self.tidy()
 
     def clear(self, leftover: list[NetworkInterface], taken: Iterable[str]) -> None:
@@ -172,13 +180,15 @@ class WarmPool:
         ready.append(interface)
         return True
 
-    def _drain_later(self, key: SubnetKey) -> None:
+    def _drain_later(self, subnet: Subnet) -> None:
+        key = key_of(subnet)
         self._idle.pop(key, None)
-        self._drain(key)
+        self.abandoned(subnet)
+        self._leave(self._ready.pop(key, []))
 
-    def _drain(self, key: SubnetKey) -> None:
-        ready = self._ready.pop(key, [])
-        self._leave(ready)
+    def abandoned(self, subnet: Subnet) -> None:
+        """Nothing is started there any more: when the last address has gone, its network goes."""
+        self._left[key_of(subnet)] = subnet
 
     def _leave(self, interfaces: Iterable[NetworkInterface]) -> None:
         """Gives the addresses back, but not before their sandboxes are gone: a task that got such an address meanwhile
@@ -205,12 +215,22 @@ class WarmPool:
                     for interface in leaving:
                         await self._reserving.give_back(interface)
                         self._leaving.pop(interface.interface_id, None)
+                    await self._remove_networks()
                 except MoorageError as error:
                     log.debug("pooled sandboxes stay for now: %s", error)
                     self._untidy = True
                     await asyncio.sleep(_TIDY_RETRY)
         finally:
             self._tidying = None
+
+    async def _remove_networks(self) -> None:
+        """A network that is wanted again at this very moment is made again by whoever needs it."""
+        unused = [subnet for subnet in self._left.values() if self._reserving.is_unused(subnet)]
+        if unused:
+            await self._engine.remove_networks(only=[network_of(subnet).name for subnet in unused])
+        for subnet in unused:
+            if self._reserving.is_unused(subnet):
+                self._left.pop(key_of(subnet), None)
 
     def _is_held(self, ipv4: str) -> bool:
         if ipv4 in self._taken or ipv4 in self._warming:

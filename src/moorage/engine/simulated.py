@@ -48,6 +48,7 @@ class SimulatedEngine(SimulatedHost):
 
     # === the Engine Protocol =========================================================================================
     async def prepare_network(self, network: SubnetNetwork) -> str:
+        self.networks.add(network.name)
         return network.cidr
 
     enters_networks = True
@@ -228,8 +229,12 @@ class SimulatedEngine(SimulatedHost):
         subject = known.spec.task_arn if known is not None else sandbox_id
         await self._call("remove_sandbox", subject, self.latencies.remove, effect)
 
-    async def remove_networks(self, keep: Sequence[str] = ()) -> None:
-        await self._call("remove_networks", "", self.latencies.remove, lambda: None)
+    async def remove_networks(self, keep: Sequence[str] = (), *, only: Sequence[str] | None = None) -> None:
+        def effect() -> None:
+            used = {one.spec.network.name for one in self._sandboxes.values() if one.spec.network is not None}
+            self.networks -= {name for name in self.networks - used if name not in keep and name in (only or (name,))}
+
+        await self._call("remove_networks", " ".join(only or ()), self.latencies.remove, effect)
 
     async def stats(self, container_ids: Sequence[str]) -> list[ContainerStats]:
         self._check_reachable()

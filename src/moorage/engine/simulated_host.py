@@ -100,6 +100,8 @@ class SimulatedHost:
         """Named volumes, each with the task that it ends with."""
         self._by_digest: dict[str, SimulatedImage] = {}
         self._standing: set[str] = set()
+        self.networks: set[str] = set()
+        """The names of the subnets that have one."""
         self._streams: list[asyncio.Queue[EngineEvent | None]] = []
         self._reachable: asyncio.Event = asyncio.Event()
         self._reachable.set()
@@ -278,6 +280,8 @@ class SimulatedHost:
         if spec.ipv4 is not None:
             self._at[spec.ipv4] = id
         self._note_place(id, spec)
+        if spec.network is not None:
+            self.networks.add(spec.network.name)
         return self._sandboxes[id].sandbox
 
     def _note_place(self, id: str, spec: SandboxSpec) -> None:

@@ -155,11 +155,11 @@ class Networks:
         """Somebody removed it: the next `ensure` makes it again."""
         self._ready.pop(name, None)
 
-    async def remove(self, keep: Sequence[str] = ()) -> None:
+    async def remove(self, keep: Sequence[str] = (), only: Sequence[str] | None = None) -> None:
         """Removes those of this installation that nothing uses."""
         for network in await self._ours():
             name = str(network["Name"])
-            if name in keep:
+            if name in keep or (only is not None and name not in only):
                 continue
             async with self._locks.setdefault(name, asyncio.Lock()):
                 try:
