@@ -307,7 +307,7 @@ class SimulatedEngine(SimulatedHost):
     async def _answer(self, verb: str, delay: float, effect: Callable[[], T], in_time: bool) -> T:
         """`in_time`: an engine that stops meanwhile has done it before."""
         await asyncio.sleep(delay)
-        while (frozen := self._frozen_until - self._clock.now()) > 0:
+        while (frozen := self._frozen_until - self._clock.now()) > 0:  # noqa: ASYNC110 what is waited for is time
             await asyncio.sleep(frozen)
         if not in_time:
             self._check_reachable()
