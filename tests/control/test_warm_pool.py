@@ -55,3 +55,19 @@ async def test_without_a_pool_tasks_start_all_the_same(world: PortsWorld) -> Non
     for arn in arns:
         await world.status(arn, "RUNNING")
     assert len({world.task(arn).interface.ipv4 for arn in arns}) == 10  # type: ignore[union-attr]
+
+
+async def test_the_network_of_a_subnet_goes_with_its_last_address_and_comes_back(world: PortsWorld) -> None:
+    [arn] = await world.run_task()
+    await world.until(lambda: len(world.engine.pool()) > 0)
+    await world.run_for(IDLE + 60)
+    assert len(world.engine.networks) == 1, "a task still runs there"
+    await world.stop_task(arn)
+    await world.until(lambda: not world.engine.networks, within=60, what="no network")
+    [again] = await world.run_task()
+    await world.status(again, "RUNNING")
+    assert len(world.engine.networks) == 1
+    await world.stop_task(again)
+    await world.run_for(60)
+    await world.restart_control_plane()
+    await world.until(lambda: not world.engine.networks, within=60, what="no network after a restart")
