@@ -19,7 +19,7 @@ from moorage.proxy.envoy.proxy import EnvoyProxy
 from moorage.settings import Settings
 from proxy.builders import a_config, a_listener, a_load_balancer, a_rule, path, targets, tg_arn, to
 from proxy.conftest import Balanced, Ports
-from proxy.servers import Address, Answer, ask, backend
+from proxy.servers import Address, Answer, Backend, ask, backend
 
 FIRST = a_load_balancer("first", loopback="127.83.1.1")
 SECOND = a_load_balancer("second", loopback="127.83.1.2")
@@ -348,3 +348,37 @@ async def test_another_bootstrap_takes_over_when_everything_is_known(
             assert [a for a in got if isinstance(a, Exception) or a.status != 200] == []
         finally:
             await proxy.stop()
+
+
+async def test_two_who_replace_it_at_once(envoy: Balanced, web: Backend) -> None:
+    door = await envoy.serve(to("web"))
+    assert await asyncio.gather(envoy.proxy.restart(), envoy.proxy.restart()) == [True, True]
+    assert (await ask(door)).status == 200
+    assert envoy.proxy.status()["replaced"] == 2
+
+
+async def test_without_shared_memory_there_is_a_gap(
+    settings: Settings, ports: Ports, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from moorage.proxy.envoy import process
+
+    monkeypatch.setattr(process, "SHARED_MEMORY", tmp_path / "nothing")
+    proxy = EnvoyProxy(settings, port_of=ports, workers=1)
+    await proxy.start()
+    try:
+        door = await Balanced(proxy, ports).serve(FixedResponse("200", None, "f"))
+        pid = proxy.status()["pid"]
+        assert not await proxy.restart()
+        assert (await answered(door, "/")).text == "f"
+        assert proxy.status()["pid"] != pid
+    finally:
+        await proxy.stop()
+
+
+async def test_a_crash_after_a_replacement(envoy: Balanced, web: Backend) -> None:
+    door = await envoy.serve(to("web"))
+    assert await envoy.proxy.restart()
+    os.kill(envoy.proxy.status()["pid"], signal.SIGKILL)
+    assert (await answered(door, "/")).status == 200
+    await envoy.serve(FixedResponse("200", None, "new"))
+    assert (await ask(door)).text == "new"

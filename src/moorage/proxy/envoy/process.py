@@ -129,7 +129,11 @@ class EnvoyProcess:
             return False
         self._unwatch()
         if old.epoch is not None and self._base_id_file.exists():
-            new = self._launch(plan, after=old)
+            try:
+                new = self._launch(plan, after=old)
+            except ProxyUnavailable:
+                self._watch(old.pid)  # which serves on
+                raise
             if await self._has_taken_over(new):
                 self.running, self.adopted, self.outdated = new, False, False
                 self._watch(new.pid)

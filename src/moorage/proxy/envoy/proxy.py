@@ -76,6 +76,7 @@ class EnvoyProxy:
         """False after a restart of the control plane, until every load balancer is known: the shared doors serve whoever
         they served, because one that is made of the first load balancer alone would shut the others out."""
         self._replaced = 0
+        self._replacing = asyncio.Lock()
         self.on_requests: Callable[[Sequence[RequestRecord]], None] | None = None
         """Gets every request that was answered, in batches, when set before `start()`."""
         self._tail = Tail(self.process.request_log)
@@ -181,7 +182,8 @@ class EnvoyProxy:
     async def restart(self) -> bool:
         """A new process takes the place of the running one and gets everything that is known. True: it took over the
         doors without closing one; requests under way are finished by the old process."""
-        taken_over = await self.process.replace()
+        async with self._replacing:
+            taken_over = await self.process.replace()
         running = self.process.running
         self._ads.least_epoch = (running.epoch or 0) if running is not None else 0
         if not taken_over:
