@@ -23,7 +23,7 @@ from moorage.decide.failing import Failure
 from moorage.decide.health import Verdict
 from moorage.decide.rollout import stages, traffic_shift
 from moorage.decide.rollout.percent import maximum_running, minimum_healthy
-from moorage.decide.rollout.rolling import Candidate, Step, next_step
+from moorage.decide.rollout.rolling import Candidate, Step, Stop, next_step
 from moorage.decide.service import SchedulerPass, ServicePlan
 from moorage.domain import sentences
 from moorage.domain.service import Shift
@@ -153,6 +153,16 @@ class ShiftingPass(SchedulerPass):
         if shift.direction == "forward" and shift.stage not in ("RECONCILE_SERVICE", "PRE_SCALE_UP"):
             kept.append(shift.green)
         steps = {deployment: self._keep(deployment, verdicts) for deployment in kept}
+        if self._blue_is_lost() and self._interrupted():
+            # Its sick tasks serve nobody; beside those of interrupted deployments they leave green no room.
+            steps[shift.blue] = Step(
+                0,
+                tuple(
+                    Stop(t, "unhealthy", verdicts[t.arn])
+                    for t in self._of(shift.blue)
+                    if verdicts[t.arn].state == "unhealthy"
+                ),
+            )
         # A replacement of blue that is there already takes the place of a task of green, until the sick one has gone.
         # 3 desired, blue has 4 (one is sick) → green starts 2. Green goes first: it may be what mends the service.
         desired, percent = self.service.desired_count, self.service.deployment_configuration.maximum_percent
