@@ -60,6 +60,8 @@ class WarmPool:
         self._idle: dict[SubnetKey, asyncio.TimerHandle] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._taken: set[str] = set()
+        self._spared: set[str] = set()
+        """Addresses whose sandbox a task has claimed since the engine was last asked for its list."""
         self._warming: dict[str, str] = {}
         self._leaving: dict[str, NetworkInterface] = {}
         self._left: dict[SubnetKey, Subnet] = {}
@@ -103,6 +105,7 @@ class WarmPool:
     def claimed(self, ipv4: str) -> None:
         """The task that took this address has its sandbox now, or has ended without it."""
         self._taken.discard(ipv4)
+        self._spared.add(ipv4)
 
     def forget(self, interface: NetworkInterface) -> None:
         """The record is gone (state reset): so goes the sandbox, unless a task took it before."""
@@ -206,6 +209,7 @@ class WarmPool:
         try:
             while self._untidy:
                 self._untidy = False
+                self._spared.clear()
                 leaving = list(self._leaving.values())
                 try:
                     for one in await self._engine.list():
@@ -233,7 +237,7 @@ class WarmPool:
                 self._left.pop(key_of(subnet), None)
 
     def _is_held(self, ipv4: str) -> bool:
-        if ipv4 in self._taken or ipv4 in self._warming:
+        if ipv4 in self._taken or ipv4 in self._warming or ipv4 in self._spared:
             return True
         return any(one.ipv4 == ipv4 for ready in self._ready.values() for one in ready)
 
