@@ -42,3 +42,31 @@ def test_a_sick_task_of_the_old_revision_does_not_bring_both_over_twice_the_desi
     """Found by seed 1. Blue has a replacement for its sick task when green is scaled up."""
     flaps = Step(0.5, "flap_container", {"which": 1, "every": 11.0})
     ends_well(street("blue/green", 3), Step(60.0, "nothing"), flaps, deploy(moment))
+
+
+@pytest.mark.parametrize("seed", [30107, 1, 2])
+def test_a_sandbox_claimed_while_the_pool_is_tidied_stays_with_its_task(seed):
+    """Found by seed 30107. The engine was frozen while the pool was being tidied after a restart: by its list, which was
+    older than the claim, the sandbox still belonged to the pool."""
+    steps = [
+        street("linear", 3),
+        Step(120.0, "nothing"),
+        Step(12.045, "restart_control_plane", {"away": 0.0}),
+        Step(0.019, "engine_freeze", {"seconds": 40}),
+        scale(1.489, 1),
+        Step(1.098, "deploy", {"name": "a", "image": "greedy", "checked": True}),
+    ]
+    assert failure(seed, steps, player=ShiftsPlayer) is None
+
+
+def test_a_lost_old_revision_leaves_room_for_the_new_one():
+    """Found by seed 20000. Sick tasks of the old revision and those of an interrupted deployment were twice the desired
+    count together: the new revision could start nothing."""
+    steps = [
+        street("linear", 2),
+        Step(21.0, "deploy", {"name": "a", "image": "sick later", "checked": False}),
+        Step(60.0, "kill_container", {"which": 99}),
+        scale(60.0, 3),
+        Step(61.0, "deploy", {"name": "a", "image": "slow", "checked": True}),
+    ]
+    ends_well(*steps)
