@@ -63,7 +63,9 @@ def stand(engine: SimulatedEngine, made: Fleet) -> None:
         spec = container_spec(task, document, document.container_definitions[0], "web")
         runtime_id = task.containers[0].runtime_id or ""
         engine.stand(
-            task.sandbox_id or "", sandbox_spec(task, document, subnets[task.interface.subnet_id], labels(task)), {runtime_id: spec}
+            task.sandbox_id or "",
+            sandbox_spec(task, document, subnets[task.interface.subnet_id], labels(task)),
+            {runtime_id: spec},
         )
 
 
