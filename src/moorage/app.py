@@ -227,6 +227,8 @@ class App:
                 objects=MotoObjects(self.backed),
                 downloads=downloads,
                 anomalies=self.proxy,
+                vpcs=networks,
+                buckets=MotoObjects(self.backed),
             )
         )
         gateway.add_provider(AcmProvider(self.certificates))

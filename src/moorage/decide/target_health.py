@@ -122,6 +122,8 @@ def parse_matcher(matcher: str) -> tuple[tuple[int, int], ...]:
     ranges = []
     for part in matcher.split(","):
         low, dash, high = part.strip().partition("-")
+        if not (low + high).isascii() or not (low + high).isdigit():
+            raise ValueError(part)
         ranges.append((int(low), int(high) if dash else int(low)))
     return tuple(ranges)
 

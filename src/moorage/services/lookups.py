@@ -33,6 +33,18 @@ class NetworkLookup(Protocol):
         ...
 
 
+class VpcLookup(Protocol):
+    """Reads of EC2 about whole VPCs."""
+
+    async def has_internet_gateway(self, scope: Scope, vpc_id: str) -> bool: ...
+
+    async def subnets_of(self, scope: Scope, vpc_id: str) -> Sequence[Subnet]: ...
+
+    def free_addresses(self, subnet: Subnet) -> int:
+        """How many of its addresses nobody has."""
+        ...
+
+
 class DefaultNetwork(Protocol):
     """The network that is used when nobody names one."""
 
@@ -96,6 +108,14 @@ class ObjectLookup(Protocol):
 
     async def read(self, scope: Scope, bucket: str, key: str, version: str | None = None) -> bytes | None:
         """The content of an object; None when there is no such bucket, object or version."""
+        ...
+
+
+class BucketLookup(Protocol):
+    """Reads of S3 about buckets."""
+
+    async def bucket_policy(self, scope: Scope, bucket: str) -> str | None:
+        """In JSON; empty when it has none; None when there is no such bucket."""
         ...
 
 

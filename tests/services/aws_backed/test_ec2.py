@@ -249,6 +249,16 @@ def test_groups_vpcs_and_roles(front: Front) -> None:
     assert not front.run(networks.vpc_exists(SCOPE, "vpc-nowhere"))
     assert front.run(networks.default_security_group(SCOPE, "vpc-nowhere")) is None
 
+    assert front.run(networks.has_internet_gateway(SCOPE, vpc))
+    shut = ec2.create_vpc(CidrBlock="10.77.0.0/16")["Vpc"]["VpcId"]
+    assert not front.run(networks.has_internet_gateway(SCOPE, shut))
+    subnet = ec2.create_subnet(VpcId=shut, CidrBlock="10.77.1.0/28")["Subnet"]["SubnetId"]
+    found = front.run(networks.subnets_of(SCOPE, shut))
+    assert [(one.subnet_id, networks.free_addresses(one)) for one in found] == [(subnet, 11)]
+    put(front, NETWORK_INTERFACES, an_interface(subnet, default.group_id, 7, ipv4="10.77.1.9"))
+    assert networks.free_addresses(found[0]) == 10
+    remove(front, NETWORK_INTERFACES, NETWORK_INTERFACES.key(an_interface(subnet, default.group_id, 7)))
+
     arn = "arn:aws:iam::000000000000:role/path/mine"
     assert not front.run(roles.role_exists(SCOPE, arn))
     trust = '{"Version":"2012-10-17","Statement":[]}'

@@ -17,6 +17,10 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from front import Front
+
+from moorage.domain.scope import Scope
+from moorage.services.aws_backed.objects import MotoObjects
 
 Client = Callable[..., Any]
 
@@ -461,3 +465,13 @@ def test_keys_of_aws_survive_although_nobody_made_them(front: Any) -> None:
     secret = kms.encrypt(KeyId="alias/aws/s3", Plaintext=b"secret")["CiphertextBlob"]
     front.kill_worker()
     assert kms.decrypt(CiphertextBlob=secret)["Plaintext"] == b"secret"
+
+
+def test_policies_of_buckets(front: Front) -> None:
+    objects, scope = MotoObjects(front.backed), Scope("000000000000", "us-east-1")
+    s3 = front.client("s3")
+    s3.create_bucket(Bucket="policed")
+    assert front.run(objects.bucket_policy(scope, "policed")) == ""
+    assert front.run(objects.bucket_policy(scope, "nowhere")) is None
+    s3.put_bucket_policy(Bucket="policed", Policy='{"Statement":[]}')
+    assert front.run(objects.bucket_policy(scope, "policed")) == '{"Statement":[]}'

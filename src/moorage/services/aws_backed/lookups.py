@@ -11,12 +11,13 @@ from typing import Any
 
 import msgspec
 
+from moorage.decide.ipam import usable
 from moorage.domain.errors import AwsError
 from moorage.domain.network import IngressRule, SecurityGroup, Subnet
 from moorage.domain.scope import Scope
 from moorage.services.aws_backed.forward import AwsBacked
 from moorage.store.api import StoreApi, Transaction
-from moorage.store.tables.network import SUBNETS
+from moorage.store.tables.network import NETWORK_INTERFACES, SUBNETS
 
 
 def subnet_key(scope: Scope, subnet_id: str) -> str:
@@ -55,7 +56,7 @@ class _Remembered:
 
 
 class MotoNetworks:
-    """`services/lookups.NetworkLookup`."""
+    """`services/lookups.NetworkLookup` and `VpcLookup`."""
 
     def __init__(self, backed: AwsBacked, store: StoreApi) -> None:
         self._remembered = _Remembered(backed)
@@ -96,6 +97,20 @@ class MotoNetworks:
     async def vpc_exists(self, scope: Scope, vpc_id: str) -> bool:
         answer = await self._remembered.ask(scope, "ec2", "DescribeVpcs", "vpc-id", (vpc_id,))
         return bool((answer or {}).get("Vpcs"))
+
+    async def has_internet_gateway(self, scope: Scope, vpc_id: str) -> bool:
+        answer = await self._remembered.ask(scope, "ec2", "DescribeInternetGateways", "attachment.vpc-id", (vpc_id,))
+        return bool((answer or {}).get("InternetGateways"))
+
+    async def subnets_of(self, scope: Scope, vpc_id: str) -> Sequence[Subnet]:
+        """Those in use as the store has them, which knows the ranges that they really have."""
+        answer = await self._remembered.ask(scope, "ec2", "DescribeSubnets", "vpc-id", (vpc_id,))
+        found = (_subnet(scope, item) for item in (answer or {}).get("Subnets", ()))
+        return [self._store.get(SUBNETS, subnet_key(scope, one.subnet_id)) or one for one in found]
+
+    def free_addresses(self, subnet: Subnet) -> int:
+        place = (subnet.account, subnet.region, subnet.subnet_id)
+        return usable(subnet.cidr) - len(self._store.find(NETWORK_INTERFACES, "subnet", place))
 
     async def default_subnets(self, scope: Scope) -> Sequence[Subnet]:
         answer = await self._remembered.ask(scope, "ec2", "DescribeSubnets", "default-for-az", ("true",))

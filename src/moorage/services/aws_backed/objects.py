@@ -1,4 +1,5 @@
-"""What Moorage's own services read from S3 (`services/lookups.ObjectLookup`), answered by the embedded one."""
+"""What Moorage's own services read from S3 (`ObjectLookup` and `BucketLookup` of `services/lookups`), answered by the
+embedded one."""
 
 from __future__ import annotations
 
@@ -26,3 +27,13 @@ class MotoObjects:
             return None
         body = answer["Body"]
         return body if isinstance(body, bytes) else bytes(body.read())
+
+    async def bucket_policy(self, scope: Scope, bucket: str) -> str | None:
+        """In JSON; empty when it has none; None when there is no such bucket."""
+        try:
+            answer = await self._backed.call(scope, "s3", "GetBucketPolicy", {"Bucket": bucket})
+        except AwsError as error:
+            if error.status >= 500:
+                raise
+            return "" if error.code == "NoSuchBucketPolicy" else None
+        return str(answer["Policy"])

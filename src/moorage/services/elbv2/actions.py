@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from moorage.domain.errors import AwsError
-from moorage.domain.load_balancer import Action, FixedResponse, Forward, Redirect, WeightedTargetGroup
+from moorage.domain.load_balancer import Action, AuthAction, FixedResponse, Forward, Redirect, WeightedTargetGroup
 from moorage.services.elbv2 import auth_actions, validate
 from moorage.services.elbv2.validate import invalid
 
@@ -16,6 +16,7 @@ CONTENT_TYPES = ("text/html", "application/json", "application/javascript", "tex
 LAST = (
     "You must specify exactly one action of type 'forward', 'redirect' or 'fixed-response', and it must be the last action"
 )
+_VISIBLE = re.compile(r"[\x20-\x7e]*")
 _PLACEHOLDER = re.compile(r"#\{([^}]*)\}")
 
 
@@ -45,6 +46,15 @@ def parse(
         raise _bad_action("You can specify only one action that authenticates")
     checked = [auth_actions.parse(action, before) for action in first]
     return (*checked, _action(last, protocol, port))
+
+
+def check_at(records: Sequence[Action], *, protocol: str, port: int) -> None:
+    """May a listener that becomes another go on with these actions?"""
+    for record in records:
+        if isinstance(record, AuthAction):
+            auth_actions.check_listener(auth_actions.kind_of(record), protocol)
+        elif isinstance(record, Redirect):
+            _check_redirect(record, protocol, port)
 
 
 def _action(given: Mapping[str, Any], protocol: str, port: int) -> Action:
@@ -111,7 +121,7 @@ def _redirect(given: Mapping[str, Any] | None, order: int | None, protocol: str,
     )
     if redirect.protocol not in ("HTTP", "HTTPS", "#{protocol}"):
         raise _bad_action("The Protocol parameter must be one of 'HTTP', 'HTTPS' or '#{protocol}'")
-    if redirect.port != "#{port}" and not (redirect.port.isdigit() and 1 <= int(redirect.port) <= 65535):
+    if redirect.port != "#{port}" and not 1 <= (validate.number(redirect.port) or 0) <= 65535:
         raise _bad_action("The Port parameter must be a number between 1 and 65535 or '#{port}'")
     placeholders = _PLACEHOLDER.findall(redirect.path)
     once = len(set(placeholders)) == len(placeholders) and set(placeholders) <= {"path", "host", "port"}
@@ -120,6 +130,14 @@ def _redirect(given: Mapping[str, Any] | None, order: int | None, protocol: str,
             "The Path parameter must be a valid path, should start with a '/', and may contain up to one of each "
             "of these placeholders: '#{path}', '#{host}', '#{port}'."
         )
+    for name, text in (("Host", redirect.host), ("Path", redirect.path), ("Query", redirect.query)):
+        if not _VISIBLE.fullmatch(text):
+            raise _bad_action(f"The {name} parameter contains a character that is not valid")
+    _check_redirect(redirect, protocol, port)
+    return redirect
+
+
+def _check_redirect(redirect: Redirect, protocol: str, port: int) -> None:
     if protocol == "HTTPS" and redirect.protocol == "HTTP":
         raise _bad_action("You cannot redirect HTTPS to HTTP")
     same = (
@@ -130,7 +148,6 @@ def _redirect(given: Mapping[str, Any] | None, order: int | None, protocol: str,
     )
     if same:
         raise _bad_action("The redirect configuration is not valid because it creates a loop.")
-    return redirect
 
 
 def _fixed_response(given: Mapping[str, Any] | None, order: int | None) -> FixedResponse:

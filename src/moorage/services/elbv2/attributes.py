@@ -14,7 +14,7 @@ import msgspec
 from moorage.domain.errors import AwsError
 from moorage.domain.load_balancer import DATAGRAM, LAYER_4, Listener, LoadBalancer
 from moorage.domain.target_group import TargetGroup
-from moorage.services.elbv2.validate import invalid
+from moorage.services.elbv2.validate import invalid, number
 
 Check = Callable[[str, str], None]
 """Gets key and value; raises AwsError."""
@@ -36,7 +36,8 @@ def _one_of(*allowed: str) -> Check:
 
 def _range(low: int, high: int, *extra: str) -> Check:
     def check(key: str, value: str) -> None:
-        if value not in extra and not (value.isdigit() and low <= int(value) <= high):
+        given = number(value)
+        if value not in extra and (given is None or not low <= given <= high):
             raise invalid(f"'{key}' value '{value}' must be between '{low}-{high}' inclusive")
 
     return check
@@ -45,6 +46,17 @@ def _range(low: int, high: int, *extra: str) -> Check:
 def _text(key: str, value: str) -> None:
     if len(value) > 1024:
         raise invalid(f"'{key}' value cannot be longer than '1024' characters")
+
+
+def _header_value(key: str, value: str) -> None:
+    _text(key, value)
+    if not re.fullmatch(r"[\x20-\x7e]*", value):
+        raise invalid(f"'{key}' value contains a character that is not valid")
+
+
+def _header_name(key: str, value: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{0,128}", value):
+        raise invalid(f"'{key}' value '{value}' is not a valid header name")
 
 
 def _cookie_name(key: str, value: str) -> None:
@@ -193,17 +205,17 @@ _RESPONSE_HEADERS = (
     "x_frame_options",
 )
 _LISTENER_COMMON = (
-    *(Attribute(f"routing.http.response.{name}.header_value", "", _text) for name in _RESPONSE_HEADERS),
+    *(Attribute(f"routing.http.response.{name}.header_value", "", _header_value) for name in _RESPONSE_HEADERS),
     Attribute("routing.http.response.x_content_type_options.header_value", "", _one_of("", "nosniff")),
     Attribute("routing.http.response.server.enabled", "true", _BOOLEAN),
 )
 _HTTPS_LISTENER = (
     *(
-        Attribute(f"routing.http.request.x_amzn_mtls_clientcert{suffix}.header_name", "", _text)
+        Attribute(f"routing.http.request.x_amzn_mtls_clientcert{suffix}.header_name", "", _header_name)
         for suffix in ("", *(f"_{name}" for name in _MTLS_HEADERS if name != "clientcert"))
     ),
-    Attribute("routing.http.request.x_amzn_tls_version.header_name", "", _text),
-    Attribute("routing.http.request.x_amzn_tls_cipher_suite.header_name", "", _text),
+    Attribute("routing.http.request.x_amzn_tls_version.header_name", "", _header_name),
+    Attribute("routing.http.request.x_amzn_tls_cipher_suite.header_name", "", _header_name),
     *_LISTENER_COMMON,
 )
 

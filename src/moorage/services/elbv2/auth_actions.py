@@ -38,6 +38,10 @@ def parse(given: Mapping[str, Any], before: Sequence[Action] = ()) -> AuthAction
     return _oidc(given.get("AuthenticateOidcConfig"), given.get("Order"), before)
 
 
+def kind_of(record: AuthAction) -> str:
+    return "jwt-validation" if isinstance(record, ValidateJwt) else "authenticate-oidc"
+
+
 def shown(record: AuthAction) -> dict[str, Any]:
     if isinstance(record, ValidateJwt):
         config: dict[str, Any] = {"JwksEndpoint": record.jwks_endpoint, "Issuer": record.issuer}

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 from moorage.domain.clock import Clock, Ids
 from moorage.domain.errors import AwsError
-from moorage.domain.load_balancer import Action, Forward, Listener, LoadBalancer, Rule, forwarded_to
+from moorage.domain.load_balancer import LAYER_4, Action, Forward, Listener, LoadBalancer, Rule, forwarded_to
 from moorage.domain.target_group import TargetGroup
 from moorage.domain.trust_store import TrustStore
 from moorage.services.base import Provider, RequestContext
 from moorage.services.elbv2 import listener_protocols, validate
-from moorage.services.lookups import CertificateLookup, NetworkLookup
+from moorage.services.lookups import CertificateLookup, NetworkLookup, VpcLookup
 from moorage.store.api import StoreApi, View
 from moorage.store.elbv2_queries import load_balancers_of
 from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, RULES, TARGET_GROUPS, TRUST_STORES
@@ -20,6 +20,7 @@ from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, RULES, TARGET_
 
 class ElbV2Base(Provider):
     service: ClassVar[str] = "elbv2"
+    vpcs: VpcLookup | None = None
 
     def __init__(
         self,
@@ -108,16 +109,24 @@ def check_forwarding(
             "TargetGroupAssociationLimit",
             "The following target groups cannot be associated with more than one load balancer: " + ", ".join(taken),
         )
-    if any(isinstance(action, Forward) and len(action.target_groups) > 1 for action in actions):
-        _check_stickiness_together(groups)
+    for action in actions:
+        if isinstance(action, Forward) and len(action.target_groups) > 1:
+            _check_stickiness_together(action, groups)
 
 
-def _check_stickiness_together(groups: list[TargetGroup]) -> None:
+def _check_stickiness_together(action: Forward, groups: list[TargetGroup]) -> None:
     for group in groups:
+        if group.protocol in LAYER_4:
+            continue
         sticky = group.attributes.get("stickiness.enabled") == "true"
         if sticky and group.attributes.get("stickiness.type") == "app_cookie":
             raise AwsError(
                 "InvalidLoadBalancerAction",
                 "When configuring a rule with multiple target groups, none of them can have stickiness of type "
                 "'app_cookie' enabled",
+            )
+        if sticky and action.stickiness_seconds is None:
+            raise AwsError(
+                "InvalidLoadBalancerAction",
+                "You must enable group stickiness on a rule if you enabled target stickiness on one of its target groups",
             )

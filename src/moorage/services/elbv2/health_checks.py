@@ -11,7 +11,7 @@ from moorage.decide.target_health import parse_matcher
 from moorage.domain.errors import AwsError
 from moorage.domain.load_balancer import LAYER_4
 from moorage.domain.target_group import HealthCheck, TargetGroup
-from moorage.services.elbv2.validate import between, invalid
+from moorage.services.elbv2.validate import between, invalid, number
 
 _MEMBERS = {
     "HealthCheckProtocol": "protocol",
@@ -100,7 +100,7 @@ def _check(check: HealthCheck, kind: str, protocol: str | None, version: str | N
     between("Unhealthy threshold count", check.unhealthy_threshold, 2, 10)
     if check.timeout > check.interval or (check.timeout == check.interval and protocol not in LAYER_4):
         raise invalid(f"Health check timeout '{check.timeout}' must be smaller than the interval '{check.interval}'")
-    numbered = check.port.isdigit() and 1 <= int(check.port) <= 65535
+    numbered = 1 <= (number(check.port) or 0) <= 65535
     if kind != "lambda" and check.port != "traffic-port" and not numbered:
         raise invalid(f"Health check port '{check.port}' must be 'traffic-port' or a number between '1' and '65535'")
     if check.protocol == "TCP":

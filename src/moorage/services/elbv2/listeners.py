@@ -17,7 +17,7 @@ from moorage.services.elbv2.quotas import MAX_CERTIFICATES, MAX_LISTENERS
 from moorage.services.elbv2.validate import invalid, unsupported
 from moorage.store.api import Transaction, View
 from moorage.store.elbv2_queries import delete_listener, put_listener
-from moorage.store.tables.elbv2 import LISTENERS
+from moorage.store.tables.elbv2 import LISTENERS, RULES
 
 
 class Listeners(ElbV2Base):
@@ -105,6 +105,11 @@ class Listeners(ElbV2Base):
                 )
                 after = msgspec.structs.replace(after, default_actions=wanted)
             check_forwarding(tx, ctx, owner, protocol, after.default_actions)
+            if (protocol, port) != (record.protocol, record.port):
+                kept = [rule.actions for rule in tx.find(RULES, "listener", record.arn)]
+                for given in (after.default_actions, *kept):
+                    actions.check_at(given, protocol=protocol, port=port)
+                    check_forwarding(tx, ctx, owner, protocol, given)
             _check_trust_store(tx, ctx, after)
             return put_listener(tx, after)
 

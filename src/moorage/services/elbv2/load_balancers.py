@@ -12,12 +12,13 @@ from moorage.domain.errors import AwsError
 from moorage.domain.load_balancer import LoadBalancer, NodeAddress
 from moorage.domain.network import Subnet
 from moorage.services.base import RequestContext, operation
-from moorage.services.elbv2 import attributes, present, validate
+from moorage.services.elbv2 import attributes, log_buckets, places, present, validate
 from moorage.services.elbv2.common import ElbV2Base, load_balancers_missing, the_load_balancer
 from moorage.services.elbv2.node_addresses import node_address
 from moorage.services.elbv2.quotas import MAX_LOAD_BALANCERS
 from moorage.services.elbv2.validate import invalid, unsupported
-from moorage.store.api import Transaction
+from moorage.services.lookups import BucketLookup
+from moorage.store.api import Transaction, View
 from moorage.store.elbv2_queries import delete_load_balancer
 from moorage.store.tables.elbv2 import LOAD_BALANCERS, TARGETS
 
@@ -61,6 +62,8 @@ NETWORK_ZONE_IDS = {
 
 
 class LoadBalancers(ElbV2Base):
+    buckets: BucketLookup | None = None
+
     @operation("CreateLoadBalancer")
     async def create_load_balancer(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
         name = validate.load_balancer_name(params["Name"])
@@ -71,6 +74,7 @@ class LoadBalancers(ElbV2Base):
         tags = validate.tags(params.get("Tags"))
         subnets, addresses = await self._subnets(ctx, params, kind, scheme)
         vpc = subnets[0].vpc_id
+        await self._check_place(ctx, subnets, scheme)
         groups = await self._security_groups(ctx, params.get("SecurityGroups") or (), vpc, kind)
         number = self.ids.hex(16)
         full_name = f"{'net' if kind == 'network' else 'app'}/{name}/{number}"
@@ -146,8 +150,8 @@ class LoadBalancers(ElbV2Base):
 
     @operation("ModifyLoadBalancerAttributes")
     async def modify_load_balancer_attributes(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
-        def change(tx: Transaction) -> LoadBalancer:
-            record = the_load_balancer(tx, ctx, params["LoadBalancerArn"])
+        def after(view: View) -> LoadBalancer:
+            record = the_load_balancer(view, ctx, params["LoadBalancerArn"])
             values = attributes.changed(
                 "Load balancer",
                 attributes.of_load_balancer(record),
@@ -155,8 +159,17 @@ class LoadBalancers(ElbV2Base):
                 params["Attributes"],
                 not_here=attributes.only_elsewhere(record.type),
             )
-            return tx.put(LOAD_BALANCERS, msgspec.structs.replace(record, attributes=values))
+            return msgspec.structs.replace(record, attributes=values)
 
+        def change(tx: Transaction) -> LoadBalancer:
+            record = after(tx)
+            log_buckets.places(record, params["Attributes"])
+            return tx.put(LOAD_BALANCERS, record)
+
+        wanted = after(self.store)
+        for bucket, prefix in log_buckets.places(wanted, params["Attributes"]):
+            if self.buckets is not None:
+                log_buckets.check(await self.buckets.bucket_policy(ctx.scope, bucket), bucket, prefix, wanted)
         record = await self.store.update(change)
         return {"Attributes": attributes.shown(attributes.of_load_balancer(record), record.attributes)}
 
@@ -164,6 +177,8 @@ class LoadBalancers(ElbV2Base):
     async def set_subnets(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
         before = the_load_balancer(self.store, ctx, params["LoadBalancerArn"])
         subnets, addresses = await self._subnets(ctx, params, before.type, before.scheme)
+        known = {subnet_id for subnet_id, _ in before.subnets}
+        await self._check_place(ctx, [one for one in subnets if one.subnet_id not in known], before.scheme)
         if params.get("IpAddressType"):
             _check_address_type(params["IpAddressType"])
 
@@ -268,6 +283,15 @@ class LoadBalancers(ElbV2Base):
         taken = [mapping["AllocationId"] for mapping in chosen if mapping.get("AllocationId")]
         elastic = await self.networks.elastic_addresses(ctx.scope, taken) if taken else {}
         return subnets, tuple(node_address(mapping, known[mapping["SubnetId"]], scheme, elastic) for mapping in chosen)
+
+    async def _check_place(self, ctx: RequestContext, subnets: Sequence[Subnet], scheme: str) -> None:
+        if self.vpcs is None or not subnets:
+            return
+        vpc = subnets[0].vpc_id
+        if scheme == "internet-facing" and not await self.vpcs.has_internet_gateway(ctx.scope, vpc):
+            raise AwsError("InvalidSubnet", f"VPC {vpc} has no internet gateway")
+        for subnet in subnets:
+            places.check_room(subnet, self.vpcs.free_addresses(subnet))
 
     async def _security_groups(self, ctx: RequestContext, given: Sequence[str], vpc: str, kind: str) -> tuple[str, ...]:
         """In the order given. When none is given: the VPC's default group, and none for a network load balancer."""

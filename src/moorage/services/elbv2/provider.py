@@ -10,14 +10,15 @@ from moorage.services.elbv2.tags import Tags
 from moorage.services.elbv2.target_groups import TargetGroups
 from moorage.services.elbv2.targets import AnomalyLookup, InstanceLookup, Targets
 from moorage.services.elbv2.trust_stores import Downloads, TrustStores
-from moorage.services.lookups import CertificateLookup, NetworkLookup, ObjectLookup
+from moorage.services.lookups import BucketLookup, CertificateLookup, NetworkLookup, ObjectLookup, VpcLookup
 from moorage.store.api import StoreApi
 
 
 class ElbV2Provider(LoadBalancers, TargetGroups, Listeners, Rules, Targets, Tags, TrustStores):
     """`instances` finds the addresses of `instance` targets; without it, those cannot be registered by the API.
     `certificates` finds those of HTTPS listeners; without it, there can be none. `objects` reads the contents of trust
-    stores from S3, `downloads` gives them out. `anomalies` knows which targets are passed over."""
+    stores from S3, `downloads` gives them out. `anomalies` knows which targets are passed over. `vpcs` and `buckets` are
+    asked whether load balancers, targets and logs may be where they are wanted; without them, everything may."""
 
     def __init__(
         self,
@@ -30,9 +31,13 @@ class ElbV2Provider(LoadBalancers, TargetGroups, Listeners, Rules, Targets, Tags
         objects: ObjectLookup | None = None,
         downloads: Downloads | None = None,
         anomalies: AnomalyLookup | None = None,
+        vpcs: VpcLookup | None = None,
+        buckets: BucketLookup | None = None,
     ) -> None:
         super().__init__(store, clock, ids, networks, certificates)
         self.instances = instances
         self.objects = objects
         self.downloads = downloads
         self.anomalies = anomalies
+        self.vpcs = vpcs
+        self.buckets = buckets

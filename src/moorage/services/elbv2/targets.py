@@ -15,7 +15,7 @@ from moorage.domain.errors import AwsError
 from moorage.domain.scope import Scope
 from moorage.domain.target_group import NOT_REGISTERED, Target, TargetGroup, target_key
 from moorage.services.base import RequestContext, operation
-from moorage.services.elbv2 import present, validate
+from moorage.services.elbv2 import places, present, validate
 from moorage.services.elbv2.common import ElbV2Base, the_target_group
 from moorage.services.elbv2.quotas import MAX_TARGETS
 from moorage.store.api import Transaction
@@ -59,6 +59,7 @@ class Targets(ElbV2Base):
         if not given:
             raise validate.invalid("A target must be specified")
         reaches = await self._reachable(ctx.scope, group, [one["Id"] for one in given])
+        given = await self._placed(ctx.scope, group, given)
         now = self.clock.now()
 
         def change(tx: Transaction) -> None:
@@ -128,6 +129,16 @@ class Targets(ElbV2Base):
         health = current_health(self.store, target)
         shown = as_shown(state, health, unhealthy_draining_seconds(group), self.clock.now())
         return present.target_health(target, group, shown)
+
+    async def _placed(
+        self, scope: Scope, group: TargetGroup, given: Sequence[Mapping[str, Any]]
+    ) -> Sequence[Mapping[str, Any]]:
+        """With the Availability Zones of addresses."""
+        if self.vpcs is None or group.target_type != "ip" or group.ip_address_type == "ipv6":
+            return given
+        subnets = await self.vpcs.subnets_of(scope, group.vpc_id or "")
+        zones = [places.zone_of_target(one["Id"], one.get("AvailabilityZone"), subnets) for one in given]
+        return [{**one, "AvailabilityZone": zone} for one, zone in zip(given, zones, strict=True)]
 
     async def _reachable(self, scope: Scope, group: TargetGroup, ids: Sequence[str]) -> dict[str, str]:
         """By id, the address that answers, where it is not the id itself. Refuses ids that cannot be targets."""

@@ -49,6 +49,8 @@ def _one(given: Mapping[str, Any]) -> Transform:
     for name, value in (("Regex", regex), ("Replace", replace)):
         if len(value) > LONGEST:
             raise invalid(f"The {name} of a transform cannot be longer than '{LONGEST}' characters")
+    if not re.fullmatch(r"[\x20-\x7e]*", replace):
+        raise invalid("The Replace of a transform contains a character that is not valid")
     groups = regex_groups(regex)
     for number in re.findall(r"\$([0-9])", replace):
         if int(number) > groups:

@@ -125,6 +125,11 @@ def between(what: str, value: int, low: int, high: int) -> int:
     return value
 
 
+def number(text: str) -> int | None:
+    """What the digits 0 to 9 of `text` mean; None when there is anything else in it (`isdigit` also likes "²")."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+
+
 def page(
     params: Mapping[str, Any], items: Iterable[T], position: Callable[[T], str], *, default_size: int = 400
 ) -> tuple[list[T], dict[str, str]]:
