@@ -69,8 +69,8 @@ def test_when_sigkill_comes() -> None:
     document = a_document({"name": "app", "image": "app:1", "essential": True, "stopTimeout": 45})
     container = a_container(known="RUNNING", stop_sent_at=NOW - 5)
     task = a_task(desired_status="STOPPED", last_status="STOPPING", containers=(container,))
-    assert now_of(TaskRecords(task, document, "stops stop app")) == (
-        "is STOPPING: stops stop app",
+    assert now_of(TaskRecords(task, document, "stops app")) == (
+        "is STOPPING: stops app",
         "container app got its stop signal 5 s ago, SIGKILL in 40 s",
     )
 

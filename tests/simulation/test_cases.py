@@ -4,7 +4,9 @@ import pytest
 
 from moorage.domain.errors import AwsError
 from moorage.engine.simulated_container import SimulatedImage
+from moorage.simulation.calls import CLUSTER
 from moorage.simulation.world import World
+from moorage.store.tables.ecs import SERVICE_EVENTS
 
 LISTENS_LATE = SimulatedImage(listens_after=3)
 
@@ -289,3 +291,36 @@ async def test_many_tasks_start_side_by_side(world):
     assert len(addresses) == 100
     await world.update_service(desiredCount=0)
     await world.settled()
+
+
+async def test_answers_show_what_was_written_not_what_the_control_plane_made_of_it(world):
+    await world.create_service(desired=2)
+    await world.stable()
+    where = {
+        "cluster": CLUSTER,
+        "taskDefinition": "web",
+        "launchType": "FARGATE",
+        "networkConfiguration": world.network_configuration(),
+    }
+    [task] = (await world.ecs("RunTask", **where))["tasks"]
+    assert (task["lastStatus"], task["version"], "pullStartedAt" in task) == ("PROVISIONING", 1, False)
+    [interface] = task["attachments"]
+    assert (interface["status"], [one["name"] for one in interface["details"]]) == ("PRECREATED", ["subnetId"])
+    created = (await world.ecs("CreateService", serviceName="other", desiredCount=2, **where))["service"]
+    assert (created["events"], created["pendingCount"], created["runningCount"]) == ([], 0, 0)
+    updated = (await world.ecs("UpdateService", cluster=CLUSTER, service="other", forceNewDeployment=True))["service"]
+    assert updated["deployments"][0]["pendingCount"] == 0
+
+
+async def test_a_target_group_that_is_gone_is_told_by_the_service(world):
+    front = await world.create_load_balancer("front")
+    await world.create_service(desired=1, front=front)
+    await world.stable()
+    await world.elbv2("DeleteListener", ListenerArn=front.listener)
+    await world.elbv2("DeleteTargetGroup", TargetGroupArn=front.target_group)
+    await world.update_service("web", forceNewDeployment=True)
+    said = (
+        f"(service web) failed to register targets in (target-group {front.target_group}) with (error One or more target "
+        "groups not found)"
+    )
+    await world.until(lambda: any(event.message == said for event in world.store.all(SERVICE_EVENTS)))

@@ -97,7 +97,7 @@ def enter(tx: Transaction, task: Task, status: LastStatus, now: float) -> Task:
 
 
 def register_targets(tx: Transaction, task: Task, now: float) -> Task:
-    """Puts the task into its service's target groups; a group that is gone is skipped."""
+    """Puts the task into its service's target groups; a group that is gone is skipped, and the service says so."""
     if task.desired_status == "STOPPED" or task.targets_registered:
         return task
     service = tx.get(SERVICES, task.service_arn) if task.service_arn else None
@@ -105,6 +105,9 @@ def register_targets(tx: Transaction, task: Task, now: float) -> Task:
     for place in task.target_places:
         arn = place.target_group_arn
         if tx.get(TARGET_GROUPS, arn) is None:
+            if service is not None:
+                name = name_in_events(service, task.deployment_id)
+                add_event(tx, service.arn, sentences.not_registered(name, arn, sentences.NO_TARGET_GROUP), now)
             continue
         tx.put(TARGETS, Target(arn, place.id, place.port, task.availability_zone, now, reaches=place.reaches))
         registered = True

@@ -89,7 +89,8 @@ def _start_up(task: Task, document: Document, now: float) -> TaskPlan:
         return TaskPlan("has its network", enter="PENDING")
     if task.last_status == "RUNNING":
         starts = _launchable(task, document)[0]
-        return TaskPlan(f"starts {_names(starts)} again" if starts else "no action: runs as it should", steps=starts)
+        doing = f"starts {_containers(starts)} again" if starts else "no action: runs as it should"
+        return TaskPlan(doing, steps=starts)
 
     steps = [] if task.sandbox_id else [Step("sandbox")]
     steps += [Step("pull", c.name) for c in task.containers if c.known == "NONE"]
@@ -103,7 +104,7 @@ def _start_up(task: Task, document: Document, now: float) -> TaskPlan:
         return TaskPlan("all containers have started", enter="RUNNING")
     launches, waits, again = _launchable(task, document, now)
     if launches:
-        return TaskPlan(f"starts {_names(launches)}", steps=launches, again_after=again)
+        return TaskPlan(f"starts {_containers(launches)}", steps=launches, again_after=again)
     return TaskPlan(waits or "waits for its containers", again_after=again)
 
 
@@ -250,7 +251,7 @@ def _wind_down(task: Task, document: Document, draining: int) -> TaskPlan:
         if not alive:
             return TaskPlan("all containers have stopped", enter="DEPROVISIONING")
         steps = tuple(Step("stop", name) for name in _stoppable(task, document))
-        return TaskPlan(f"stops {_names(steps)}", steps=steps)
+        return TaskPlan(f"stops {_containers(steps)}", steps=steps)
     return TaskPlan("releases what it holds", steps=(Step("release"),))
 
 
@@ -282,6 +283,10 @@ def stop_timeout(definition: ContainerDefinition | None) -> float:
     if definition is None or definition.stop_timeout is None:
         return STOP_TIMEOUT
     return float(max(1, definition.stop_timeout))
+
+
+def _containers(steps: Sequence[Step]) -> str:
+    return ", ".join(s.container for s in steps if s.container)
 
 
 def _names(steps: Sequence[Step]) -> str:

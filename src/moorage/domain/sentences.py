@@ -83,6 +83,13 @@ def registered(service: str, count: int, target_group_arn: str) -> str:
     return f"(service {service}) registered {count} targets in (target-group {target_group_arn})"
 
 
+NO_TARGET_GROUP = "One or more target groups not found"
+
+
+def not_registered(service: str, target_group_arn: str, error: str) -> str:
+    return f"(service {service}) failed to register targets in (target-group {target_group_arn}) with (error {error})"
+
+
 def deregistered(service: str, count: int, target_group_arn: str) -> str:
     return f"(service {service}) deregistered {count} targets in (target-group {target_group_arn})"
 
@@ -333,7 +340,16 @@ def file_system_failed(file_system_id: str, why: str) -> str:
 
 
 def secret_failed(value_from: str, why: str) -> str:
+    """`value_from` as in the task definition: an ARN of Secrets Manager, else a parameter of SSM (ecs-tasks §3)."""
+    asm = ":secretsmanager:" in value_from
+    what = (
+        "unable to retrieve secret from asm: service call has been retried 1 time(s): failed to fetch secret "
+        f"{value_from} from secrets manager"
+        if asm
+        else "unable to retrieve secrets from ssm: service call has been retried 1 time(s): failed to fetch parameter "
+        f"{value_from}"
+    )
     return (
         "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: "
-        f"unable to retrieve secret: service call has been retried 1 time(s): failed to fetch secret {value_from}: {why}"
+        f"{what}: {why}"
     )

@@ -119,7 +119,11 @@ class ServiceOperations(Provider):
         )
         window = await alarm_window(self._alarms, ctx.scope, configuration, given=True)
 
-        def write(tx: Transaction) -> Service:
+        # Shown as it is written: what the first pass does with it comes later, as on AWS (no event, no task yet).
+        def write(tx: Transaction) -> dict[str, Any]:
+            return present.service(tx, made(tx), tags=True)
+
+        def made(tx: Transaction) -> Service:
             resolve.cluster(tx, ctx.scope, request.get("cluster"))
             existing = made_before(tx, service)
             if existing is not None:
@@ -139,8 +143,7 @@ class ServiceOperations(Provider):
                 return replace(found, revision_arn=first.arn)
             return deploy(tx, self._ids, found, revision, now, alarm_window=window)
 
-        created = await self._store.update(write)
-        return {"service": present.service(self._store, created, tags=True)}
+        return {"service": await self._store.update(write)}
 
     async def _create_bare(
         self,
@@ -194,7 +197,7 @@ class ServiceOperations(Provider):
                 moves=moves,
             )
             updated = await self._store.update(write)
-        return {"service": present.service(self._store, updated, tags=True)}
+        return {"service": updated}
 
     def _update_bare(self, tx: Transaction, *, arn: str, request: dict[str, Any]) -> Service:
         """What takes effect without new tasks is all that can be changed of a service with task sets (§3.2)."""
@@ -219,9 +222,9 @@ class ServiceOperations(Provider):
         network: networking.CheckedNetwork | None,
         window: float,
         moves: bool,
-    ) -> Service | None:
-        """None when another update or a rollback came in between: `wanted` was made from a revision of the past. `moves`:
-        from CodeDeploy to ECS."""
+    ) -> dict[str, Any] | None:
+        """The service as it is shown. None when another update or a rollback came in between: `wanted` was made from a
+        revision of the past. `moves`: from CodeDeploy to ECS."""
         current = tx.get(SERVICES, before.service_arn)
         if current is None or current.status != "ACTIVE":
             raise AwsError("ServiceNotActiveException", "Service was not ACTIVE.")
@@ -238,8 +241,10 @@ class ServiceOperations(Provider):
         if network is not None:
             network.remember(tx)
         if request.get("forceNewDeployment") or wanted != before:
-            return deploy(tx, self._ids, changed, wanted, self._clock.now(), alarm_window=window)
-        return tx.put(SERVICES, changed)
+            changed = deploy(tx, self._ids, changed, wanted, self._clock.now(), alarm_window=window)
+        else:
+            tx.put(SERVICES, changed)
+        return present.service(tx, changed, tags=True)
 
     async def _wanted_revision(
         self, ctx: RequestContext, cluster: Cluster, revision: Revision, request: dict[str, Any]

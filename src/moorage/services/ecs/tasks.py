@@ -86,10 +86,10 @@ class TaskOperations(Provider):
 
         seed = self._ids.hex(8) if chosen.launches_on == "EC2" else ""
 
-        def write(tx: Transaction) -> tuple[list[str], list[dict[str, str]]]:
+        def write(tx: Transaction) -> dict[str, Any]:
             again = self._idempotency.replayed(tx, ctx, "RunTask", request)
             if again is not None:
-                return again, []
+                return _answer(tx, again, [])
             resolve.cluster(tx, ctx.scope, request.get("cluster"))
             where: Sequence[Start] = [Start(None)] * count
             failures: list[dict[str, str]] = []
@@ -113,11 +113,9 @@ class TaskOperations(Provider):
                 for task in self._new_tasks(ctx, cluster, definition, request, where, chosen, network, tags)
             ]
             self._idempotency.remember(tx, ctx, "RunTask", request, arns)
-            return arns, failures
+            return _answer(tx, arns, failures)
 
-        arns, failures = await self._store.update(write)
-        found = [task for arn in arns if (task := self._store.get(TASKS, arn)) is not None]
-        return {"tasks": [present.task(self._store, task, tags=True) for task in found], "failures": failures}
+        return await self._store.update(write)
 
     @staticmethod
     def _wish(
@@ -231,7 +229,7 @@ class TaskOperations(Provider):
             self._networks, ctx.scope, definition.document, "EC2", request.get("networkConfiguration")
         )
 
-        def write(tx: Transaction) -> tuple[list[str], list[dict[str, str]]]:
+        def write(tx: Transaction) -> dict[str, Any]:
             resolve.cluster(tx, ctx.scope, request.get("cluster"))
             wish = replace(self._wish(definition, request, network), constraints=())
             where: list[Start] = []
@@ -250,11 +248,9 @@ class TaskOperations(Provider):
             if network is not None:
                 network.remember(tx)
             made = self._new_tasks(ctx, cluster, definition, request, where, chosen, network, tags)
-            return [tx.put(TASKS, task).arn for task in made], failures
+            return _answer(tx, [tx.put(TASKS, task).arn for task in made], failures)
 
-        arns, failures = await self._store.update(write)
-        found = [task for arn in arns if (task := self._store.get(TASKS, arn)) is not None]
-        return {"tasks": [present.task(self._store, task, tags=True) for task in found], "failures": failures}
+        return await self._store.update(write)
 
     @operation("StopTask")
     async def stop_task(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
@@ -400,6 +396,12 @@ class TaskOperations(Provider):
             "command agent isn’t running. Wait and try again or run a new task with execute command enabled and try "
             "again."
         )
+
+
+def _answer(tx: Transaction, arns: Sequence[str], failures: list[dict[str, str]]) -> dict[str, Any]:
+    """Tasks as they are when they are written (§2.2): what the control plane does with them comes later."""
+    tasks = [present.task(tx, task, tags=True) for arn in arns if (task := tx.get(TASKS, arn)) is not None]
+    return {"tasks": tasks, "failures": failures}
 
 
 def _group(definition: TaskDefinition, request: dict[str, Any]) -> str:
