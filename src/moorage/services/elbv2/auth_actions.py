@@ -142,7 +142,11 @@ def _claim(given: Mapping[str, Any]) -> JwtClaim:
 
 
 def _url(name: str, value: str, longest: int = 2048) -> str:
-    parts = urlsplit(value)
-    if parts.scheme != "https" or not parts.hostname or len(value) > longest:
+    try:
+        parts = urlsplit(value)
+        whole = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0 and len(value) <= longest
+    except ValueError:  # no IPv6 address between brackets, no number for a port
+        whole = False
+    if not whole or not value.isascii() or not value.isprintable() or " " in value:
         raise bad(f"The {name} '{value}' must be a full URL, including the HTTPS protocol, the domain, and the path")
     return value
