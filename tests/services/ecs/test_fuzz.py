@@ -30,10 +30,19 @@ from moorage.gateway import chain
 from moorage.gateway.exchange import Exchange
 from moorage.gateway.server import Gateway
 from moorage.services.ecs import EcsProvider
+from moorage.services.ecs.refused import refusals
 from moorage.services.ecs.task_sets import put_task_set
 from moorage.settings import Settings
 from moorage.store.api import Transaction
-from moorage.store.tables.ecs import EXPRESS_SERVICES, REVISIONS, SERVICES, TASK_DEFINITIONS, TASKS
+from moorage.store.tables.ecs import (
+    CONTAINER_INSTANCES,
+    EXPRESS_SERVICES,
+    REVISIONS,
+    SERVICE_DEPLOYMENTS,
+    SERVICES,
+    TASK_DEFINITIONS,
+    TASKS,
+)
 from moorage.wire.messages import WireRequest
 
 from .rig import ACCOUNT, BASE, REGION, Rig, container, network_configuration, run_params, service_params
@@ -151,6 +160,40 @@ OTHERS: dict[str, dict[str, Any]] = {
         "schedulingStrategy": "REPLICA",
     },
 }
+GROUP = {
+    "autoScalingGroupArn": "hosts",
+    "managedScaling": {
+        "status": "ENABLED",
+        "targetCapacity": 90,
+        "minimumScalingStepSize": 1,
+        "maximumScalingStepSize": 10,
+        "instanceWarmupPeriod": 30,
+    },
+    "managedTerminationProtection": "DISABLED",
+    "managedDraining": "ENABLED",
+}
+# Deployments side by side; `@…` stands for what the world has (see `known`).
+SIDE_BY_SIDE = {
+    "strategy": "CANARY",
+    "bakeTimeInMinutes": 1,
+    "canaryConfiguration": {"canaryPercent": 10.0, "canaryBakeTimeInMinutes": 1},
+    "linearConfiguration": {"stepPercent": 50.0, "stepBakeTimeInMinutes": 1},
+    "lifecycleHooks": [
+        {
+            "targetType": "PAUSE",
+            "lifecycleStages": ["POST_SCALE_UP", "PRE_SCALE_UP"],
+            "hookDetails": {"a": 1},
+            "timeoutConfiguration": {"timeoutInMinutes": 5, "action": "CONTINUE"},
+        },
+        {
+            "hookTargetArn": "arn:aws:lambda:us-east-1:000000000000:function:f",
+            "roleArn": "arn:aws:iam::000000000000:role/x",
+            "lifecycleStages": ["PRODUCTION_TRAFFIC_SHIFT"],
+        },
+    ],
+    "earlySuccessCriteria": {"enable": True, "healthyPercent": 50, "sourceServiceRevisionCleanup": "DEFERRED"},
+    "alarms": {"alarmNames": ["a"], "enable": True, "rollback": True},
+}
 SEEDS: dict[str, dict[str, Any]] = {
     "CreateCluster": {
         "clusterName": "x",
@@ -239,6 +282,93 @@ SEEDS: dict[str, dict[str, Any]] = {
         "taskSets": [TASK_SET["taskSet"]],
         "include": ["TAGS"],
     },
+    "DeleteCluster": {"cluster": "main"},
+    "ListClusters": {"maxResults": 1, "nextToken": "x"},
+    "UpdateClusterSettings": {"cluster": "main", "settings": [{"name": "containerInsights", "value": "enabled"}]},
+    "ListTaskDefinitionFamilies": {"familyPrefix": "w", "status": "ALL", "maxResults": 1, "nextToken": "x"},
+    "StartTask": {
+        "cluster": "main",
+        "taskDefinition": "agent",
+        "containerInstances": ["@instance"],
+        "overrides": {"containerOverrides": [{"name": "app", "command": ["x"]}]},
+        "startedBy": "me",
+        "group": "g",
+        "propagateTags": "TASK_DEFINITION",
+        "tags": [{"key": "a", "value": "b"}],
+    },
+    "ExecuteCommand": {"cluster": "main", "task": "@task", "command": "sh", "interactive": True, "container": "app"},
+    "GetTaskProtection": {"cluster": "main", "tasks": ["@task"]},
+    "StopServiceDeployment": {"serviceDeploymentArn": "@deployment", "stopType": "ROLLBACK"},
+    "ContinueServiceDeployment": {
+        "serviceDeploymentArn": "@deployment",
+        "hookId": "ecs-pause-00000000000000000000",
+        "action": "CONTINUE",
+    },
+    "RegisterContainerInstance": {
+        "cluster": "main",
+        "instanceIdentityDocument": '{"instanceId": "i-1", "availabilityZone": "us-east-1a"}',
+        "totalResources": [
+            {"name": "CPU", "type": "INTEGER", "integerValue": 1024},
+            {"name": "MEMORY", "type": "INTEGER", "integerValue": 1024},
+            {"name": "PORTS", "type": "STRINGSET", "stringSetValue": ["22"]},
+        ],
+        "versionInfo": {"agentVersion": "1.90.0"},
+        "attributes": [{"name": "rack", "value": "r1"}],
+        "platformDevices": [],
+        "tags": [{"key": "a", "value": "b"}],
+    },
+    "DeregisterContainerInstance": {"cluster": "main", "containerInstance": "@instance", "force": True},
+    "DescribeContainerInstances": {"cluster": "main", "containerInstances": ["@instance"], "include": ["TAGS"]},
+    "ListContainerInstances": {
+        "cluster": "main",
+        "filter": "attribute:ecs.os-type == linux and runningTasksCount < 3",
+        "status": "ACTIVE",
+        "maxResults": 1,
+        "nextToken": "x",
+    },
+    "UpdateContainerInstancesState": {"cluster": "main", "containerInstances": ["@instance"], "status": "DRAINING"},
+    "UpdateContainerAgent": {"cluster": "main", "containerInstance": "@instance"},
+    "PutAttributes": {
+        "cluster": "main",
+        "attributes": [
+            {"name": "a", "value": "b", "targetType": "container-instance", "targetId": "@instance"},
+        ],
+    },
+    "DeleteAttributes": {"cluster": "main", "attributes": [{"name": "a", "targetId": "@instance"}]},
+    "ListAttributes": {
+        "cluster": "main",
+        "targetType": "container-instance",
+        "attributeName": "ecs.os-type",
+        "attributeValue": "linux",
+        "maxResults": 1,
+        "nextToken": "x",
+    },
+    "CreateCapacityProvider": {"name": "hosts", "autoScalingGroupProvider": GROUP, "tags": [{"key": "a", "value": "b"}]},
+    "UpdateCapacityProvider": {"name": "hosts", "autoScalingGroupProvider": GROUP},
+    "DeleteCapacityProvider": {"capacityProvider": "hosts"},
+    "DescribeCapacityProviders": {
+        "capacityProviders": ["FARGATE"],
+        "include": ["TAGS"],
+        "maxResults": 1,
+        "nextToken": "x",
+    },
+    "DeleteAccountSetting": {"name": "containerInsights", "principalArn": "arn:aws:iam::0:user/a"},
+    "PutAccountSettingDefault": {"name": "containerInsights", "value": "enabled"},
+    "UntagResource": {"resourceArn": "@task", "tagKeys": ["a"]},
+    "DeleteExpressGatewayService": {"serviceArn": BASE + "service/main/express"},
+    "DiscoverPollEndpoint": {"cluster": "main", "containerInstance": "@instance"},
+    "SubmitAttachmentStateChanges": {
+        "cluster": "main",
+        "attachments": [{"attachmentArn": BASE + "attachment/x", "status": "ATTACHED"}],
+    },
+    "SubmitContainerStateChange": {
+        "cluster": "main",
+        "task": "@task",
+        "containerName": "app",
+        "status": "STOPPED",
+        "exitCode": 1,
+        "networkBindings": [{"bindIP": "0.0.0.0", "containerPort": 1, "hostPort": 1, "protocol": "tcp"}],
+    },
     "UpdateServicePrimaryTaskSet": {"cluster": "main", "service": "outside", "primaryTaskSet": TASK_SET["taskSet"]},
     "SubmitTaskStateChange": {"cluster": "main", "task": TASK_ID, "status": "STOPPED"},
     "CreateExpressGatewayService": EXPRESS | {"cluster": "main", "serviceName": "new", "infrastructureRoleArn": "r"},
@@ -267,6 +397,24 @@ odd = st.sampled_from(ODD) | st.text(max_size=20) | st.integers() | st.lists(st.
 changes = st.lists(
     st.tuples(st.floats(0, 0.999), st.sampled_from(["set", "remove", "repeat"]), odd), min_size=1, max_size=3
 )
+
+
+def known(rig: Rig) -> dict[str, str]:
+    """What a request may name of the world it is sent to."""
+    task = next(iter(rig.store.all(TASKS)), None)
+    return {
+        "@instance": next(iter(rig.store.all(CONTAINER_INSTANCES))).arn,
+        "@deployment": next(iter(rig.store.all(SERVICE_DEPLOYMENTS))).arn,
+        "@task": task.arn if task is not None else TASK_ID,
+    }
+
+
+def with_names(value: Any, names: dict[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {name: with_names(inner, names) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [with_names(inner, names) for inner in value]
+    return names.get(value, value) if isinstance(value, str) else value
 
 
 def mutated(seed: dict[str, Any], mutations: list[tuple[float, str, Any]]) -> dict[str, Any]:
@@ -345,7 +493,7 @@ def can_be_run(rig: Rig, task: Task) -> None:
 
 async def play(operation: str, request: dict[str, Any]) -> None:
     rig, gateway = await world()
-    answer = await sent(gateway, operation, request)
+    answer = await sent(gateway, operation, with_names(request, known(rig)))
     if answer is not None and operation == "RegisterTaskDefinition":
         arn = answer["taskDefinition"]["taskDefinitionArn"]
         assert await sent(gateway, "DescribeTaskDefinition", {"taskDefinition": arn, "include": ["TAGS"]})
@@ -372,7 +520,22 @@ def test_mutations_of_services_of_other_schedulers(kind: str, mutations: list[tu
     asyncio.run(play("CreateService", mutated(OTHERS[kind], mutations)))
 
 
+@pytest.mark.parametrize("operation", ["CreateService", "UpdateService"])
+@settings(max_examples=60, deadline=None)
+@given(mutations=changes, strategy=st.sampled_from(["ROLLING", "BLUE_GREEN", "LINEAR", "CANARY"]))
+def test_mutations_of_deployment_configurations(
+    operation: str, mutations: list[tuple[float, str, Any]], strategy: str
+) -> None:
+    request = SEEDS[operation] | {"deploymentConfiguration": {**SIDE_BY_SIDE, "strategy": strategy}}
+    asyncio.run(play(operation, mutated(request, mutations)))
+
+
 relaxed = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def test_every_operation_has_a_seed() -> None:
+    done = {getattr(getattr(EcsProvider, name), "__aws_operation__", None) for name in dir(EcsProvider)} - {None}
+    assert set(SEEDS) >= done - set(refusals())
 
 
 @pytest.mark.parametrize("operation", SEEDS)
