@@ -220,6 +220,18 @@ async def test_many_changes_at_once(envoy: Balanced) -> None:
         assert envoy.proxy.status()["ports"] == {}
 
 
+async def test_the_address_of_one_that_is_about_to_go(envoy: Balanced) -> None:
+    """Deleted and made again at once: the new one gets the lowest free address, which is the old one's."""
+    old = a_load_balancer("old", loopback="127.83.3.1")
+    new = a_load_balancer("new", loopback="127.83.3.1")
+    await envoy.serve(FixedResponse("200", None, "old"), balancer=old)
+    opening = asyncio.create_task(envoy.serve(FixedResponse("200", None, "new"), balancer=new))
+    done, _ = await asyncio.wait([opening], timeout=0.05)
+    assert not done, "the address is taken"
+    await envoy.proxy.remove_load_balancer(old.arn)
+    assert (await ask(await opening)).text == "new"
+
+
 async def every_door_answers(envoy: Balanced, ports: dict[str, list[int]]) -> None:
     """All names on all their ports and at both loopback addresses."""
     for name, of_name in ports.items():

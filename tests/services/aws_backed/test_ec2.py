@@ -195,6 +195,12 @@ def test_what_a_load_balancer_stands_on_cannot_be_deleted(front: Front) -> None:
     )
     put(front, LOAD_BALANCERS, load_balancer)
     assert refused(lambda: ec2.delete_security_group(GroupId=group))[0] == "DependencyViolation"
+    node = an_interface(subnet, group, 5, owner_arn=arn, description=f"ELB {load_balancer.full_name}")
+    put(front, NETWORK_INTERFACES, node)
+    as_terraform_asks = where(attachment__instance_owner_id="amazon-elb", description=node.description)
+    shown = ec2.describe_network_interfaces(Filters=as_terraform_asks)["NetworkInterfaces"]
+    assert [(one["NetworkInterfaceId"], one["RequesterId"]) for one in shown] == [(node.interface_id, "amazon-elb")]
+    remove(front, NETWORK_INTERFACES, NETWORK_INTERFACES.key(node))
     assert refused(lambda: ec2.delete_subnet(SubnetId=subnet)) == (
         "DependencyViolation",
         f"The subnet '{subnet}' has dependencies and cannot be deleted.",

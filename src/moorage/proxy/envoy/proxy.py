@@ -39,6 +39,9 @@ PATIENCE = 15.0
 BIND_ATTEMPTS = 3
 BIND_PAUSE = 0.1
 CANNOT_BIND = "cannot bind"
+ADDRESS_ATTEMPTS = 20
+STILL_THERE = "has duplicate address"
+"""A load balancer got the address of one that was deleted a moment ago and is about to go."""
 LOOK_AT_LOG = 60.0
 READ_REQUESTS = 0.2
 FIRST_RESTART = 0.02
@@ -254,9 +257,10 @@ class EnvoyProxy:
         """Envoy's threads close the door of a listener a moment after it was removed; until then it cannot be opened
         again."""
         keys = [(LISTENER, name) for name in listeners]
-        for _ in range(BIND_ATTEMPTS):
+        for attempt in range(ADDRESS_ATTEMPTS):
             refusals = await self._settle(keys, refuse=False)
-            if not any(CANNOT_BIND in refusal.message for refusal in refusals):
+            passing = (STILL_THERE, CANNOT_BIND) if attempt < BIND_ATTEMPTS else (STILL_THERE,)
+            if not any(words in refusal.message for refusal in refusals for words in passing):
                 break
             await asyncio.sleep(BIND_PAUSE)
             self._set_all(LISTENER, {refusal.key[1]: listeners[refusal.key[1]] for refusal in refusals})
@@ -375,8 +379,10 @@ class EnvoyProxy:
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
+            # not `wait_for`: before Python 3.12 it may lose the cancellation that ends us
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._died.wait(), LOOK_AT_LOG)
+                async with asyncio.timeout(LOOK_AT_LOG):
+                    await self._died.wait()
             if not self._died.is_set():
                 delay = FIRST_RESTART
                 await self.process.rotate_log()

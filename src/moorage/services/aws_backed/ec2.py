@@ -129,13 +129,14 @@ class Ec2Provider(Provider):
 
 
 def _shown(interface: NetworkInterface, subnet: Subnet | None, groups: Mapping[str, SecurityGroup]) -> dict[str, Any]:
-    """A task's interface as EC2 describes it: made by ECS (`requesterManaged`), in use."""
+    """The interface of a task or load balancer as EC2 describes it: made by a service (`requesterManaged`), in use."""
+    of_elb = ":loadbalancer/" in interface.owner_arn
     item: dict[str, Any] = {
         "Attachment": {
-            "AttachmentId": "eni-attach-" + interface.interface_id.removeprefix("eni-"),
+            "AttachmentId": ("ela-attach-" if of_elb else "eni-attach-") + interface.interface_id.removeprefix("eni-"),
             "DeleteOnTermination": False,
             "DeviceIndex": 1,
-            "InstanceOwnerId": "amazon-aws",
+            "InstanceOwnerId": "amazon-elb" if of_elb else "amazon-aws",
             "Status": "attached",
         },
         "AvailabilityZone": subnet.availability_zone if subnet else "",
@@ -151,6 +152,7 @@ def _shown(interface: NetworkInterface, subnet: Subnet | None, groups: Mapping[s
         "OwnerId": interface.account,
         "PrivateIpAddress": interface.ipv4,
         "PrivateIpAddresses": [{"Primary": True, "PrivateIpAddress": interface.ipv4}],
+        **({"RequesterId": "amazon-elb"} if of_elb else {}),
         "RequesterManaged": True,
         "SourceDestCheck": True,
         "Status": "in-use",
@@ -171,6 +173,7 @@ _FILTERS: dict[str, Callable[[_Item], Sequence[str]]] = {
     "addresses.private-ip-address": lambda item: [each["PrivateIpAddress"] for each in item["PrivateIpAddresses"]],
     "association.public-ip": lambda item: [item.get("Association", {}).get("PublicIp", "")],
     "attachment.attachment-id": lambda item: [item.get("Attachment", {}).get("AttachmentId", "")],
+    "attachment.instance-owner-id": lambda item: [item.get("Attachment", {}).get("InstanceOwnerId", "")],
     "attachment.status": lambda item: [item.get("Attachment", {}).get("Status", "")],
     "availability-zone": lambda item: [item.get("AvailabilityZone", "")],
     "description": lambda item: [item.get("Description", "")],
@@ -181,6 +184,7 @@ _FILTERS: dict[str, Callable[[_Item], Sequence[str]]] = {
     "network-interface-id": lambda item: [item["NetworkInterfaceId"]],
     "owner-id": lambda item: [item["OwnerId"]],
     "private-ip-address": lambda item: [item.get("PrivateIpAddress", "")],
+    "requester-id": lambda item: [item.get("RequesterId", "")],
     "requester-managed": lambda item: ["true" if item.get("RequesterManaged") else "false"],
     "status": lambda item: [item["Status"]],
     "subnet-id": lambda item: [item["SubnetId"]],
