@@ -2,6 +2,8 @@
 
 import asyncio
 
+import uvloop
+
 from moorage.control.loop import Loop, Pass
 from moorage.domain.errors import Retryable
 from moorage.simulation import loop as virtual
@@ -152,3 +154,28 @@ def test_a_pass_whose_wait_is_cancelled_does_not_keep_others_from_theirs():
         await loop.close()
 
     play(story())
+
+
+def test_a_timer_that_is_due_at_once_may_be_set_again_on_uvloop():
+    """uvloop turns it into a handle that cannot say when it is due."""
+
+    async def story():
+        seen = []
+
+        async def reconcile(key):
+            seen.append(key)
+            if len(seen) == 1:
+                loop.wake_after(key, 0)
+                return Pass("again", again_after=0)
+            return Pass("done")
+
+        loop = Loop("test", reconcile)
+        loop.wake("a")
+        while len(seen) < 2:
+            await asyncio.sleep(0)
+        await loop.quiet()
+        assert loop.said("a") == "done"
+        await loop.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(asyncio.wait_for(story(), 5))

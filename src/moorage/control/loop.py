@@ -50,8 +50,10 @@ class Loop:
         self._waiting: OrderedDict[str, None] = OrderedDict()
         self._running: set[str] = set()
         self._dirty: set[str] = set()
-        self._resting: dict[str, asyncio.TimerHandle] = {}
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._resting: dict[str, asyncio.Handle] = {}
+        # When each is due is kept beside it: uvloop's handle of a timer that is due at once cannot say it.
+        self._timers: dict[str, asyncio.Handle] = {}
+        self._due: dict[str, float] = {}
         self._failures: dict[str, int] = {}
         self._workers: set[asyncio.Task[None]] = set()
         self._said: dict[str, str] = {}
@@ -63,9 +65,7 @@ class Loop:
         """The key may have changed. Cheap; call it as often as you like."""
         if self._closed:
             return
-        timer = self._timers.pop(key, None)
-        if timer is not None:
-            timer.cancel()
+        self._unset(key)
         if key in self._running or key in self._resting:
             self._dirty.add(key)
             return
@@ -79,12 +79,11 @@ class Loop:
             return
         loop = asyncio.get_running_loop()
         due = loop.time() + max(0.0, seconds)
-        timer = self._timers.get(key)
-        if timer is not None:
-            if timer.when() <= due:
-                return
-            timer.cancel()
+        if key in self._timers and self._due[key] <= due:
+            return
+        self._unset(key)
         self._timers[key] = loop.call_at(due, self._fire, key)
+        self._due[key] = due
 
     def said(self, key: str) -> str | None:
         """The sentence of the last pass of this key."""
@@ -94,10 +93,10 @@ class Loop:
         """The key is gone for good: drop what is remembered about it."""
         self._said.pop(key, None)
         self._failures.pop(key, None)
-        for timers in (self._timers, self._resting):
-            timer = timers.pop(key, None)
-            if timer is not None:
-                timer.cancel()
+        self._unset(key)
+        resting = self._resting.pop(key, None)
+        if resting is not None:
+            resting.cancel()
         if key not in self._running:
             self._dirty.discard(key)
 
@@ -110,6 +109,7 @@ class Loop:
         for timer in (*self._timers.values(), *self._resting.values()):
             timer.cancel()
         self._timers.clear()
+        self._due.clear()
         self._resting.clear()
         self._waiting.clear()
         for task in list(self._workers):
@@ -117,8 +117,13 @@ class Loop:
         await asyncio.gather(*self._workers, return_exceptions=True)
 
     def _fire(self, key: str) -> None:
-        self._timers.pop(key, None)
         self.wake(key)
+
+    def _unset(self, key: str) -> None:
+        timer = self._timers.pop(key, None)
+        self._due.pop(key, None)
+        if timer is not None:
+            timer.cancel()
 
     def _rested(self, key: str) -> None:
         self._resting.pop(key, None)
