@@ -79,7 +79,7 @@ def edge_listener(
     its load balancer's own (set on the route)."""
     if not plain:
         return _listener(name, address, bind_port, list(tls))
-    manager = _connection_manager(port, default_host="localhost", idle="60", keep_alive="3600", edge=True)
+    manager = _connection_manager(port, default_host="localhost", idle="60", keep_alive="3600", edge=True, secure=False)
     mark = {"header": {"key": EDGE_HEADER, "value": str(port)}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
     manager["early_header_mutation_extensions"] = [
         {
@@ -118,6 +118,7 @@ def _own_chain(
         idle=attributes.get("idle_timeout.timeout_seconds", "60"),
         keep_alive=attributes.get("client_keep_alive.seconds", "3600"),
         edge=False,
+        secure=listener.protocol == "HTTPS",
     )
     manager["rds"] = {"config_source": _ADS, "route_config_name": name}
     if listener.protocol != "HTTPS":
@@ -174,7 +175,9 @@ def _chain(manager: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _connection_manager(port: int, *, default_host: str, idle: str, keep_alive: str, edge: bool) -> dict[str, Any]:
+def _connection_manager(
+    port: int, *, default_host: str, idle: str, keep_alive: str, edge: bool, secure: bool
+) -> dict[str, Any]:
     return {
         "@type": _HCM,
         "stat_prefix": "alb",
@@ -220,7 +223,8 @@ def _connection_manager(port: int, *, default_host: str, idle: str, keep_alive: 
                 "disabled": True,  # target groups with stickiness switch it on for their routes
                 "typed_config": {"@type": _EXT + "filters.http.stateful_session.v3.StatefulSession"},
             },
-            *translate_auth.filters(),
+            # only HTTPS listeners authenticate; there it must be from the first connection on
+            *(translate_auth.filters() if secure else ()),
             *translate_transforms.filters(),
             {
                 "name": "envoy.filters.http.router",
