@@ -36,6 +36,8 @@ async def test_the_control_plane_restarts(settings: Settings, ports: Ports) -> N
             first = await one.serve(to("web"), balancer=FIRST)
             second = await one.serve(to("old"), balancer=SECOND)
             pid = before.status()["pid"]
+            # It asks the kernel to end it with its parent: that must not be the control plane, which may be killed.
+            assert Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1] != str(os.getpid())
             await before.close()
             assert (await ask(first)).status == 200
 

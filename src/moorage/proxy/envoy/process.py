@@ -23,7 +23,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -45,6 +45,11 @@ END_OF_OLD_SECONDS = 65
 TAKE_OVER_SECONDS = 20.0
 MOST_WORKERS = 4
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  what hot restart needs
+_WITHOUT_PARENT = (
+    'shell=$$; ( while kill -0 "$shell" 2>/dev/null; do sleep 0.01; done; exec "$@" ) >/dev/null & echo $!'
+)
+"""An Envoy that can hand over asks the kernel to be ended with its parent, but has to outlive the control plane: a shell
+starts it and goes, and Envoy begins when that shell is gone."""
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -98,7 +103,6 @@ class EnvoyProcess:
         self._on_exit = on_exit
         self._pid_file = directory / "envoy.pid.json"
         self._base_id_file = directory / "envoy.base-id"
-        self._children: list[subprocess.Popen[bytes]] = []
         self._watched: int | None = None
         self._poll: asyncio.TimerHandle | None = None
 
@@ -166,9 +170,6 @@ class EnvoyProcess:
     def leave(self) -> None:
         """The control plane goes; Envoy stays."""
         self._unwatch()
-        for child in self._children:
-            child.returncode = 0  # not ours to reap any more: no ResourceWarning
-        self._children.clear()
 
     async def rotate_log(self) -> bool:
         """Keeps the log under twice LARGEST_LOG. True when it was rotated."""
@@ -256,26 +257,14 @@ class EnvoyProcess:
         else:
             self.admin_socket.unlink(missing_ok=True)
             self._forget_base_id()
-        try:
-            child = subprocess.Popen(  # noqa: S603
-                [*plan.command, *self._hand_over_options(epoch)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-                cwd=self.directory,  # where the request log is written
-                restore_signals=False,  # too large a file is an error for Envoy, not its end
-            )
-        except OSError as error:
-            raise ProxyUnavailable("Envoy cannot be started", str(error), "Look at `moor status`", delay=5.0) from error
-        self._children = [one for one in self._children if one.poll() is None] + [child]
-        _limit_files(child.pid)
+        pid = _orphan([*plan.command, *self._hand_over_options(epoch)], self.directory)
+        _limit_files(pid)
         before = (after.pid, after.started) if after is not None else None
-        running = Running(child.pid, _start_time(child.pid) or "", plan.version, plan.configuration, epoch, before)
+        running = Running(pid, _start_time(pid) or "", plan.version, plan.configuration, epoch, before)
         partial = self._pid_file.with_suffix(".tmp")
         partial.write_bytes(msgspec.json.encode(running))
         partial.replace(self._pid_file)
-        log.info("started Envoy %s, pid %d", plan.version, child.pid)
+        log.info("started Envoy %s, pid %d", plan.version, pid)
         return running
 
     async def _has_taken_over(self, new: Running) -> bool:
@@ -336,7 +325,6 @@ class EnvoyProcess:
         return True
 
     def _is_there(self, process: Running) -> bool:
-        self._children = [one for one in self._children if one.poll() is None]
         return bool(process.started) and _start_time(process.pid) == process.started
 
     def _watch(self, pid: int) -> None:
@@ -367,7 +355,6 @@ class EnvoyProcess:
 
     def _ended(self) -> None:
         self._unwatch()
-        self._children = [one for one in self._children if one.poll() is None]
         self.running = None
         if self._on_exit is not None:
             self._on_exit()
@@ -390,6 +377,24 @@ def _moved_away(file: Path, largest: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _orphan(command: Sequence[str], directory: Path) -> int:
+    """Starts `command` in `directory` (where the request log is written) as nobody's child; its pid."""
+    try:
+        started = subprocess.run(  # noqa: S603
+            ["/bin/sh", "-c", _WITHOUT_PARENT, "sh", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd=directory,
+            restore_signals=False,  # too large a file is an error for Envoy, not its end
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ProxyUnavailable("Envoy cannot be started", str(error), "Look at `moor status`", delay=5.0) from error
+    return int(started.stdout)
 
 
 def _limit_files(pid: int) -> None:
