@@ -342,7 +342,7 @@ async def test_a_restart_of_the_control_plane_leaves_the_shared_doors_as_they_ar
     settings: Settings, ports: Ports, root: Root
 ) -> None:
     """Until all load balancers are known again: the first one alone would make another door of them."""
-    before = EnvoyProxy(settings, port_of=ports, workers=1)
+    before, after = (EnvoyProxy(settings, port_of=ports, workers=1) for _ in range(2))
     await before.start()
     async with echo("one") as one, backend("web") as web:
         try:
@@ -358,7 +358,6 @@ async def test_a_restart_of_the_control_plane_leaves_the_shared_doors_as_they_ar
             await serve(first, tcp(plain, "web", port=80), balancer=plain)
             await before.close()
 
-            after = EnvoyProxy(settings, port_of=ports, workers=1)
             await after.start()
             second = Balanced(after, ports)
             await serve(
@@ -375,4 +374,4 @@ async def test_a_restart_of_the_control_plane_leaves_the_shared_doors_as_they_ar
                 await say_tls(second.edge(443), root.trust(), balancers[1].dns_name)
             assert await say(second.edge(80)) == b"one:hello"
         finally:
-            await before.process.stop()
+            await after.stop()
