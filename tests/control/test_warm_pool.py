@@ -48,6 +48,7 @@ async def test_a_reset_empties_the_pool(world: PortsWorld) -> None:
     await filled(world)
     await world.store.reset()
     await world.until(lambda: world.engine.sandbox_count() == 0)
+    await world.until(lambda: not world.engine.networks, what="no network")
 
 
 async def test_without_a_pool_tasks_start_all_the_same(world: PortsWorld) -> None:

@@ -90,3 +90,15 @@ async def test_it_listens_where_no_address_is_yet() -> None:
 )
 def test_resolv_conf(text: str, found: tuple[str, ...]) -> None:
     assert nameservers(text) == found
+
+
+async def test_a_door_can_be_closed_and_opened_again() -> None:
+    server = DnsServer(names, [], port=0)
+    await server.listen("127.0.0.1")
+    server.leave("127.0.0.1")
+    server.leave("127.0.0.1")
+    assert server.addresses == ()
+    port = await server.listen("127.0.0.1")
+    question = dns.message.make_query("web.us-east-1.elb.localhost.", "A")
+    assert (await dns.asyncquery.udp(question, "127.0.0.1", port=port, timeout=5)).answer
+    await server.close()

@@ -43,9 +43,11 @@ def gateway_of(subnet: Subnet) -> str:
 class Listening(Protocol):
     async def listen(self, address: str) -> int: ...
 
+    def leave(self, address: str) -> None: ...
+
 
 class SubnetDoors:
-    """Has the DNS server listen wherever tasks will ask."""
+    """Has the DNS server listen wherever tasks will ask, and nowhere else."""
 
     def __init__(self, store: StoreApi, server: Listening) -> None:
         self._store = store
@@ -67,7 +69,11 @@ class SubnetDoors:
 
     def _changed(self, changes: Sequence[Change[Any]]) -> None:
         for change in changes:
-            if change.table is SUBNETS and change.after is not None:
+            if change.table is not SUBNETS:
+                continue
+            if change.before is not None:
+                self._leave(gateway_of(change.before))
+            if change.after is not None:
                 job = asyncio.get_running_loop().create_task(self._open(change.after), name="dns door")
                 self._jobs.add(job)
                 job.add_done_callback(self._jobs.discard)
@@ -79,3 +85,8 @@ class SubnetDoors:
             if not self._told:
                 log.warning("tasks cannot resolve the names of load balancers: %s", error)
             self._told = True
+        self._leave(gateway_of(subnet))  # unless it is wanted: the subnet may have gone or moved meanwhile
+
+    def _leave(self, gateway: str) -> None:
+        if all(gateway_of(subnet) != gateway for subnet in self._store.all(SUBNETS)):
+            self._server.leave(gateway)

@@ -22,7 +22,7 @@ from moorage.control.warm_pool import OWNER, WarmPool
 from moorage.decide.task_lifecycle import Step, TaskPlan, decide_task, is_settled
 from moorage.domain.clock import Clock, Ids
 from moorage.domain.errors import Retryable
-from moorage.domain.network import NetworkInterface
+from moorage.domain.network import NetworkInterface, Subnet
 from moorage.domain.target_group import Target, target_key
 from moorage.domain.task import Task
 from moorage.engine.driver import Engine
@@ -114,6 +114,12 @@ class TaskController:
             elif isinstance(change.before, NetworkInterface):
                 self.addresses.forget(change.before)
                 self._pool.forget(change.before)
+                place = f"{change.before.account}/{change.before.region}/{change.before.subnet_id}"
+                subnet = self._store.get(SUBNETS, place)
+                if subnet is not None and ":loadbalancer/" in change.before.owner_arn:
+                    self._pool.left(subnet)
+            elif isinstance(change.before, Subnet):
+                self._pool.deleted(change.before)
 
     def _task_changed(self, change: Change[Task]) -> None:
         task = change.after

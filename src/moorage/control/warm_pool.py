@@ -68,6 +68,7 @@ class WarmPool:
         """Subnets without a pool whose network goes with the last address."""
         self._untidy = False
         self._tidying: asyncio.Task[None] | None = None
+        self._later: asyncio.TimerHandle | None = None
         self._closed = False
         self._starts = starts
 
@@ -132,7 +133,7 @@ class WarmPool:
 
     async def close(self) -> None:
         self._closed = True
-        for timer in self._idle.values():
+        for timer in (*self._idle.values(), *([self._later] if self._later is not None else ())):
             timer.cancel()
         jobs = [*self._filling.values(), *self._background]
         for job in jobs:
@@ -193,6 +194,19 @@ class WarmPool:
         """Nothing is started there any more: when the last address has gone, its network goes."""
         self._left[key_of(subnet)] = subnet
 
+    def left(self, subnet: Subnet) -> None:
+        """A load balancer has left it: unless tasks are started there, its network goes with the last address."""
+        if key_of(subnet) not in self._idle:
+            self.abandoned(subnet)
+            self.tidy()
+
+    def deleted(self, subnet: Subnet) -> None:
+        """There is no such subnet any more: its network goes with what is still in it."""
+        timer = self._idle.get(key_of(subnet))
+        if timer is not None:
+            timer.cancel()
+        self._drain_later(subnet)
+
     def _leave(self, interfaces: Iterable[NetworkInterface]) -> None:
         """Gives the addresses back, but not before their sandboxes are gone: a task that got such an address meanwhile
         would take the sandbox over and lose it."""
@@ -230,11 +244,22 @@ class WarmPool:
     async def _remove_networks(self) -> None:
         """A network that is wanted again at this very moment is made again by whoever needs it."""
         unused = [subnet for subnet in self._left.values() if self._reserving.is_unused(subnet)]
-        if unused:
-            await self._engine.remove_networks(only=[network_of(subnet).name for subnet in unused])
+        if not unused:
+            return
+        used = await self._engine.remove_networks(only=[network_of(subnet).name for subnet in unused])
         for subnet in unused:
-            if self._reserving.is_unused(subnet):
+            if network_of(subnet).name in used:  # its last sandbox is about to go
+                self._again_later()
+            elif self._reserving.is_unused(subnet):
                 self._left.pop(key_of(subnet), None)
+
+    def _again_later(self) -> None:
+        if self._later is None and not self._closed:
+            self._later = asyncio.get_running_loop().call_later(_TIDY_RETRY, self._again)
+
+    def _again(self) -> None:
+        self._later = None
+        self.tidy()
 
     def _is_held(self, ipv4: str) -> bool:
         if ipv4 in self._taken or ipv4 in self._warming or ipv4 in self._spared:

@@ -59,6 +59,13 @@ class DnsServer:
         self._open[address] = (transport, server)
         return port
 
+    def leave(self, address: str) -> None:
+        """Listens there no longer."""
+        transport, server = self._open.pop(address, (None, None))
+        if transport is not None and server is not None:
+            transport.close()
+            server.close()
+
     async def close(self) -> None:
         for transport, server in self._open.values():
             transport.close()

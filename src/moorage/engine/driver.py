@@ -381,8 +381,9 @@ class Engine(Protocol):
 
     async def remove_sandbox(self, sandbox_id: str) -> None: ...
 
-    async def remove_networks(self, keep: Sequence[str] = (), *, only: Sequence[str] | None = None) -> None:
-        """Removes the networks that we made and nothing uses, except those named in `keep`; of `only`, if that is given."""
+    async def remove_networks(self, keep: Sequence[str] = (), *, only: Sequence[str] | None = None) -> Sequence[str]:
+        """Removes the networks that we made and nothing uses, except those named in `keep`; of `only`, if that is given.
+        Returns the names of those that something still uses."""
         ...
 
     async def list(self) -> list[ObservedContainer]:

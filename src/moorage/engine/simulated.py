@@ -229,12 +229,14 @@ class SimulatedEngine(SimulatedHost):
         subject = known.spec.task_arn if known is not None else sandbox_id
         await self._call("remove_sandbox", subject, self.latencies.remove, effect)
 
-    async def remove_networks(self, keep: Sequence[str] = (), *, only: Sequence[str] | None = None) -> None:
-        def effect() -> None:
+    async def remove_networks(self, keep: Sequence[str] = (), *, only: Sequence[str] | None = None) -> list[str]:
+        def effect() -> list[str]:
             used = {one.spec.network.name for one in self._sandboxes.values() if one.spec.network is not None}
-            self.networks -= {name for name in self.networks - used if name not in keep and name in (only or (name,))}
+            asked = {name for name in self.networks if name not in keep and name in (only or (name,))}
+            self.networks -= asked - used
+            return sorted(asked & used)
 
-        await self._call("remove_networks", " ".join(only or ()), self.latencies.remove, effect)
+        return await self._call("remove_networks", " ".join(only or ()), self.latencies.remove, effect)
 
     async def stats(self, container_ids: Sequence[str]) -> list[ContainerStats]:
         self._check_reachable()

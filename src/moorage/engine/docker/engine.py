@@ -183,8 +183,8 @@ class DockerEngine:
         await self._sandboxes.remove(sandbox_id)
         self._groups.remove(sandbox_id)
 
-    async def remove_networks(self, keep: Sequence[str] = (), *, only: Sequence[str] | None = None) -> None:
-        await self._networks.remove(keep, only)
+    async def remove_networks(self, keep: Sequence[str] = (), *, only: Sequence[str] | None = None) -> list[str]:
+        return await self._networks.remove(keep, only)
 
     async def list(self) -> list[ObservedContainer]:
         return await list_observed(self._client, self.installation)

@@ -155,8 +155,9 @@ class Networks:
         """Somebody removed it: the next `ensure` makes it again."""
         self._ready.pop(name, None)
 
-    async def remove(self, keep: Sequence[str] = (), only: Sequence[str] | None = None) -> None:
-        """Removes those of this installation that nothing uses."""
+    async def remove(self, keep: Sequence[str] = (), only: Sequence[str] | None = None) -> list[str]:
+        """Removes those of this installation that nothing uses; returns the names of those that something uses."""
+        used: list[str] = []
         for network in await self._ours():
             name = str(network["Name"])
             if name in keep or (only is not None and name not in only):
@@ -168,10 +169,12 @@ class Networks:
                     if error.status not in (403, 404, 409) and "active endpoints" not in error.message:
                         raise NetworkError(f"removing the network {name}: {error.text}") from error
                     if error.status != 404:
+                        used.append(name)
                         continue
                 self.forget(name)
         if not await self._ours():
             await self._forwarding.forbid()
+        return used
 
     async def _ours(self) -> list[dict[str, Any]]:
         filters = json.dumps({"label": [f"{LABEL_INSTALLATION}={self._installation}"]})
