@@ -114,7 +114,8 @@ class People:
             )
         if kind is not None and kind not in KINDS:
             raise ValueError(f"'{kind}' is not a kind; there are {', '.join(KINDS)}")
-        return await self._explainer.explain(words, next((k for k in KINDS if k == kind), None), self._scope(request))
+        meant = next((k for k in KINDS if k == kind), None)
+        return await self._explainer.explain(words, meant, self._scope(request), request.query.get("cluster", ""))
 
     def _scope(self, request: web.BaseRequest) -> Scope:
         return Scope(request.query.get("account", self._home.account), request.query.get("region", self._home.region))

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from moorage.control.explain_names import find, nearest
+from moorage.control.explain_names import find, nearest, within
 from moorage.control.explainer import Ambiguous, Explainer, Unknown
 from moorage.domain.scope import Scope
 from moorage.engine.simulated_container import SimulatedImage
 from moorage.people import People
 from moorage.settings import Settings
+from moorage.simulation.calls import CLUSTER
 from moorage.simulation.loop import VirtualTimePolicy
 from moorage.simulation.world import SCOPE, World
 from moorage.store.tables.ecs import TASKS
@@ -169,6 +170,15 @@ async def test_what_is_at_home_comes_first(world):
     found = find(world.store, "web")
     assert nearest(found, SCOPE) == found
     assert nearest(found, Scope("999999999999", "eu-west-1")) == found
+
+
+async def test_a_cluster_narrows_what_a_name_means(world):
+    await world.create_load_balancer("web")
+    await world.create_service(desired=0)
+    found = find(world.store, "web")
+    assert [one.kind for one in found] == ["service", "load-balancer", "target-group"]
+    assert [one.kind for one in within(found, CLUSTER)] == ["service"]
+    assert [one.kind for one in within(found, "other")] == ["load-balancer", "target-group"]
 
 
 async def test_the_doors(world, people):

@@ -83,6 +83,21 @@ def nearest(found: Iterable[Subject], scope: Scope) -> tuple[Subject, ...]:
     return tuple(one for one in every if one.scope == scope) or every
 
 
+def within(found: Iterable[Subject], cluster: str) -> tuple[Subject, ...]:
+    """Those of this cluster (name or ARN). What is in no cluster is only meant when nothing in this one is."""
+    every = tuple(found)
+    return tuple(one for one in every if _cluster(one) == cluster.rsplit("/", 1)[-1]) or tuple(
+        one for one in every if _cluster(one) is None
+    )
+
+
+def _cluster(subject: Subject) -> str | None:
+    """"arn:aws:ecs:…:service/main/web" → "main"."""
+    if subject.kind not in ("service", "task", "deployment", "instance"):
+        return None
+    return subject.key.split("/", 2)[1]
+
+
 def services(view: View, words: str) -> tuple[Service, ...]:
     """By ARN, `cluster/name` or name; deleted ones only when no other is meant."""
     named = view.get(SERVICES, words)

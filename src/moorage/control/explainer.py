@@ -17,7 +17,7 @@ from moorage.control.daemons import daemon_facts
 from moorage.control.explain import DeploymentRecords, ServiceRecords, explain_deployment, explain_service
 from moorage.control.explain_express import explain_unmade, express_lines
 from moorage.control.explain_instance import InstanceRecords, explain_instance
-from moorage.control.explain_names import Kind, Subject, find, nearest
+from moorage.control.explain_names import Kind, Subject, find, nearest, within
 from moorage.control.explain_placement import refusals_of
 from moorage.control.explain_schedulers import explain_task_set
 from moorage.control.explain_task import Place, TaskRecords, explain_task
@@ -107,9 +107,12 @@ class Explainer:
         self._proxy = proxy
         self._urls = urls
 
-    async def explain(self, words: str, kind: Kind | None, scope: Scope) -> Explanation:
-        """`words`: an ARN or a name, looked up in `scope` first. Raises `Unknown` and `Ambiguous`."""
+    async def explain(self, words: str, kind: Kind | None, scope: Scope, cluster: str = "") -> Explanation:
+        """`words`: an ARN or a name, looked up in `scope` first, and only in `cluster` if one is named. Raises `Unknown`
+        and `Ambiguous`."""
         found = nearest(find(self._store, words, kind), scope)
+        if cluster:
+            found = within(found, cluster)
         if not found and kind in (None, "task") and (task := await self._stopped_long_ago(words)) is not None:
             return explain_task(self.records(task), self._clock.now())
         if not found:

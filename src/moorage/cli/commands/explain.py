@@ -54,7 +54,8 @@ def run(options: argparse.Namespace) -> int:
         answer = ask_people(instance, "explain", of=status, load_balancer=balancer, since=since, until=until)
     else:
         kind, name = meant(options.words)
-        answer = ask_people(instance, "explain", of=name, kind=kind, account=options.account, region=options.region)
+        where = {"cluster": options.cluster, "account": options.account, "region": options.region}
+        answer = ask_people(instance, "explain", of=name, kind=kind, **where)
     if options.json:
         sys.stdout.write(json.dumps(answer, indent=2) + "\n")
     else:

@@ -98,6 +98,10 @@ def substitutes(cidr: str, installation: str) -> Iterator[str]:
         yield str(ipaddress.IPv4Network((base + ((start + step) % count << (32 - bits)), bits)))
 
 
+class RangeTaken(NetworkError):
+    """Another network has the range, or a part of it; perhaps one that is just being made and not listed yet."""
+
+
 class Networks:
     """`ensure` may be called for the same subnet by many tasks at once; it is made once."""
 
@@ -106,6 +110,8 @@ class Networks:
         self._installation = installation
         self._ready: dict[str, SubnetNetwork] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        # Subnets that look for a substitute at the same time would all choose the same.
+        self._choosing = asyncio.Lock()
         self._forwarding = Forwarding(installation, client.host.local)
 
     async def prepare(self, network: SubnetNetwork) -> str:
@@ -121,24 +127,25 @@ class Networks:
         try:
             await self.ensure(network)
         except NetworkError as refusal:
-            return await self._substitute(network, refusal)
+            async with self._choosing:
+                ready = self._ready.get(network.name)
+                return ready.cidr if ready is not None else await self._substitute(network, refusal)
         return network.cidr
 
     async def _substitute(self, network: SubnetNetwork, refusal: NetworkError) -> str:
         taken = await self._client.call("GET", "/networks") or []
         routes = _route_table() if self._client.host.local else ""
-        if not overlapping(network.cidr, taken) and not routed_gateway(network.cidr, routes):
+        taken_here = isinstance(refusal, RangeTaken) or overlapping(network.cidr, taken)
+        if not taken_here and not routed_gateway(network.cidr, routes):
             raise refusal
         for cidr in substitutes(network.cidr, self._installation):
             if overlapping(cidr, taken) or is_routed(cidr, routes):
                 continue
             try:
                 await self.ensure(replace(network, cidr=cidr))
-            except NetworkError:
+            except RangeTaken:
                 taken = await self._client.call("GET", "/networks") or []
-                if overlapping(cidr, taken):
-                    continue
-                raise
+                continue
             return cidr
         raise refusal
 
@@ -223,14 +230,14 @@ class Networks:
                 return None
             raise NetworkError(f"looking for the network {name}: {error.text}") from error
 
-    async def _overlap(self, network: SubnetNetwork, refusal: ApiError) -> NetworkError:
+    async def _overlap(self, network: SubnetNetwork, refusal: ApiError) -> RangeTaken:
         taken = overlapping(network.cidr, await self._client.call("GET", "/networks"))
         if not taken:
-            return NetworkError(
+            return RangeTaken(
                 f"the range {network.cidr} of {network.subnet_id} is taken on this host: {refusal.text}"
             )
         name, cidr = taken[0]
-        return NetworkError(
+        return RangeTaken(
             f"the range {network.cidr} of {network.subnet_id} overlaps the Docker network {name} ({cidr});"
             f" remove that one with: docker network rm {name} (or give the subnet another range)"
         )
