@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -310,3 +312,44 @@ async def test_paginators_and_missing_operations(house: House) -> None:
     assert sizes == [2, 1]
     with pytest.raises(ClientError, match="ModifyIpPools"):
         await house.call("modify_ip_pools", LoadBalancerArn="arn")
+
+
+@pytest.mark.skipif(shutil.which("aws") is None, reason="needs the AWS CLI")
+async def test_the_waiters_of_the_aws_cli(house: House) -> None:
+    """Asked when the state is reached: the CLI looks again only after 15 seconds."""
+
+    async def waited(what: str, *words: str) -> None:
+        command = [
+            "aws",
+            "--endpoint-url",
+            house.elb.meta.endpoint_url,
+            "--region",
+            REGION,
+            "elbv2",
+            "wait",
+            what,
+            *words,
+        ]
+        keys = {name.upper(): value for name, value in KEYS.items()}
+        process = await asyncio.create_subprocess_exec(
+            *command, env={**os.environ, **keys}, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        out, _ = await asyncio.wait_for(process.communicate(), 30)
+        assert process.returncode == 0, (what, out.decode())
+
+    async with serving("one") as one:
+        _, owner, group, _ = await _made(house, one)
+        target = ("--target-group-arn", group, "--targets", f"Id=127.0.0.1,Port={one.port}")
+        await asyncio.gather(
+            waited("load-balancer-available", "--load-balancer-arns", owner),
+            waited("load-balancer-exists", "--names", "web"),
+            waited("target-in-service", *target),
+        )
+        delay = [{"Key": "deregistration_delay.timeout_seconds", "Value": "0"}]
+        await house.call("modify_target_group_attributes", TargetGroupArn=group, Attributes=delay)
+        await house.call("deregister_targets", TargetGroupArn=group, Targets=[{"Id": "127.0.0.1", "Port": one.port}])
+        await _until(house, group, one.port, "unused")
+        await house.call("delete_load_balancer", LoadBalancerArn=owner)
+        await asyncio.gather(
+            waited("target-deregistered", *target), waited("load-balancers-deleted", "--load-balancer-arns", owner)
+        )
