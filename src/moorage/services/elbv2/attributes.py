@@ -16,6 +16,8 @@ from moorage.domain.load_balancer import DATAGRAM, LAYER_4, Listener, LoadBalanc
 from moorage.domain.target_group import TargetGroup
 from moorage.services.elbv2.validate import invalid, number
 
+MOST_AT_ONCE = 20
+
 Check = Callable[[str, str], None]
 """Gets key and value; raises AwsError."""
 
@@ -259,6 +261,8 @@ def changed(
 ) -> dict[str, str]:
     """`before` with the `Attributes` parameter applied: all of it or (by raising) nothing. `subject` words the refusal
     ("Target group", "Load balancer", "Listener"); `not_here` words that of a key that exists elsewhere only."""
+    if len(given) > MOST_AT_ONCE:
+        raise invalid(f"The maximum number of attributes that can be specified in a call is '{MOST_AT_ONCE}'")
     known = {row.key: row for row in rows}
     after = dict(before)
     seen: set[str] = set()
@@ -301,6 +305,12 @@ def check_target_group(record: TargetGroup) -> None:
     app_cookie = values["stickiness.enabled"] == "true" and values["stickiness.type"] == "app_cookie"
     if app_cookie and not values.get("stickiness.app_cookie.cookie_name"):
         raise invalid("You must set an application cookie name to enable stickiness of type 'app_cookie'")
+    by_cookie = values["stickiness.enabled"] == "true" and values["stickiness.type"] != "source_ip"
+    if by_cookie and values.get("load_balancing.cross_zone.enabled") == "false":
+        raise AwsError(
+            "InvalidConfigurationRequest",
+            "Stickiness is not supported for target groups for which cross-zone load balancing is turned off",
+        )
     algorithm = values.get("load_balancing.algorithm.type")
     if values.get("load_balancing.algorithm.anomaly_mitigation") == "on" and algorithm != "weighted_random":
         raise invalid("Anomaly mitigation is supported only with the 'weighted_random' load balancing algorithm")

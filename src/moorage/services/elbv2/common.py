@@ -12,10 +12,11 @@ from moorage.domain.target_group import TargetGroup
 from moorage.domain.trust_store import TrustStore
 from moorage.services.base import Provider, RequestContext
 from moorage.services.elbv2 import listener_protocols, validate
+from moorage.services.elbv2.quotas import MAX_GROUPS_OF_ONE
 from moorage.services.lookups import CertificateLookup, NetworkLookup, VpcLookup
 from moorage.store.api import StoreApi, View
 from moorage.store.elbv2_queries import load_balancers_of
-from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, RULES, TARGET_GROUPS, TRUST_STORES
+from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, RULES, TARGET_GROUP_USES, TARGET_GROUPS, TRUST_STORES
 
 
 class ElbV2Base(Provider):
@@ -109,9 +110,19 @@ def check_forwarding(
             "TargetGroupAssociationLimit",
             "The following target groups cannot be associated with more than one load balancer: " + ", ".join(taken),
         )
+    _check_count(view, load_balancer, groups)
     for action in actions:
         if isinstance(action, Forward) and len(action.target_groups) > 1:
             _check_stickiness_together(action, groups)
+
+
+def _check_count(view: View, load_balancer: LoadBalancer, groups: list[TargetGroup]) -> None:
+    used = {use.target_group_arn for use in view.find(TARGET_GROUP_USES, "load_balancer", load_balancer.arn)}
+    if len(used | {group.arn for group in groups}) > max(MAX_GROUPS_OF_ONE, len(used)):
+        raise AwsError(
+            "TooManyUniqueTargetGroupsPerLoadBalancer",
+            f"The maximum number of unique target groups for load balancer '{load_balancer.arn}' has been reached",
+        )
 
 
 def _check_stickiness_together(action: Forward, groups: list[TargetGroup]) -> None:

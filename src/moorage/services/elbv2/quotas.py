@@ -7,6 +7,8 @@ MAX_LISTENERS = 50
 MAX_RULES = 100
 MAX_TARGET_GROUPS = 3000
 MAX_TARGETS = 1000
+MAX_GROUPS_OF_ONE = 100
+"""Target groups that the listeners and rules of one load balancer forward to."""
 MAX_CERTIFICATES = 25
 """Of one load balancer, the default certificates of its listeners not counted."""
 MAX_TRUST_STORES = 20
@@ -25,7 +27,7 @@ LIMITS = {
     "condition-wildcards-per-alb-rule": 5,
     "target-groups-per-action-on-application-load-balancer": 5,
     "target-groups-per-action-on-network-load-balancer": 5,
-    "target-groups-per-application-load-balancer": 100,
+    "target-groups-per-application-load-balancer": MAX_GROUPS_OF_ONE,
     "certificates-per-application-load-balancer": MAX_CERTIFICATES,
     "certificates-per-network-load-balancer": 25,
     "targets-per-target-group": MAX_TARGETS,

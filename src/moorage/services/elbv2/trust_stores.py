@@ -129,7 +129,8 @@ class TrustStores(ElbV2Base):
     async def get_resource_policy(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
         """A trust store is shared by a resource policy; here none ever is."""
         arn = params["ResourceArn"]
-        if not validate.is_arn("trust store", arn) or self.store.get(TRUST_STORES, arn) is None:
+        ours = validate.is_arn("trust store", arn) and validate.here(ctx.scope, arn)
+        if not ours or self.store.get(TRUST_STORES, arn) is None:
             raise AwsError("ResourceNotFound", "The specified resource does not exist.")
         return {}
 
