@@ -10,6 +10,7 @@ import urllib.request
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from moorage.engine.docker import DockerEngine
 from moorage.engine.docker.names import mac_address, pool_name, sandbox_name
@@ -251,3 +252,11 @@ async def test_tasks_in_two_subnets_reach_each_other_with_their_own_addresses(
     await output(engine, await run(engine, busybox, fetch, client))
     line = await anext(engine.logs(served))
     assert address(subnet, 150) in line.message
+
+
+async def test_subnets_whose_range_is_taken_get_substitutes_of_their_own(engine: DockerEngine, subnet: SubnetNetwork):
+    await engine.prepare_network(subnet)
+    later = [replace(subnet, name=f"{subnet.name}-{n}", subnet_id=f"subnet-0{n}") for n in range(4)]
+    ranges = await asyncio.gather(*(engine.prepare_network(one) for one in later))
+    assert len({*ranges, subnet.cidr}) == 5
+    assert await engine.prepare_network(later[0]) == ranges[0]
