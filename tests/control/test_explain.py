@@ -54,6 +54,15 @@ def test_a_service_at_rest_is_a_few_lines() -> None:
     assert told.next == "moor events --service web --follow"
 
 
+def test_protected_tasks_are_told_because_they_hold_up_a_scale_in() -> None:
+    protected = [a_task(f"t{n}", protected_until=NOW + 300 + n) for n in range(2)]
+    told = explain_service(records(a_service(desired_count=1), *protected), NOW)
+    assert told.section("Tasks") == (
+        "2 tasks healthy: t0, t1",
+        "2 tasks protected from scale-in and deployments: t0, t1; the first for 5 min",
+    )
+
+
 def test_a_service_that_waits_names_the_task_and_the_time_that_is_left() -> None:
     young = a_task("young", started_at=NOW - 30, became_healthy_at=None)
     told = explain_service(records(a_service(ROLLING, desired_count=1), young), NOW)

@@ -15,7 +15,7 @@ from moorage.control.explain_placement import refusal_lines
 from moorage.control.explain_rollout import image_lines, outcome_lines, shift_lines, watch_lines
 from moorage.control.explain_schedulers import standing_lines, task_set_facts, task_set_lines
 from moorage.control.explain_task import TaskRecords, counts, story_of, waits
-from moorage.control.explain_words import Explanation, ago, count, id_of, name_of, sections, span
+from moorage.control.explain_words import Explanation, ago, count, id_of, left, name_of, sections, span
 from moorage.decide.placement.daemons import Standing
 from moorage.decide.placement.filters import Refusal
 from moorage.decide.rollout import circuit_breaker
@@ -127,6 +127,11 @@ def task_lines(tasks: Sequence[TaskRecords], now: float) -> Iterator[str]:
         yield f"{id_of(one.task.id)} {'; '.join(waits(one, now))}"
     if len(others) > MOST_TASKS:
         yield f"and {len(others) - MOST_TASKS} more: moor tasks"
+    protected = [one.task for one in tasks if (one.task.protected_until or 0.0) > now]
+    if protected:
+        ends = left(min(task.protected_until or now for task in protected) - now)
+        names = ", ".join(id_of(task.id) for task in protected[:MOST_TASKS])
+        yield f"{count(len(protected), 'task')} protected from scale-in and deployments: {names}; the first for {ends}"
 
 
 def not_placed(events: Sequence[ServiceEvent], now: float) -> Iterator[str]:
