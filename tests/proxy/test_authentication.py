@@ -11,7 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import aiohttp
 import msgspec
@@ -34,7 +34,7 @@ from moorage.store.tables.elbv2 import TABLES
 from proxy.builders import a_config, a_listener, a_load_balancer, a_rule, path, to
 from proxy.certificates import Root
 from proxy.conftest import Balanced
-from proxy.servers import Backend
+from proxy.servers import Backend, free_port
 
 HOST = "shop.example.com"
 # the provider is built on a library that announces its next version
@@ -223,6 +223,21 @@ async def test_a_provider_that_fails_is_561(house: House, provider: str) -> None
     assert (await house.log_in("/private/x")).status == 561
 
 
+async def test_a_provider_that_is_down_is_500(house: House, provider: str) -> None:
+    nobody = f"https://127.0.0.1:{free_port()}"
+    await house.serve(msgspec.structs.replace(oidc(provider), token_endpoint=f"{nobody}/token"))
+    assert (await house.log_in("/private/x")).status == 500
+
+
+@pytest.mark.parametrize(("error", "status"), [("access_denied", 401), ("server_error", 561)])
+async def test_a_provider_that_says_no(house: House, provider: str, error: str, status: int) -> None:
+    await house.serve(oidc(provider))
+    asked, _ = await house.get("/private/x")
+    state = parse_qs(urlsplit(asked.headers["location"]).query)["state"][0]
+    answer, _ = await house.get(f"/oauth2/idpresponse?error={error}&state={quote(state)}")
+    assert answer.status == status
+
+
 async def test_fixed_responses_ask_too(house: House, provider: str) -> None:
     await house.serve(oidc(provider), last=FixedResponse("200", "text/plain", "secret"))
     assert (await house.get("/private/x"))[0].status == 302
@@ -282,6 +297,8 @@ async def test_signed_tokens(house: House, root: Root, tmp_path: Path) -> None:
     assert await status(issuer.token(scope="profile", roles=["a"])) == 401
     assert await status(issuer.token(scope="orders", roles="a")) == 401
     server.close()
+    await house.serve(ValidateJwt(f"https://127.0.0.1:{free_port()}/keys", "https://issuer"))
+    assert await status(issuer.token(**good)) == 401, "nobody has the keys"
 
 
 async def test_nobody_to_ask_is_closed(house: House, provider: str) -> None:

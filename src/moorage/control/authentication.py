@@ -44,7 +44,11 @@ DATA_LIFE = 120.0
 
 
 class ProviderFailed(Exception):
-    """The provider did not answer as OpenID Connect asks; the text says how."""
+    """The provider did not answer as OpenID Connect asks; the text says how. `reached` False: it did not answer at all."""
+
+    def __init__(self, text: str, *, reached: bool = True) -> None:
+        super().__init__(text)
+        self.reached = reached
 
 
 class ProviderClient(Protocol):
@@ -97,7 +101,7 @@ class Authenticator:
         try:
             answer = await self._answer(request)
         except ProviderFailed as failure:
-            answer = _page(561, str(failure))
+            answer = _page(561 if failure.reached else 500, str(failure))
         if answer.why:
             path = request.path.partition("?")[0]
             log.info("%s %s%s was answered %s: %s", request.method, request.host, path, answer.status, answer.why)
@@ -171,7 +175,9 @@ class Authenticator:
             return _page(401, "the login took too long")
         if auth.cookies_of(request.headers).get(auth.NONCE_COOKIE) != login.nonce:
             return _page(401, "another browser began this login")
-        if "error" in asked or "code" not in asked:
+        if asked.get("error", "access_denied") != "access_denied":
+            return _page(561, f"the provider answered {asked['error']}")
+        if "code" not in asked:
             return _page(401, f"the provider answered {asked.get('error', 'without a code')}")
         session = await self._begin(
             config,
@@ -279,6 +285,8 @@ class Authenticator:
             claims = jwt.decode(token, keys, algorithms=["RS256"]).claims
         except (JoseError, ValueError):
             return _page(401, "the signature of the token is not good")
+        except ProviderFailed as failure:
+            return _page(401, f"there are no keys to verify the token with: {failure}")
         why = auth.why_invalid(claims, config, self._clock.now())
         return _page(401, f"the token is not accepted: {why}") if why is not None else AuthAnswer()
 

@@ -52,7 +52,8 @@ class HttpsProviderClient:
                     raise ProviderFailed(f"{url} answered {answer.status}")
                 return body
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ProviderFailed(f"{url} cannot be asked: {error or type(error).__name__}") from error
+            why = str(error) or type(error).__name__
+            raise ProviderFailed(f"{url} cannot be asked: {why}", reached=False) from error
 
     async def _open(self) -> aiohttp.ClientSession:
         root = await asyncio.to_thread(self._read_root)
