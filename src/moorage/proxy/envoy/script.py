@@ -56,11 +56,17 @@ _EDGE = """
 _HOST_WITHOUT_PORT = """
   if host and find(host, ":", 1, true) then
     local bare = host:match("^(.+):%d+$")
-    if bare then headers:replace(":authority", bare) end
+    if bare then
+      headers:replace(":authority", bare)
+      h:clearRouteCache()
+    end
   end
 """
 _HOST_WITH_PORT = """
-  if host and not find(host, ":%d+$") then headers:replace(":authority", host .. ":{port}") end
+  if host and not find(host, ":%d+$") then
+    headers:replace(":authority", host .. ":{port}")
+    h:clearRouteCache()
+  end
 """
 _TRACE_AND_RETRY = """
   local trace = get(headers, "x-amzn-trace-id")

@@ -211,6 +211,8 @@ def _connection_manager(
                 "typed_config": {
                     "@type": _EXT + "filters.http.lua.v3.Lua",
                     "default_source_code": {"inline_string": script(port, edge=edge)},
+                    # by itself it would choose the route of every request a second time; the script says when to
+                    "clear_route_cache": False,
                 },
             },
             {
