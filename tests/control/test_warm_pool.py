@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from moorage.control.warm_pool import IDLE, OWNER, SIZE
 from moorage.store.tables.network import NETWORK_INTERFACES
 
@@ -48,6 +50,18 @@ async def test_a_reset_empties_the_pool(world: PortsWorld) -> None:
     await filled(world)
     await world.store.reset()
     await world.until(lambda: world.engine.sandbox_count() == 0)
+    await world.until(lambda: not world.engine.networks, what="no network")
+
+
+@pytest.mark.parametrize("later", [0.0, 0.3, 0.6, 0.9, 1.2, 1.5])
+async def test_a_reset_while_the_pool_is_filled_leaves_nothing(world: PortsWorld, later: float) -> None:
+    for arn in await world.run_task(count=2):
+        await world.status(arn, "RUNNING")
+    await world.run_for(later)
+    await world.store.reset()
+    await world.run_for(60)
+    assert (world.engine.pool(), held(world)) == ([], set())
+    await world.until(lambda: world.engine.sandbox_count() == 0, what="no sandbox")
     await world.until(lambda: not world.engine.networks, what="no network")
 
 

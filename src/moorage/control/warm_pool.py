@@ -144,7 +144,8 @@ class WarmPool:
     async def _fill(self, subnet: Subnet, key: SubnetKey) -> None:
         ready = self._ready.setdefault(key, [])
         await self._rest()
-        while (missing := self._share() - len(ready)) > 0:
+        # The list is replaced when the subnet is deleted or given up meanwhile.
+        while self._ready.get(key) is ready and (missing := self._share() - len(ready)) > 0:
             done = await asyncio.gather(*(self._warm_one(subnet, ready) for _ in range(min(missing, AT_ONCE))))
             if not all(done):
                 await asyncio.sleep(_RETRY)
@@ -181,6 +182,9 @@ class WarmPool:
             self.tidy()
             return False
         del self._warming[interface.ipv4]
+        if self._ready.get(key_of(subnet)) is not ready:
+            self._leave([interface])
+            return False
         ready.append(interface)
         return True
 
