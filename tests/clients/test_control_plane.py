@@ -91,6 +91,9 @@ def test_reset_empties_everything(own_server: Server, image: str):
     until(
         lambda: not [line for line in running_containers(own_server) if "app" in line], "the task's container is gone"
     )
+    ours = f"label=io.moorage.installation={Settings(data_dir=own_server.data_dir).installation}"
+    until(lambda: not docker("ps", "--all", "--quiet", "--filter", ours), "the load balancer's nodes are gone")
+    until(lambda: not docker("network", "ls", "--quiet", "--filter", ours), "the networks of the subnets are gone")
 
 
 def running_containers(server: Server) -> list[str]:
