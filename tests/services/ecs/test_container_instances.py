@@ -323,3 +323,12 @@ async def test_constraints_of_the_task_definition_count_too(rig):
     await rig.call("RegisterTaskDefinition", **bridge(placementConstraints=where))
     (failure,) = (await rig.call("RunTask", **run()))["failures"]
     assert failure["reason"] == "MemberOf placement constraint unsatisfied"
+
+
+async def test_the_health_of_an_instance_is_shown_when_asked_for(rig: Rig) -> None:
+    arn = (await rig.call("RegisterContainerInstance", cluster="main"))["containerInstance"]["containerInstanceArn"]
+    asked = {"cluster": "main", "containerInstances": [arn], "include": ["CONTAINER_INSTANCE_HEALTH"]}
+    [shown] = (await rig.call("DescribeContainerInstances", **asked))["containerInstances"]
+    assert shown["healthStatus"]["overallStatus"] == "OK"
+    assert [one["type"] for one in shown["healthStatus"]["details"]] == ["CONTAINER_RUNTIME"]
+    assert "healthStatus" not in await describe(rig, arn)

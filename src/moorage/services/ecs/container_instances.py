@@ -26,7 +26,7 @@ from moorage.domain.task import Task
 from moorage.services.base import Provider, RequestContext, operation
 from moorage.services.ecs import placement, resolve
 from moorage.services.ecs.paging import page
-from moorage.services.ecs.present_instances import container_instance
+from moorage.services.ecs.present_instances import container_instance, health
 from moorage.services.ecs.tags import to_mapping
 from moorage.store.api import StoreApi, Transaction, View
 from moorage.store.capacity_queries import address_in_use
@@ -131,14 +131,15 @@ class ContainerInstanceOperations(Provider):
             raise _refuse("Container instance cannot be empty.")
         if len(wanted) > 100:
             raise _refuse("containerInstances can have at most 100 items.")
-        tags = "TAGS" in (request.get("include") or ())
+        included = request.get("include") or ()
+        tags, healths = "TAGS" in included, "CONTAINER_INSTANCE_HEALTH" in included
         found, failures = [], []
         for identifier in wanted:
             record = _find(self._store, ctx.scope, cluster, identifier)
             if record is None:
                 failures.append({"arn": arn_of(ctx.scope, cluster, identifier), "reason": "MISSING"})
             else:
-                found.append(self._instance_shape(record, tags=tags))
+                found.append(self._instance_shape(record, tags=tags) | (health(record) if healths else {}))
         return {"containerInstances": found, "failures": failures}
 
     @operation("ListContainerInstances")

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from moorage.decide.placement.hosts import Host
-from moorage.domain.container_instance import Resources
+from moorage.domain.container_instance import ContainerInstance, Resources
 from moorage.domain.task import Task
 from moorage.services.ecs.present import Shape
 from moorage.services.ecs.tags import to_list
@@ -34,6 +34,13 @@ def container_instance(host: Host, tasks: Iterable[Task], *, tags: bool = False)
         "attachments": [],
         "tags": to_list(record.tags) if tags else [],
     }
+
+
+def health(record: ContainerInstance) -> Shape:
+    """One container engine serves all instances: while it does not, nothing is answered at all."""
+    runtime = {"type": "CONTAINER_RUNTIME", "status": "OK", "lastStatusChange": record.registered_at}
+    details = [runtime | {"lastUpdated": record.registered_at}]
+    return {"healthStatus": {"overallStatus": "OK", "details": details}}
 
 
 def _resources(record: Resources) -> list[Shape]:
