@@ -131,6 +131,7 @@ class App:
 
         def requested(balancer: LoadBalancer, record: RequestRecord) -> None:
             self.metrics.take(balancer, record)
+            self.plane.express_scaling.count_request(record.target_group_arn)
             if balancer.attributes.get("access_logs.s3.enabled") == "true":
                 access_logs.take(balancer, self.requests_door.line(record))
 

@@ -343,9 +343,10 @@ class Explainer:
 
     def _express(self, arn: str) -> tuple[ExpressService | None, str, int]:
         """What Express Mode wants, what its controller said last, and the port of this machine for HTTPS."""
-        said = self._plane.express.explain(arn) if self._plane.express is not None else None
+        making = self._plane.express.explain(arn) if self._plane.express is not None else None
+        said = "; ".join(one for one in (making, self._plane.express_scaling.explain(arn)) if one)
         port: int = self._proxy().get("ports", {}).get(443, 443)
-        return self._store.get(EXPRESS_SERVICES, arn), said or "", port
+        return self._store.get(EXPRESS_SERVICES, arn), said, port
 
     def _unmade(self, subject: Subject) -> Explanation:
         record, said, port = self._express(subject.key)

@@ -10,6 +10,7 @@ from moorage.control.alarms import AlarmWatch
 from moorage.control.capacity import CapacityController
 from moorage.control.code_deploy import CodeDeployController
 from moorage.control.express import ExpressController
+from moorage.control.express_scaling import ExpressScaling
 from moorage.control.lifecycle import LifecycleController
 from moorage.control.load_balancer_nodes import LoadBalancerNodes
 from moorage.control.load_balancers import LoadBalancersController
@@ -68,6 +69,7 @@ class ControlPlane:
         self.lifecycle = LifecycleController(store, clock)
         self.reaper = Reaper(store, clock)
         self.express = ExpressController(store, clock, calls) if calls is not None else None
+        self.express_scaling = ExpressScaling(store, clock, engine)
         self.code_deploy = CodeDeployController(store, clock, calls) if calls is not None else None
 
     async def start(self) -> None:
@@ -85,6 +87,7 @@ class ControlPlane:
         self.alarms.start()
         if self.express is not None:
             self.express.start()
+        self.express_scaling.start()
         if self.code_deploy is not None:
             self.code_deploy.start()
         await self.lifecycle.start()
@@ -94,6 +97,7 @@ class ControlPlane:
         """Stops controlling. Containers and the proxy go on as they are."""
         if self.code_deploy is not None:
             await self.code_deploy.close()
+        await self.express_scaling.close()
         if self.express is not None:
             await self.express.close()
         await self.alarms.close()

@@ -22,7 +22,9 @@ SANDBOX_DIED = "InternalError: the task's network namespace went away (its pause
 
 
 SPOT_INTERRUPTED = "Your Spot Task was interrupted."
-CAPACITY_UNAVAILABLE = "Capacity is unavailable at this time. Please try again later or in a different availability zone"
+CAPACITY_UNAVAILABLE = (
+    "Capacity is unavailable at this time. Please try again later or in a different availability zone"
+)
 TOO_MANY_WAITING = "The limit on the number of tasks that wait in the PROVISIONING state has been reached"
 
 
@@ -352,4 +354,12 @@ def secret_failed(value_from: str, why: str) -> str:
     return (
         "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: "
         f"{what}: {why}"
+    )
+
+
+def scaled(desired: int, alarm: str, policy: str) -> str:
+    """Source: ecs-services §4."""
+    return (
+        f"Message: Successfully set desired count to {desired}. Change successfully fulfilled by ecs. "
+        f"Cause: monitor alarm {alarm} in state ALARM triggered policy {policy}"
     )

@@ -1,4 +1,4 @@
-"""Trust stores: the certificate authorities whose client certificates a listener believes. Source: semantics elbv2 §3, §3.2.
+"""Trust stores: the certificate authorities whose client certificates a listener believes. Source: semantics elbv2 §3.
 
 The contents are kept in the record: what was read from S3 at the time of the call is what counts, as in AWS.
 """

@@ -52,6 +52,8 @@ class SimulatedEngine(SimulatedHost):
         return network.cidr
 
     enters_networks = True
+    cpu_used = 0.01
+    """vCPU that every container has used since it started, for `stats`."""
 
     async def namespace_of(self, sandbox_id: str) -> str | None:
         known = self._sandboxes.get(sandbox_id)
@@ -242,7 +244,7 @@ class SimulatedEngine(SimulatedHost):
         self._check_reachable()
         now = self._clock.now()
         running = [self._containers[id] for id in container_ids if id in self._containers]
-        return [ContainerStats(c.id, 0.01 * (now - (c.started_at or now)), 32 << 20) for c in running]
+        return [ContainerStats(c.id, self.cpu_used * (now - (c.started_at or now)), 32 << 20) for c in running]
 
     async def list(self) -> list[ObservedContainer]:
         def effect() -> list[ObservedContainer]:
