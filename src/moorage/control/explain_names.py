@@ -92,7 +92,7 @@ def within(found: Iterable[Subject], cluster: str) -> tuple[Subject, ...]:
 
 
 def _cluster(subject: Subject) -> str | None:
-    """"arn:aws:ecs:…:service/main/web" → "main"."""
+    """ "arn:aws:ecs:…:service/main/web" → "main"."""
     if subject.kind not in ("service", "task", "deployment", "instance"):
         return None
     return subject.key.split("/", 2)[1]

@@ -343,7 +343,11 @@ SEEDS: dict[str, dict[str, Any]] = {
         "maxResults": 1,
         "nextToken": "x",
     },
-    "CreateCapacityProvider": {"name": "hosts", "autoScalingGroupProvider": GROUP, "tags": [{"key": "a", "value": "b"}]},
+    "CreateCapacityProvider": {
+        "name": "hosts",
+        "autoScalingGroupProvider": GROUP,
+        "tags": [{"key": "a", "value": "b"}],
+    },
     "UpdateCapacityProvider": {"name": "hosts", "autoScalingGroupProvider": GROUP},
     "DeleteCapacityProvider": {"capacityProvider": "hosts"},
     "DescribeCapacityProviders": {

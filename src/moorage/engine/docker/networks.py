@@ -233,9 +233,7 @@ class Networks:
     async def _overlap(self, network: SubnetNetwork, refusal: ApiError) -> RangeTaken:
         taken = overlapping(network.cidr, await self._client.call("GET", "/networks"))
         if not taken:
-            return RangeTaken(
-                f"the range {network.cidr} of {network.subnet_id} is taken on this host: {refusal.text}"
-            )
+            return RangeTaken(f"the range {network.cidr} of {network.subnet_id} is taken on this host: {refusal.text}")
         name, cidr = taken[0]
         return RangeTaken(
             f"the range {network.cidr} of {network.subnet_id} overlaps the Docker network {name} ({cidr});"
