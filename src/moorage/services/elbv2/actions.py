@@ -13,7 +13,8 @@ from moorage.services.elbv2.validate import invalid
 
 MAX_TARGET_GROUPS = 5
 CONTENT_TYPES = ("text/html", "application/json", "application/javascript", "text/css", "text/plain")
-LAST = "You must specify exactly one action of type 'forward', 'redirect' or 'fixed-response', and it must be the last action"
+_ENDINGS = "'forward', 'redirect' or 'fixed-response'"
+LAST = f"You must specify exactly one action of type {_ENDINGS}, and it must be the last action"
 _VISIBLE = re.compile(r"[\x20-\x7e]*")
 _PLACEHOLDER = re.compile(r"#\{([^}]*)\}")
 
