@@ -13,7 +13,7 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import uvloop
 from aiohttp import web
@@ -89,6 +89,8 @@ class App:
         self.purge = False
         self.host: HostFacts | None = None
         self._then = contextlib.AsyncExitStack()
+        # an Envoy that outlived the last server tells of requests before there is a control plane
+        self._count_request: Callable[[str], None] = lambda target_group_arn: None
 
     async def start(self) -> None:
         """Raises MoorageError with what is missing; nothing is left running then."""
@@ -131,7 +133,7 @@ class App:
 
         def requested(balancer: LoadBalancer, record: RequestRecord) -> None:
             self.metrics.take(balancer, record)
-            self.plane.express_scaling.count_request(record.target_group_arn)
+            self._count_request(record.target_group_arn)
             if balancer.attributes.get("access_logs.s3.enabled") == "true":
                 access_logs.take(balancer, self.requests_door.line(record))
 
@@ -165,6 +167,7 @@ class App:
             security_groups=MotoNetworks(self.backed, self.store),
             firewall=NfTables(),
         )
+        self._count_request = self.plane.express_scaling.count_request
         self.people = People(settings, self.store, clock, self.plane, proxy=self.proxy.status, host=self.host)
         self.people.answers = AnswersExplained(self.requests, self.proxy, self.store, clock)
         self.plane.targets.port_of = self.proxy.machine_port

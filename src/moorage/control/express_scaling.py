@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from msgspec.structs import replace
 
@@ -23,7 +23,7 @@ from moorage.domain.service import Service
 from moorage.domain.task import Task
 from moorage.engine.driver import Engine
 from moorage.store.api import Change, StoreApi, Transaction
-from moorage.store.tables.ecs import EXPRESS_SERVICES, SERVICES, TASKS
+from moorage.store.tables.ecs import EXPRESS_SERVICES, SERVICES, TASK_DEFINITIONS, TASKS
 
 MINUTE = 60.0
 UNITS_PER_CPU = 1024
@@ -33,7 +33,8 @@ MIB = 1 << 20
 class _Watched:
     """What is remembered of one service. `cpu`: seconds that each container had used at the last look."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, metric: str, now: float) -> None:
+        self.metric = metric
         self.samples: deque[float] = deque(maxlen=LOW_MINUTES)
         self.cpu: dict[str, float] = {}
         self.looked_at = now
@@ -85,8 +86,12 @@ class ExpressScaling:
             self._watched.pop(arn, None)
             return Pass("scaling: the service is going")
         now = self._clock.now()
-        first = arn not in self._watched
-        watched = self._watched.setdefault(arn, _Watched(now))
+        metric = record.wanted.scaling.auto_scaling_metric
+        known = self._watched.get(arn)
+        # what was measured of another metric says nothing
+        watched = known if known is not None and known.metric == metric else _Watched(metric, now)
+        first = watched is not known
+        self._watched[arn] = watched
         if service is None or service.status != "ACTIVE" or not record.applied:
             return Pass("scaling: the service is being made", again_after=MINUTE)
         sample = await self._measure(record, watched, now)
@@ -104,7 +109,6 @@ class ExpressScaling:
         if move.alarm is not None:
             await self._store.update(lambda tx: _move(tx, record, service, move, now))
             watched.moved[move.alarm] = now
-        metric = scaling.auto_scaling_metric
         return Pass(
             f"scaling: {service.desired_count} → {move.desired} tasks, {metric} {move.said}", again_after=MINUTE
         )
@@ -112,23 +116,32 @@ class ExpressScaling:
     async def _measure(self, record: ExpressService, watched: _Watched, now: float) -> float | None:
         """The metric of the last minute; None: there is nothing to measure."""
         tasks = [t for t in self._store.find(TASKS, "service", record.arn) if t.last_status == "RUNNING"]
-        elapsed, watched.looked_at = now - watched.looked_at, now
+        elapsed = now - watched.looked_at
         if not tasks:
+            watched.looked_at = now
             return None
-        metric = record.wanted.scaling.auto_scaling_metric
-        if metric == "REQUEST_COUNT_PER_TARGET":
+        stats = {}
+        if watched.metric != "REQUEST_COUNT_PER_TARGET":  # may raise: then nothing was looked at
+            stats = {one.id: one for one in await self._engine.stats(_containers(tasks))}
+        watched.looked_at = now
+        if watched.metric == "REQUEST_COUNT_PER_TARGET":
             total = sum(self._requests[arn] for arn in record.made.target_groups)
             count, watched.requests = total - watched.requests, total
             return count / len(tasks) * MINUTE / elapsed if elapsed > 0 else None
-        stats = {one.id: one for one in await self._engine.stats(_containers(tasks))}
-        if metric == "AVERAGE_MEMORY":
-            return (
-                100 * sum(one.memory_bytes for one in stats.values()) / (len(tasks) * int(record.wanted.memory) * MIB)
-            )
+        if watched.metric == "AVERAGE_MEMORY":
+            return 100 * sum(one.memory_bytes for one in stats.values()) / (self._reserved(tasks, "memory") * MIB)
         before, watched.cpu = watched.cpu, {id: one.cpu_seconds for id, one in stats.items()}
         used = sum(max(0.0, seconds - before.get(id, seconds)) for id, seconds in watched.cpu.items())
-        reserved = len(tasks) * int(record.wanted.cpu) / UNITS_PER_CPU
+        reserved = self._reserved(tasks, "cpu") / UNITS_PER_CPU
         return 100 * used / (elapsed * reserved) if elapsed > 0 and before else None
+
+    def _reserved(self, tasks: Sequence[Task], what: Literal["cpu", "memory"]) -> int:
+        """What their definitions reserve together: CPU units, or MiB."""
+        total = 0
+        for task in tasks:
+            definition = self._store.get(TASK_DEFINITIONS, task.task_definition_arn)
+            total += int(getattr(definition.document, what) or 0) if definition is not None else 0
+        return max(1, total)
 
 
 def _containers(tasks: Sequence[Task]) -> list[str]:

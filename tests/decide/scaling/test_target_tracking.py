@@ -42,8 +42,9 @@ def decide(
         ([20.0] * 15, 4, {"deploying": True}, (4, None)),
         ([20.0] * 15, 4, {"into": 10.0}, (4, None)),
         ([20.0] * 15, 4, {"out": 10.0}, (4, None)),
-        ([50.0], 12, {}, (10, "AlarmLow")),  # outside the limits: moved inside at once
-        ([], 0, {}, (1, "AlarmHigh")),
+        ([50.0], 12, {}, (12, None)),  # outside the limits by somebody's own wish
+        ([], 0, {}, (0, None)),
+        ([20.0] * 15, 40, {}, (10, "AlarmLow")),
     ],
 )
 def test_moves(samples: list[float], current: int, how: dict[str, float], expected: tuple[int, str | None]) -> None:
@@ -63,10 +64,10 @@ def test_never_outside_the_limits_nor_the_wrong_way(
 ) -> None:
     limits = Limits(minimum, max(1, minimum + more), target)
     move = track(samples, current, limits, since_out=LONG, since_in=LONG, deploying=False)
-    assert limits.minimum <= move.desired <= limits.maximum
     if move.alarm == "AlarmHigh":
-        assert move.desired > current
+        assert current < move.desired <= limits.maximum
     elif move.alarm == "AlarmLow":
+        assert limits.minimum <= move.desired <= limits.maximum
         assert move.desired < current
     else:
         assert move.desired == current

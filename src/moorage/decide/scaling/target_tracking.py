@@ -46,10 +46,9 @@ def track(
     """`samples`: one a minute, the newest last. `since_out`, `since_in`: seconds since the last move of each kind.
     `deploying`: nothing is scaled in meanwhile.
 
+    A count that somebody set outside the limits stays until an alarm moves it, as on AWS.
+
     4 tasks at 90 % of a target of 60 for three minutes → ceil(4 × 90 / 60) = 6; at 20 % for fifteen → ceil(1.33) = 2."""
-    inside = min(max(current, limits.minimum), limits.maximum)
-    if inside != current:
-        return Move(inside, "AlarmHigh" if inside > current else "AlarmLow", "outside its limits")
     if not samples:
         return Move(current, None, "no measurement yet")
     metric = samples[-1]
@@ -62,7 +61,7 @@ def track(
             return Move(current, None, f"{now}: scaled out a moment ago, {COOLDOWN - since_out:.0f} s of rest left")
         return Move(wanted, "AlarmHigh", now)
     if _all(samples, LOW_MINUTES, lambda value: value < LOW * limits.target):
-        wanted = max(limits.minimum, math.ceil(current * metric / limits.target))
+        wanted = min(limits.maximum, max(limits.minimum, math.ceil(current * metric / limits.target)))
         if wanted >= current:
             return Move(
                 current, None, f"{now}: fewer tasks would be above it, or below its minimum of {limits.minimum}"
