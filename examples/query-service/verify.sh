@@ -9,8 +9,13 @@ running=$(value ecs describe-services --cluster "$APP" --services "$APP" --query
 tasks=$(list_tasks)
 [ "$(wc -l <<<"$tasks")" = "$desired" ] || fail "list-tasks does not list $desired tasks"
 fact "service ACTIVE: $running of $desired tasks RUNNING"
-unhealthy=$(value ecs describe-tasks --cluster "$APP" --tasks $tasks \
-    --query "length(tasks[?healthStatus!='HEALTHY' || lastStatus!='RUNNING'])")
+# A target is healthy after the load balancer's first check; the container's own check comes seconds later (its interval).
+for _ in $(seq 1 60); do
+    unhealthy=$(value ecs describe-tasks --cluster "$APP" --tasks $tasks \
+        --query "length(tasks[?healthStatus!='HEALTHY' || lastStatus!='RUNNING'])")
+    [ "$unhealthy" != 0 ] || break
+    sleep 0.5
+done
 [ "$unhealthy" = 0 ] || fail "$unhealthy tasks are not RUNNING and HEALTHY"
 fact 'every task is RUNNING and its container health check says HEALTHY'
 target_group=$(target_group_arn)
