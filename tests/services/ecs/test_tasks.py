@@ -226,10 +226,38 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
         "the valid values.",
     ),
     (
-        {"overrides": {"memory": "²"}},
+        {"overrides": {"cpu": "2 vCPU"}},
         "ClientException",
-        "No Fargate configuration exists for given values: 256 CPU, ² memory. See the Amazon ECS documentation for the "
-        "valid values.",
+        "No Fargate configuration exists for given values: 2048 CPU, 512 memory. See the Amazon ECS documentation for "
+        "the valid values.",
+    ),
+    ({"overrides": {"memory": "²"}}, "ClientException", "Invalid 'memory' setting for task."),
+    (
+        {"overrides": {"ephemeralStorage": {"sizeInGiB": 20}}},
+        "ClientException",
+        "EphemeralStorage size should be at least 21",
+    ),
+    (
+        {"overrides": {"ephemeralStorage": {"sizeInGiB": 201}}},
+        "ClientException",
+        "EphemeralStorage size should be at most 200",
+    ),
+    *(
+        (
+            {"platformVersion": "1.3.0", **params},
+            "PlatformTaskDefinitionIncompatibilityException",
+            "One or more of the requested capabilities are not supported.",
+        )
+        for params in (
+            {"taskDefinition": "efs"},
+            {"overrides": {"ephemeralStorage": {"sizeInGiB": 30}}},
+            {"overrides": {"containerOverrides": [{"name": "app", "environmentFiles": []}]}}
+            | {"taskDefinition": "files"},
+        )
+    ),
+    *(
+        ({"clientToken": token}, INVALID, "clientToken must have at most 64 characters in the range of 33-126.")
+        for token in ("x" * 65, "a b")
     ),
     (
         {"propagateTags": "SERVICE"},
@@ -262,6 +290,10 @@ async def prepare(main: Rig) -> None:
     await main.call(
         "RegisterTaskDefinition", family="bridge", containerDefinitions=[{"name": "app", "image": "a", "memory": 64}]
     )
+    await main.definition("efs", volumes=[{"name": "data", "efsVolumeConfiguration": {"fileSystemId": "fs-1"}}])
+    await main.definition(
+        "files", containerDefinitions=[container(environmentFiles=[{"type": "s3", "value": "arn:aws:s3:::b/a.env"}])]
+    )
     await main.definition("old")
     await main.call("DeregisterTaskDefinition", taskDefinition="old:1")
 
@@ -288,7 +320,8 @@ UNSUPPORTED: list[tuple[str, dict[str, Any], str]] = [
             "proxyConfiguration": {
                 "containerName": "app",
                 "properties": [
-                    {"name": name, "value": "1"} for name in ("ProxyIngressPort", "ProxyEgressPort", "AppPorts")
+                    {"name": name, "value": "1"}
+                    for name in ("ProxyIngressPort", "ProxyEgressPort", "AppPorts", "IgnoredUID")
                 ],
             }
         },
@@ -336,11 +369,80 @@ async def test_what_moorage_does_not_run_is_registered_and_then_refused(
             {"resourceRequirements": [{"type": "GPU", "value": "x"}]},
             "Invalid GPU resource requirement 'x' for container 'app'",
         ),
+        (
+            {"environment": [{"name": "HIDDEN", "value": "seen"}]},
+            "The secret name must be unique and not shared with any new or existing environment variables set on the "
+            "container, such as 'HIDDEN'.",
+        ),
+        ({"memory": 513}, "The 'memory' setting for container 'app' is greater than for the task"),
+        ({"memory": 5}, "Invalid 'memory' setting for container 'app'"),
+        ({"memoryReservation": 5}, "Invalid 'memoryReservation' setting for container 'app'"),
+        ({"cpu": -1}, "Invalid 'cpu' setting for container 'app'"),
+        (
+            {"cpu": 257},
+            "The sum of all container 'cpu' values cannot be greater than the value of the task 'cpu'.",
+        ),
     ],
 )
 async def test_overrides_that_are_refused(main: Rig, override: dict[str, Any], message: str) -> None:
+    await main.definition(
+        executionRoleArn=ROLE, containerDefinitions=[container(secrets=[{"name": "HIDDEN", "valueFrom": "/hidden"}])]
+    )
     overrides = {"containerOverrides": [{"name": "app", **override}]}
     assert (await main.refused("RunTask", **run_params(overrides=overrides))).message == message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"cpu": "much"}, "Invalid 'cpu' setting for task."),
+        ({"memory": "-1"}, "Invalid 'memory' setting for task."),
+        ({"cpu": "1"}, "Invalid 'cpu' setting for task. The value must be between 128 and 196608."),
+        ({"memory": "32"}, "The 'memory' setting for container 'app' is greater than for the task"),
+    ],
+)
+async def test_sizes_that_no_instance_gives(main: Rig, overrides: dict[str, Any], message: str) -> None:
+    await prepare(main)
+    await main.call("RegisterContainerInstance", cluster="main")
+    refusal = await main.refused("RunTask", cluster="main", taskDefinition="bridge", overrides=overrides)
+    assert (refusal.code, refusal.message) == ("ClientException", message)
+
+
+async def test_sizes_in_units_are_plain_numbers_afterwards(main: Rig) -> None:
+    await prepare(main)
+    await main.call("RegisterContainerInstance", cluster="main")
+    started = await main.call(
+        "RunTask", cluster="main", taskDefinition="bridge", overrides={"cpu": ".5 vCPU", "memory": "1GB"}
+    )
+    (task,) = started["tasks"]
+    assert (task["cpu"], task["memory"]) == ("512", "1024")
+    assert (task["overrides"]["cpu"], task["overrides"]["memory"]) == ("512", "1024")
+
+
+async def test_of_two_overrides_for_one_container_the_first_counts(main: Rig) -> None:
+    given = [{"name": "app", "command": ["a"]}, {"name": "app", "command": ["b"]}, {}]
+    task = await main.task(overrides={"containerOverrides": given})
+    assert task["overrides"]["containerOverrides"] == [{"name": "app", "command": ["a"]}]
+
+
+@pytest.mark.parametrize(("asked", "shown"), [(None, "1.4.0"), ("LATEST", "1.4.0"), ("1.3.0", "1.3.0")])
+async def test_the_platform_version_is_the_one_that_was_asked_for(main: Rig, asked: str | None, shown: str) -> None:
+    task = await main.task(**({"platformVersion": asked} if asked else {}))
+    assert task["platformVersion"] == shown
+
+
+async def test_start_task_takes_no_tags_from_a_service(main: Rig) -> None:
+    await prepare(main)
+    instance = (await main.call("RegisterContainerInstance", cluster="main"))["containerInstance"]
+    refusal = await main.refused(
+        "StartTask",
+        cluster="main",
+        taskDefinition="bridge",
+        containerInstances=[instance["containerInstanceArn"]],
+        propagateTags="SERVICE",
+    )
+    assert refusal.code == "InvalidParameterException"
+    assert "propagateTags SERVICE is not supported" in refusal.message
 
 
 EBS = {"roleArn": "arn:aws:iam::000000000000:role/ebs", "sizeInGiB": 10}

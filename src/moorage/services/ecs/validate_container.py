@@ -222,15 +222,19 @@ def secrets(d: Document) -> str | None:
         taken = {pair.name for pair in c.environment or ()}
         for secret in c.secrets or ():
             if secret.name in taken:
-                return (
-                    "The secret name must be unique and not shared with any new or existing environment variables set "
-                    f"on the container, such as '{secret.name}'."
-                )
+                return secret_name_taken(secret.name)
             taken.add(secret.name)
         message = _files(c.environment_files or ())
         if message is not None:
             return message
     return None
+
+
+def secret_name_taken(name: str) -> str:
+    return (
+        "The secret name must be unique and not shared with any new or existing environment variables set on the "
+        f"container, such as '{name}'."
+    )
 
 
 def foreign_parameters(d: Document, *, account: str) -> str | None:
