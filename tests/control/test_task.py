@@ -59,7 +59,8 @@ async def test_the_whole_life(world: PortsWorld) -> None:
     assert attachment["status"] == "DELETED"
     assert (container["lastStatus"], container["exitCode"]) == ("STOPPED", 143)
     times = (
-        "createdAt", "pullStartedAt", "pullStoppedAt", "startedAt", "stoppingAt", "executionStoppedAt", "stoppedAt",
+        "createdAt", "connectivityAt", "pullStartedAt", "pullStoppedAt", "startedAt", "stoppingAt", "executionStoppedAt",
+        "stoppedAt",
     )  # fmt: skip
     assert sorted(times, key=lambda name: stopped[name]) == list(times)
     assert list(dict.fromkeys(seen)) == [

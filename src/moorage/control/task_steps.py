@@ -405,7 +405,6 @@ class TaskSteps:
                 interface=released,
                 containers=containers,
                 execution_stopped_at=current.execution_stopped_at or now,
-                connectivity_at=now,
                 targets_registered=False,
             )
 
