@@ -1,4 +1,4 @@
-"""Task operations: RunTask, StopTask and the reads (semantics ecs-tasks §2, §5, §9, §12)."""
+"""Task operations: RunTask, StartTask, StopTask and the reads (semantics ecs-tasks §2, §5, §9)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from moorage.services.ecs import (
     networking,
     overrides,
     placement,
-    present,
+    present_task,
     provider_placement,
     resolve,
 )
@@ -44,7 +44,6 @@ from moorage.store.tables.ecs import CONTAINER_INSTANCES, TASKS
 
 MOST_AT_ONCE = 10
 MOST_DESCRIBED = 100
-PROTECTION_MINUTES = 120
 _CLIENT_TOKEN = re.compile(r"[!-~]{1,64}")
 _STARTED_BY = re.compile(r"[A-Za-z0-9\-_/]{1,128}")
 
@@ -268,7 +267,7 @@ class TaskOperations(Provider):
                 ),
             )
 
-        return {"task": present.task(self._store, await self._store.update(write))}
+        return {"task": present_task.task(self._store, await self._store.update(write))}
 
     @operation("DescribeTasks")
     async def describe_tasks(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
@@ -286,7 +285,7 @@ class TaskOperations(Provider):
             if task is None:
                 failures.append({"arn": arn, "reason": "MISSING"})
             else:
-                found.append(present.cached_task(self._store, task, tags=tags))
+                found.append(present_task.cached_task(self._store, task, tags=tags))
         return {"tasks": found, "failures": failures}
 
     @operation("ListTasks")
@@ -321,61 +320,6 @@ class TaskOperations(Provider):
         chosen, token = page(arns, request)
         return {"taskArns": chosen, "nextToken": token}
 
-    @operation("UpdateTaskProtection")
-    async def update_task_protection(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
-        given = request.get("expiresInMinutes")
-        minutes = PROTECTION_MINUTES if given is None else given
-        if not 1 <= minutes <= 2880:
-            raise _refuse("expiresInMinutes must be between 1 and 2880.")
-        if len(request["tasks"]) > MOST_AT_ONCE:
-            raise _refuse(f"tasks can have at most {MOST_AT_ONCE} items.")
-        until = self._clock.now() + minutes * 60 if request["protectionEnabled"] else None
-
-        def write(tx: Transaction) -> tuple[list[Task], list[dict[str, str]]]:
-            cluster = resolve.cluster(tx, ctx.scope, request["cluster"])
-            done: list[Task] = []
-            failures: list[dict[str, str]] = []
-            for identifier in request["tasks"]:
-                arn = resolve.task_arn(ctx.scope, cluster, identifier)
-                task = resolve.task(tx, ctx.scope, cluster, identifier)
-                if task is None or task.last_status == "STOPPED":
-                    failures.append({"arn": arn, "reason": "MISSING"})
-                elif task.service_arn is None:
-                    failures.append({"arn": arn, "reason": "TASK_NOT_VALID"})
-                else:
-                    done.append(tx.put(TASKS, replace(task, protected_until=until)))
-            return done, failures
-
-        done, failures = await self._store.update(write)
-        return {"protectedTasks": [self._protection(t) for t in done], "failures": failures}
-
-    @operation("GetTaskProtection")
-    async def get_task_protection(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
-        cluster = resolve.cluster(self._store, ctx.scope, request["cluster"])
-        found, failures = [], []
-        wanted = request.get("tasks")
-        if wanted is None:
-            now = self._clock.now()
-            running = self._store.find(TASKS, "cluster", (cluster.arn, "RUNNING"))
-            wanted = [task.arn for task in running if (task.protected_until or 0.0) > now]
-        if len(wanted) > MOST_DESCRIBED:
-            raise _refuse(f"tasks can have at most {MOST_DESCRIBED} items.")
-        for identifier in wanted:
-            arn = resolve.task_arn(ctx.scope, cluster, identifier)
-            task = resolve.task(self._store, ctx.scope, cluster, identifier)
-            if task is None or task.last_status == "STOPPED":
-                failures.append({"arn": arn, "reason": "MISSING"})
-            elif task.service_arn is None:
-                failures.append({"arn": arn, "reason": "TASK_NOT_VALID"})
-            else:
-                found.append(self._protection(task))
-        return {"protectedTasks": found, "failures": failures}
-
-    def _protection(self, task: Task) -> dict[str, Any]:
-        protected = task.protected_until is not None and task.protected_until > self._clock.now()
-        shape: dict[str, Any] = {"taskArn": task.arn, "protectionEnabled": protected}
-        return shape | ({"expirationDate": task.protected_until} if protected else {})
-
     @operation("ExecuteCommand")
     async def execute_command(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
         cluster = resolve.cluster(self._store, ctx.scope, request.get("cluster"))
@@ -391,7 +335,7 @@ class TaskOperations(Provider):
 
 def _answer(tx: Transaction, arns: Sequence[str], failures: list[dict[str, str]]) -> dict[str, Any]:
     """Tasks as they are when they are written (§2.2): what the control plane does with them comes later."""
-    tasks = [present.task(tx, task, tags=True) for arn in arns if (task := tx.get(TASKS, arn)) is not None]
+    tasks = [present_task.task(tx, task, tags=True) for arn in arns if (task := tx.get(TASKS, arn)) is not None]
     return {"tasks": tasks, "failures": failures}
 
 
