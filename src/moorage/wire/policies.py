@@ -31,8 +31,8 @@ class Policy(msgspec.Struct, frozen=True):
 _ENUMS_OF_ECS = frozenset(
     (
         "ClusterSettingName", "ContainerInstanceStatus", "FirelensConfigurationType", "IpcMode", "LogDriver", "NetworkMode",
-        "PidMode", "PlacementConstraintType", "PlacementStrategyType", "TaskDefinitionPlacementConstraintType",
-        "TransportProtocol", "UlimitName",
+        "PidMode", "PlacementConstraintType", "PlacementStrategyType", "SettingName",
+        "TaskDefinitionPlacementConstraintType", "TransportProtocol", "UlimitName",
     )
 )  # fmt: skip
 
