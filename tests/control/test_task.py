@@ -410,7 +410,8 @@ async def test_a_container_is_started_again_and_the_task_goes_on(world: PortsWor
     task = world.task(arn)
     assert (task.last_status, task.desired_status) == ("RUNNING", "RUNNING")
     [first, _] = task.containers
-    assert (first.restarts, first.runtime_id, first.exit_code) == (3, before, None)
+    assert (first.restarts, first.restarted_after) == (3, 1)
+    assert (first.runtime_id, first.exit_code) == (before, None)
     assert world.logs.said.count(("follow", "a")) == 4
     assert task.execution_stopped_at is None
     await world.stop_task(arn)
