@@ -315,6 +315,7 @@ async def test_a_secret_that_cannot_be_read_ends_the_task(world: PortsWorld, mem
     )
     assert why in (task.stopped_reason or "")
     assert world.verbs("start") == []
+    assert "pullStartedAt" not in await described(world, arn)
     await world.settled()
 
 

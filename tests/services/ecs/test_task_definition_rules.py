@@ -165,6 +165,13 @@ RULES: list[tuple[Params, str]] = [
         "A dependency container with HEALTHY condition must have health check configured",
     ),
     (
+        two(
+            {"name": "a", "healthCheck": {"command": ["NONE"]}},
+            {"name": "b", "dependsOn": [{"containerName": "a", "condition": "HEALTHY"}]},
+        ),
+        "A dependency container with HEALTHY condition must have health check configured",
+    ),
+    (
         one(dependsOn=[{"containerName": "app", "condition": "START"}]),
         "Cyclic dependency found in the container dependencies.",
     ),

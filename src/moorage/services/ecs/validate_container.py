@@ -123,7 +123,7 @@ def dependencies(d: Document) -> str | None:
                 return f"Cannot depend on container + '{dependency.container_name}' because it does not exist"
             if dependency.condition in ("SUCCESS", "COMPLETE") and target.is_essential:
                 return "A dependency container with SUCCESS or COMPLETE condition cannot be an essential container"
-            if dependency.condition == "HEALTHY" and target.health_check is None:
+            if dependency.condition == "HEALTHY" and not target.is_checked:
                 return "A dependency container with HEALTHY condition must have health check configured"
     return "Cyclic dependency found in the container dependencies." if _has_cycle(graph) else None
 
