@@ -67,6 +67,21 @@ def test_ecs_checks_meaning_itself() -> None:
     assert refused("ecs", "DescribeTasks", {}).code == "InvalidParameterException"
 
 
+def test_values_that_ecs_does_not_know() -> None:
+    refusal = refused("ecs", "RunTask", {"taskDefinition": "web", "launchType": "LAMBDA"})
+    assert refusal.code == "InvalidParameterException"
+    assert refusal.message == (
+        "1 validation error detected: Value 'LAMBDA' at 'launchType' failed to satisfy constraint: Member must satisfy "
+        "enum value set: [EC2, FARGATE, EXTERNAL, MANAGED_INSTANCES]"
+    )
+    document = {"family": "web", "containerDefinitions": [{"name": "app", "image": "app"}]}
+    refusal = refused("ecs", "RegisterTaskDefinition", document | {"requiresCompatibilities": ["LAMBDA"]})
+    assert refusal.code == "InvalidParameterException"
+    assert "Value 'LAMBDA' at 'requiresCompatibilities.1.member'" in refusal.message
+    # What the service has sentences for is left to it.
+    accepted("ecs", "RegisterTaskDefinition", document | {"networkMode": "nonsense"})
+
+
 def test_ec2_says_which_parameter_is_missing() -> None:
     error = refused("ec2", "DescribeInstanceAttribute", {"InstanceId": "i-1"})
     assert (error.code, error.message) == ("MissingParameter", "The request must contain the parameter Attribute")

@@ -107,6 +107,8 @@ class TaskDefinitionOperations(Provider):
     @operation("DeleteTaskDefinitions")
     async def delete_task_definitions(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
         identifiers = request["taskDefinitions"]
+        if not identifiers:
+            raise AwsError("InvalidParameterException", "TaskDefinitions cannot be empty.")
         if len(identifiers) > 10:
             raise AwsError("InvalidParameterException", "Size of TaskDefinition references list cannot exceed 10")
 
