@@ -205,7 +205,19 @@ def test_a_deleted_service_stops_everything_and_ends() -> None:
     service = a_service(status="DRAINING", desired_count=0)
     plan = decide_service(a_snapshot(service, a_task("a")), NOW)
     assert stopped_names(plan) == {"a"}
+    assert plan.events == ("(service web) has stopped 1 running tasks: (task a).",)
     assert decide_service(a_snapshot(service), NOW).service.status == "INACTIVE"
+
+
+def test_the_targets_of_a_deleted_service_are_told_to_drain() -> None:
+    service = a_service(status="DRAINING", desired_count=0)
+    tasks = [a_task(name, targets_registered=True) for name in "ab"]
+    assert decide_service(a_snapshot(service, *tasks), NOW).events == (
+        "(service web) has stopped 2 running tasks: (task a) (task b).",
+        "(service web, taskSet ecs-svc/1) has begun draining connections on 2 tasks.",
+    )
+    stopping = [a_task(name, targets_registered=True, desired_status="STOPPED") for name in "ab"]
+    assert decide_service(a_snapshot(service, *stopping), NOW).events == ()
 
 
 def test_container_health_decides_when_there_is_a_check() -> None:

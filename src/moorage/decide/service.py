@@ -15,7 +15,8 @@ The steps of a pass, in order:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
@@ -192,11 +193,7 @@ class SchedulerPass(RebalancingPass):
                 self.events.append(self.unhealthy_event(stop))
         if orders:
             self.events += self.moved_out or [sentences.stopped(name, [stop.task.id for stop in step.stop])]
-        drained: dict[str, int] = {}
-        for stop in step.stop:
-            if stop.task.targets_registered and stop.task.deployment_id:
-                drained[stop.task.deployment_id] = drained.get(stop.task.deployment_id, 0) + 1
-        self.events += [sentences.draining(name, deployment, count) for deployment, count in drained.items()]
+        self.events += _draining(name, [stop.task for stop in step.stop])
         return tuple(orders)
 
     def stop_reason(self, stop: Stop) -> str:
@@ -332,17 +329,23 @@ class SchedulerPass(RebalancingPass):
         )
 
 
+def _draining(service: str, stopping: Iterable[Task]) -> list[str]:
+    """The events of tasks that stop and whose targets are draining from now on, deployment by deployment."""
+    drained = Counter(t.deployment_id for t in stopping if t.targets_registered and t.deployment_id)
+    return [sentences.draining(service, deployment, count) for deployment, count in drained.items()]
+
+
 def _drain(snapshot: ServiceSnapshot, now: float) -> ServicePlan:
     """A deleted service stops all its tasks and is INACTIVE when the last one is gone."""
     service = snapshot.service
+    living = [t for t in snapshot.tasks if t.desired_status == "RUNNING"]
     stops = tuple(
-        StopOrder(t.arn, sentences.scaling_activity(t.deployment_id or service.deployments[0].id))
-        for t in snapshot.tasks
-        if t.desired_status == "RUNNING"
+        StopOrder(t.arn, sentences.scaling_activity(t.deployment_id or service.deployments[0].id)) for t in living
     )
     accounted = tuple(t.arn for t in snapshot.ended)
     if snapshot.tasks:
-        events = (sentences.stopped(service.name, [o.task_arn.rsplit("/", 1)[-1] for o in stops]),) if stops else ()
+        stopped = sentences.stopped(service.name, [t.id for t in living])
+        events = (stopped, *_draining(service.name, living)) if living else ()
         return ServicePlan(
             service,
             stop=stops,

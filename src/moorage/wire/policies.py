@@ -17,20 +17,48 @@ REQUIRED: frozenset[Constraint] = frozenset(("required",))
 
 class Policy(msgspec.Struct, frozen=True):
     """`code` (and `codes` by operation): the error code. `words`: "generic" is `1 validation error detected: Value …`,
-    "ecr" is `Invalid parameter at …`, "ec2" is `The request must contain the parameter …`."""
+    "ecr" is `Invalid parameter at …`, "ec2" is `The request must contain the parameter …`. `enums`: shapes whose values are
+    checked although other enums of the service are not."""
 
     code: str
     checks: frozenset[Constraint] = ALL
     words: Literal["generic", "ecr", "ec2"] = "generic"
     codes: Mapping[str, str] = {}
+    enums: frozenset[str] = frozenset()
 
     def code_of(self, operation: str) -> str:
         return self.codes.get(operation, self.code)
 
 
+_ECS_ENUMS = frozenset(
+    (
+        "AssignPublicIp",
+        "AvailabilityZoneRebalancing",
+        "CapacityProviderField",
+        "DeploymentLifecycleHookStage",
+        "DeploymentStrategy",
+        "LaunchType",
+        "ManagedDraining",
+        "ManagedScalingStatus",
+        "ManagedTerminationProtection",
+        "PropagateTags",
+        "ResourceManagementType",
+        "SchedulingStrategy",
+        "ServiceDeploymentStatus",
+        "ServiceField",
+        "TaskSetField",
+    )
+)
+"""Enums of services, deployments and capacity providers that ECS has no words of its own for."""
+
 POLICIES: dict[str, Policy] = {
     # ECS checks meaning itself, in words of its own (semantics/ecs-task-definitions §4): the wire only sees to shape.
-    "ecs": Policy("InvalidParameterException", REQUIRED, codes={"RegisterTaskDefinition": "ClientException"}),
+    "ecs": Policy(
+        "InvalidParameterException",
+        REQUIRED,
+        codes={"RegisterTaskDefinition": "ClientException"},
+        enums=_ECS_ENUMS,
+    ),
     "ecr": Policy("InvalidParameterException", words="ecr"),
     "elbv2": Policy("ValidationError"),
     "logs": Policy("InvalidParameterException"),

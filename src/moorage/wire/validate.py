@@ -83,6 +83,7 @@ class Checker:
 
     def __init__(self, policy: Policy) -> None:
         self._checks = policy.checks
+        self._enums = policy.enums
         self._compiled: dict[str, Check | None] = {}
 
     def check(self, shape: Shape) -> Check | None:
@@ -188,7 +189,7 @@ class Checker:
 
     def _text(self, shape: Shape) -> Check | None:
         show = _shower(shape)
-        enum = shape.enum if "enum" in self._checks else ()
+        enum = shape.enum if "enum" in self._checks or shape.name in self._enums else ()
         if enum:
             allowed, listed = frozenset(enum), ", ".join(enum)
 

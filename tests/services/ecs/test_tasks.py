@@ -144,7 +144,7 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"taskDefinition": "old:1"}, INVALID, "TaskDefinition is inactive"),
     ({"launchType": "EC2"}, INVALID, "No Container Instances were found in your cluster."),
     ({"launchType": None}, INVALID, "No Container Instances were found in your cluster."),
-    ({"launchType": "EXTERNAL"}, INVALID, "Moorage does not run the launch type EXTERNAL yet. Use FARGATE."),
+    ({"launchType": "EXTERNAL"}, INVALID, "Moorage does not run the launch type EXTERNAL yet. Use FARGATE or EC2."),
     (
         {"networkConfiguration": None},
         INVALID,
@@ -348,7 +348,7 @@ LAUNCH_VOLUMES: list[tuple[Any, str]] = [
     (None, "The task definition configures the volume 'data' at launch: volumeConfigurations must be specified."),
     (
         [{"name": "other", "managedEBSVolume": EBS}],
-        "The volume 'other' is not configured at launch by the task definition.",
+        "The volume name 'other' in your request does not have a matching volume in your Task Definition",
     ),
     ([{"name": "data"}], "managedEBSVolume must be specified for the volume 'data'."),
     (
