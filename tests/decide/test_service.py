@@ -199,6 +199,15 @@ def test_old_deployments_stay_listed_while_they_drain() -> None:
     plan = decide_service(a_snapshot(service, a_task("a", **mine), a_task("b", **mine), draining), NOW)
     assert len(plan.service.deployments) == 2
     assert plan.service.deployments[0].rollout_state == "IN_PROGRESS"
+    assert plan.said.startswith(
+        "waits: 1 task of older deployments still stopping. Deployment ecs-svc/2 is IN_PROGRESS"
+    )
+
+
+def test_a_scale_in_waits_for_what_it_stopped() -> None:
+    stopping = [a_task(name, desired_status="STOPPED", last_status="DEACTIVATING") for name in "xy"]
+    plan = decide_service(a_snapshot(a_service(), a_task("a"), a_task("b"), *stopping), NOW)
+    assert plan.said.startswith("waits: 2 tasks still stopping. ")
 
 
 def test_a_deleted_service_stops_everything_and_ends() -> None:
