@@ -141,6 +141,10 @@ class SchedulerPass(RebalancingPass):
 
     # 4 ---------------------------------------------------------------------------------------------------------------
     def roll(self, verdicts: Mapping[str, Verdict]) -> Step:
+        """One step towards `desired` tasks of the PRIMARY deployment and none of any other.
+
+        3 desired at 100/150, new revision: minimum 3, maximum 4 → starts 1; when it is healthy stops 1 old one, and again.
+        The last launches failed → starts nothing before `launches_blocked_until`, but goes on stopping what may go."""
         primary, configuration = self.primary, self.service.deployment_configuration
         blocked_for = (primary.launches_blocked_until or 0.0) - self.now
         desired = self.service.desired_count
