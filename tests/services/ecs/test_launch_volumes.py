@@ -14,7 +14,7 @@ LAUNCH_VOLUMES: list[tuple[Any, str]] = [
     (None, "The task definition configures the volume 'data' at launch: volumeConfigurations must be specified."),
     (
         [{"name": "other", "managedEBSVolume": EBS}],
-        "The volume 'other' is not configured at launch by the task definition.",
+        "The volume name 'other' in your request does not have a matching volume in your Task Definition",
     ),
     ([{"name": "data"}], "managedEBSVolume must be specified for the volume 'data'."),
     (

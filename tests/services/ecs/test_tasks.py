@@ -144,7 +144,7 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"taskDefinition": "old:1"}, INVALID, "TaskDefinition is inactive"),
     ({"launchType": "EC2"}, INVALID, "No Container Instances were found in your cluster."),
     ({"launchType": None}, INVALID, "No Container Instances were found in your cluster."),
-    ({"launchType": "EXTERNAL"}, INVALID, "Moorage does not run the launch type EXTERNAL yet. Use FARGATE."),
+    ({"launchType": "EXTERNAL"}, INVALID, "Moorage does not run the launch type EXTERNAL yet. Use FARGATE or EC2."),
     (
         {"networkConfiguration": None},
         INVALID,

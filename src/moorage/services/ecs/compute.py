@@ -59,7 +59,7 @@ def resolve(cluster: Cluster, definition: TaskDefinition, request: dict[str, Any
         strategy = cluster.default_strategy
     launches_on = strategies.launches_on(strategy) if strategy else launch_type or "EC2"
     if launches_on not in ("FARGATE", "EC2"):
-        raise _refuse(f"Moorage does not run the launch type {launches_on} yet. Use FARGATE.")
+        raise _refuse(f"Moorage does not run the launch type {launches_on} yet. Use FARGATE or EC2.")
     version = request.get("platformVersion")
     if launches_on == "EC2":
         if version:
