@@ -135,9 +135,14 @@ async def test_not_found_and_not_valid(elb: Rig) -> None:
 async def test_other_accounts_and_regions_see_nothing(elb: Rig) -> None:
     made = await elb.load_balancer("web")
     assert (await elb.call("DescribeLoadBalancers", account="111111111111"))["LoadBalancers"] == []
-    refusal = await elb.refused("DescribeLoadBalancers", region="eu-west-1", LoadBalancerArns=[made["LoadBalancerArn"]])
-    assert refusal.code == "LoadBalancerNotFound"
-    await elb.call("DeleteLoadBalancer", account="111111111111", LoadBalancerArn=made["LoadBalancerArn"])
+    arn = made["LoadBalancerArn"]
+    for elsewhere in ({"region": "eu-west-1"}, {"account": "111111111111"}):
+        for operation, params in (
+            ("DescribeLoadBalancers", {"LoadBalancerArns": [arn]}),
+            ("DeleteLoadBalancer", {"LoadBalancerArn": arn}),
+        ):
+            refusal = await elb.refused(operation, **elsewhere, **params)
+            assert (refusal.code, refusal.message) == ("ValidationError", f"'{arn}' is not a valid load balancer ARN")
     assert (await elb.call("DescribeLoadBalancers"))["LoadBalancers"] == [made]
 
 
@@ -265,9 +270,29 @@ async def test_tags(elb: Rig) -> None:
     assert (await elb.refused("AddTags", ResourceArns=[arn], Tags=many)).code == "TooManyTags"
 
 
-async def test_limits_and_policies(elb: Rig) -> None:
-    limits = {one["Name"]: one["Max"] for one in (await elb.call("DescribeAccountLimits"))["Limits"]}
+@pytest.mark.parametrize(
+    ("kind", "zone"), [("application", "Z06391101F2ZOEP8P5EB3"), ("network", "Z02239872DOALSIDCX66S")]
+)
+async def test_the_hosted_zone_is_that_of_region_and_type(elb: Rig, kind: str, zone: str) -> None:
+    made = await elb.call(
+        "CreateLoadBalancer", region="eu-central-2", Name="web", Type=kind, Subnets=["subnet-a", "subnet-b"]
+    )
+    assert made["LoadBalancers"][0]["CanonicalHostedZoneId"] == zone
+
+
+async def test_the_limits_of_an_account(elb: Rig) -> None:
+    shown = (await elb.call("DescribeAccountLimits"))["Limits"]
+    limits = {one["Name"]: one["Max"] for one in shown}
+    assert len(limits) == len(shown) == 23
     assert limits["application-load-balancers"] == "50"
+    assert limits["network-load-balancer-enis-per-vpc"] == "1200"
+    assert shown[0] == {"Name": "target-groups", "Max": "3000"}
+    first = await elb.call("DescribeAccountLimits", PageSize=20)
+    rest = await elb.call("DescribeAccountLimits", PageSize=20, Marker=first["NextMarker"])
+    assert [*first["Limits"], *rest["Limits"]] == shown
+
+
+async def test_policies(elb: Rig) -> None:
     policies = await elb.call("DescribeSSLPolicies", Names=["ELBSecurityPolicy-2016-08"])
     assert policies["SslPolicies"][0]["Ciphers"][0]["Priority"] == 1
     refusal = await elb.refused("DescribeSSLPolicies", Names=["x"])

@@ -39,6 +39,7 @@ def load_balancer(record: LoadBalancer) -> dict[str, Any]:
         "AvailabilityZones": zones(record),
         **_security(record),
         "IpAddressType": record.ip_address_type,
+        "EnablePrefixForIpv6SourceNat": "off",
     }
 
 

@@ -156,8 +156,7 @@ def _check_room(view: View, owner: LoadBalancer) -> None:
 
 def _rule_or_default(view: View, ctx: RequestContext, arn: str) -> Rule | Listener:
     """The rule with this ARN; its listener when it is a default rule."""
-    validate.arn("listener rule", arn)
-    listener = view.get(LISTENERS, listener_of(arn)) if validate.here(ctx.scope, arn) else None
+    listener = view.get(LISTENERS, listener_of(validate.own_arn(ctx.scope, "listener rule", arn)))
     if listener is None:
         raise rules_missing()
     return listener if listener.default_rule_arn == arn else the_rule(view, ctx, arn)

@@ -63,8 +63,8 @@ class Tags(ElbV2Base):
 
     @operation("DescribeAccountLimits")
     async def describe_account_limits(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
-        shown, more = validate.page(params, LIMITS.items(), lambda item: item[0])
-        return {"Limits": [{"Name": name, "Max": str(value)} for name, value in shown], **more}
+        shown, more = validate.page(params, enumerate(LIMITS), lambda item: f"{item[0]:03d}")
+        return {"Limits": [{"Name": name, "Max": str(LIMITS[name])} for _, name in shown], **more}
 
     @operation("DescribeSSLPolicies")
     async def describe_ssl_policies(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
@@ -96,9 +96,10 @@ def _tags_of(view: View, ctx: RequestContext, arn: str) -> Mapping[str, str]:
         return the_listener(view, ctx, arn).tags
     if validate.is_arn("trust store", arn):
         return the_trust_store(view, ctx, arn).tags
-    _rule_arn(arn)
-    listener = view.get(LISTENERS, listener_of(arn))
-    if listener is not None and listener.default_rule_arn == arn and validate.here(ctx.scope, arn):
+    if not validate.is_arn("listener rule", arn):
+        raise validate.invalid(f"'{arn}' is not a valid ARN")
+    listener = view.get(LISTENERS, listener_of(validate.own_arn(ctx.scope, "listener rule", arn)))
+    if listener is not None and listener.default_rule_arn == arn:
         return listener.default_rule_tags
     return the_rule(view, ctx, arn).tags
 
@@ -118,8 +119,3 @@ def _retag(tx: Transaction, ctx: RequestContext, arn: str, change: Callable[[Tag
         tx.put(RULES, replace(rule, tags=after))
     else:
         tx.put(LISTENERS, replace(the_listener(tx, ctx, listener_of(arn)), default_rule_tags=after))
-
-
-def _rule_arn(arn: str) -> None:
-    if not validate.is_arn("listener rule", arn):
-        raise validate.invalid(f"'{arn}' is not a valid ARN")

@@ -73,10 +73,10 @@ class TargetGroups(ElbV2Base):
 
     @operation("DeleteTargetGroup")
     async def delete_target_group(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
-        arn = validate.arn("target group", params["TargetGroupArn"])
+        arn = validate.own_arn(ctx.scope, "target group", params["TargetGroupArn"])
 
         def change(tx: Transaction) -> None:
-            if not validate.here(ctx.scope, arn) or tx.get(TARGET_GROUPS, arn) is None:
+            if tx.get(TARGET_GROUPS, arn) is None:
                 return
             if in_use(tx, arn):
                 raise AwsError("ResourceInUse", f"Target group '{arn}' is currently in use by a listener or a rule")
@@ -113,8 +113,8 @@ class TargetGroups(ElbV2Base):
         scope = (ctx.account, ctx.region)
         missing = AwsError("TargetGroupNotFound", "One or more target groups not found")
         if arns:
-            wanted = [validate.arn("target group", arn) for arn in dict.fromkeys(arns)]
-            found = [self.store.get(TARGET_GROUPS, arn) for arn in wanted if validate.here(ctx.scope, arn)]
+            wanted = [validate.own_arn(ctx.scope, "target group", arn) for arn in dict.fromkeys(arns)]
+            found = [self.store.get(TARGET_GROUPS, arn) for arn in wanted]
             known = [record for record in found if record is not None]
             if len(known) < len(wanted):
                 raise missing

@@ -90,8 +90,15 @@ def arn(kind: str, value: str) -> str:
     return value
 
 
+def own_arn(scope: Scope, kind: str, value: str) -> str:
+    """An ARN of the caller's account and region: any other is no more valid to AWS than a malformed one."""
+    if not here(scope, arn(kind, value)):
+        raise invalid(f"'{value}' is not a valid {kind} ARN")
+    return value
+
+
 def here(scope: Scope, value: str) -> bool:
-    """Does this (valid) ARN belong to the caller's account and region?"""
+    """Does this ARN (of the right form) belong to the caller's account and region?"""
     return scope_of(value) == scope
 
 
