@@ -89,6 +89,8 @@ class Forward(msgspec.Struct, frozen=True, tag="forward"):
     stickiness_seconds: int | None = None
     """None: target-group stickiness is off."""
     order: int | None = None
+    unused_stickiness_seconds: int | None = None
+    """A duration that was given although stickiness is off: it is shown, and nothing else."""
 
 
 class Redirect(msgspec.Struct, frozen=True, tag="redirect"):

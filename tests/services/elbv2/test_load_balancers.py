@@ -293,7 +293,19 @@ async def test_the_limits_of_an_account(elb: Rig) -> None:
 
 
 async def test_policies(elb: Rig) -> None:
-    policies = await elb.call("DescribeSSLPolicies", Names=["ELBSecurityPolicy-2016-08"])
-    assert policies["SslPolicies"][0]["Ciphers"][0]["Priority"] == 1
+    shown = (await elb.call("DescribeSSLPolicies"))["SslPolicies"]
+    by_name = {one["Name"]: one for one in shown}
+    assert len(by_name) == len(shown) == 42
+    default = by_name["ELBSecurityPolicy-2016-08"]
+    assert default["SslProtocols"] == ["TLSv1", "TLSv1.1", "TLSv1.2"]
+    assert [one["Priority"] for one in default["Ciphers"]] == list(range(1, 19))
+    assert default["SupportedLoadBalancerTypes"] == ["application", "network"]
+    named = await elb.call("DescribeSSLPolicies", Names=[default["Name"]])
+    assert named["SslPolicies"] == [default]
+    for kind, count in (("application", 41), ("network", 42), ("gateway", 0)):
+        assert len((await elb.call("DescribeSSLPolicies", LoadBalancerType=kind))["SslPolicies"]) == count
+    first = await elb.call("DescribeSSLPolicies", PageSize=40)
+    rest = await elb.call("DescribeSSLPolicies", PageSize=40, Marker=first["NextMarker"])
+    assert [*first["SslPolicies"], *rest["SslPolicies"]] == shown
     refusal = await elb.refused("DescribeSSLPolicies", Names=["x"])
     assert (refusal.code, refusal.message) == ("SSLPolicyNotFound", "SSL policy 'x' not found")

@@ -84,7 +84,11 @@ def _forward(given: Mapping[str, Any], order: int | None) -> Forward:
     weighted = tuple(_weighted(group, alone=len(groups) == 1) for group in groups)
     if len({group.arn for group in weighted}) < len(weighted):
         raise invalid("Target groups in a forward action must be unique")
-    return Forward(weighted, _stickiness(config.get("TargetGroupStickinessConfig")), order)
+    sticky = config.get("TargetGroupStickinessConfig") or {}
+    seconds = _stickiness(sticky)
+    if not sticky.get("Enabled"):
+        return Forward(weighted, None, order, unused_stickiness_seconds=seconds)
+    return Forward(weighted, seconds, order)
 
 
 def _weighted(given: Mapping[str, Any], *, alone: bool) -> WeightedTargetGroup:
@@ -97,10 +101,10 @@ def _weighted(given: Mapping[str, Any], *, alone: bool) -> WeightedTargetGroup:
     return WeightedTargetGroup(arn, validate.between("Target group weight", weight, 0, 999))
 
 
-def _stickiness(given: Mapping[str, Any] | None) -> int | None:
-    if not given or not given.get("Enabled"):
-        return None
+def _stickiness(given: Mapping[str, Any]) -> int | None:
     seconds = given.get("DurationSeconds")
+    if seconds is None and not given.get("Enabled"):
+        return None
     if seconds is None:
         raise invalid("A duration must be specified when target group stickiness is enabled")
     return validate.between("Target group stickiness duration", seconds, 1, 604800)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from moorage.domain.errors import AwsError
-from moorage.domain.load_balancer import DATAGRAM, LAYER_4, Listener, LoadBalancer
+from moorage.domain.load_balancer import DATAGRAM, LAYER_4, STREAM, Listener, LoadBalancer
 from moorage.domain.target_group import TargetGroup
 from moorage.services.elbv2.validate import invalid, number
 
@@ -242,13 +242,19 @@ def of_target_group(record: TargetGroup) -> tuple[Attribute, ...]:
 
 def of_listener(record: Listener) -> tuple[Attribute, ...]:
     if record.protocol in LAYER_4:
-        return () if record.protocol == "UDP" else _FLOW_LISTENER
+        return _FLOW_LISTENER if record.protocol in STREAM else ()  # that of TLS is fixed
     return _HTTPS_LISTENER if record.protocol == "HTTPS" else _LISTENER_COMMON
 
 
 def shown(rows: Sequence[Attribute], given: Mapping[str, str]) -> list[dict[str, str]]:
     """The full list, as the API shows it."""
     return [{"Key": row.key, "Value": given.get(row.key, row.default)} for row in rows]
+
+
+def kept(rows: Sequence[Attribute], given: Mapping[str, str]) -> dict[str, str]:
+    """What is left of `given` where these are all the attributes that there are."""
+    known = {row.key for row in rows}
+    return {key: value for key, value in given.items() if key in known}
 
 
 def changed(

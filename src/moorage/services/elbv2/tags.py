@@ -9,7 +9,7 @@ import msgspec
 
 from moorage.domain.errors import AwsError
 from moorage.domain.load_balancer import listener_of
-from moorage.domain.ssl_policies import SSL_POLICIES
+from moorage.domain.ssl_policies import NETWORK_ONLY, SSL_POLICIES
 from moorage.services.base import RequestContext, operation
 from moorage.services.elbv2 import present, validate
 from moorage.services.elbv2.common import (
@@ -73,8 +73,9 @@ class Tags(ElbV2Base):
             if name not in SSL_POLICIES:
                 raise AwsError("SSLPolicyNotFound", f"SSL policy '{name}' not found")
         kind = params.get("LoadBalancerType")
-        shown, more = validate.page(params, names or SSL_POLICIES, lambda name: name)
-        return {"SslPolicies": [_policy(name) for name in shown] if kind != "gateway" else [], **more}
+        found = [name for name in names or SSL_POLICIES if kind is None or kind in _usable_by(name)]
+        shown, more = validate.page(params, enumerate(dict.fromkeys(found)), lambda item: f"{item[0]:03d}")
+        return {"SslPolicies": [_policy(name) for _, name in shown], **more}
 
 
 def _policy(name: str) -> dict[str, Any]:
@@ -83,8 +84,12 @@ def _policy(name: str) -> dict[str, Any]:
         "Name": name,
         "SslProtocols": list(protocols),
         "Ciphers": [{"Name": cipher, "Priority": number} for number, cipher in enumerate(ciphers, start=1)],
-        "SupportedLoadBalancerTypes": ["application", "network"],
+        "SupportedLoadBalancerTypes": list(_usable_by(name)),
     }
+
+
+def _usable_by(policy: str) -> tuple[str, ...]:
+    return ("network",) if policy in NETWORK_ONLY else ("application", "network")
 
 
 def _tags_of(view: View, ctx: RequestContext, arn: str) -> Mapping[str, str]:
