@@ -164,6 +164,11 @@ UNKNOWN = "arn:aws:elasticloadbalancing:us-east-1:000000000000:targetgroup/x/012
             "placeholders: '#{path}', '#{host}', '#{port}'.",
         ),
         (
+            {"DefaultActions": [{**fixed(), "RedirectConfig": {"StatusCode": "HTTP_301"}}]},
+            "InvalidLoadBalancerAction",
+            "'RedirectConfig' is not supported for an action of type 'fixed-response'",
+        ),
+        (
             {"DefaultActions": [_response(ContentType="text/x")]},
             "InvalidLoadBalancerAction",
             "The ContentType must be one of:'text/html', 'application/json', 'application/javascript', 'text/css', "

@@ -15,6 +15,14 @@ MAX_TARGET_GROUPS = 5
 CONTENT_TYPES = ("text/html", "application/json", "application/javascript", "text/css", "text/plain")
 _ENDINGS = "'forward', 'redirect' or 'fixed-response'"
 LAST = f"You must specify exactly one action of type {_ENDINGS}, and it must be the last action"
+_MEMBERS = {
+    "forward": ("TargetGroupArn", "ForwardConfig"),
+    "redirect": ("RedirectConfig",),
+    "fixed-response": ("FixedResponseConfig",),
+    "authenticate-oidc": ("AuthenticateOidcConfig",),
+    "authenticate-cognito": ("AuthenticateCognitoConfig",),
+    "jwt-validation": ("JwtValidationConfig",),
+}
 _VISIBLE = re.compile(r"[\x20-\x7e]*")
 _PLACEHOLDER = re.compile(r"#\{([^}]*)\}")
 
@@ -27,6 +35,7 @@ def parse(
     if not given:
         raise invalid("An action must be specified")
     for action in given:
+        _check_members(action)
         auth_actions.check_listener(action["Type"], protocol)
     if len(given) > 1:
         if any(action.get("Order") is None for action in given):
@@ -45,6 +54,14 @@ def parse(
         raise _bad_action("You can specify only one action that authenticates")
     checked = [auth_actions.parse(action, before) for action in first]
     return (*checked, _action(last, protocol, port))
+
+
+def _check_members(given: Mapping[str, Any]) -> None:
+    """What belongs to an action of another type is refused rather than ignored."""
+    for kind, members in _MEMBERS.items():
+        for member in members:
+            if kind != given["Type"] and given.get(member):
+                raise _bad_action(f"'{member}' is not supported for an action of type '{given['Type']}'")
 
 
 def check_at(records: Sequence[Action], *, protocol: str, port: int) -> None:

@@ -137,6 +137,8 @@ def _new_priorities(view: View, ctx: RequestContext, pairs: Iterable[Mapping[str
         priority = validate.between("Rule priority", pair["Priority"], 1, 50000)
         if (record.listener_arn, priority) in given:
             raise invalid(f"Priority '{priority}' was provided multiple times")
+        if any(other.arn == record.arn for other in wanted):
+            raise invalid(f"Rule '{record.arn}' was provided multiple times")
         given.add((record.listener_arn, priority))
         wanted.append(msgspec.structs.replace(record, priority=priority))
     return wanted
