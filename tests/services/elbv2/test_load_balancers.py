@@ -226,16 +226,6 @@ async def test_attribute_refusals_change_nothing(elb: Rig, key: str, value: str,
     assert await elb.call("DescribeLoadBalancerAttributes", LoadBalancerArn=arn) == before
 
 
-async def test_the_attributes_are_the_full_list(elb: Rig) -> None:
-    arn = (await elb.load_balancer())["LoadBalancerArn"]
-    shown = (await elb.call("DescribeLoadBalancerAttributes", LoadBalancerArn=arn))["Attributes"]
-    values = {one["Key"]: one["Value"] for one in shown}
-    assert len(values) == len(shown) == 23
-    assert values["idle_timeout.timeout_seconds"] == "60"
-    assert values["access_logs.s3.bucket"] == ""
-    assert values["routing.http.xff_header_processing.mode"] == "append"
-
-
 async def test_subnets_security_groups_and_address_type_can_be_set(elb: Rig) -> None:
     arn = (await elb.load_balancer())["LoadBalancerArn"]
     zones = await elb.call("SetSubnets", LoadBalancerArn=arn, Subnets=["subnet-a", "subnet-b2"])

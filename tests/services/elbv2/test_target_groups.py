@@ -96,6 +96,14 @@ async def test_the_same_again_is_the_same(elb: Rig) -> None:
             "Health check matcher HTTP code '500' must be within '200-499' inclusive",
         ),
         ({"Matcher": {"HttpCode": "ok"}}, "Health check matcher 'ok' is not valid"),
+        (
+            {"Matcher": {"GrpcCode": "12"}},
+            "Health check matcher GRPC code can only be specified for target groups with the GRPC protocol version",
+        ),
+        (
+            {"ProtocolVersion": "GRPC", "Matcher": {"HttpCode": "200"}},
+            "Health check matcher HTTP code cannot be specified for target groups with the GRPC protocol version",
+        ),
         ({"ProtocolVersion": "HTTP3"}, "Protocol version 'HTTP3' must be one of 'GRPC, HTTP1, HTTP2'"),
     ],
 )
@@ -104,6 +112,24 @@ async def test_refusals(elb: Rig, params: dict[str, Any], message: str) -> None:
     refusal = await elb.refused("CreateTargetGroup", **given)
     assert (refusal.code, refusal.message) == ("ValidationError", message)
     assert (await elb.call("DescribeTargetGroups"))["TargetGroups"] == []
+
+
+@pytest.mark.parametrize("params", [{"Matcher": {"HttpCode": "200"}}, {"HealthCheckPath": "/health"}])
+async def test_what_a_tcp_check_does_not_have(elb: Rig, params: dict[str, Any]) -> None:
+    what = "matchers" if "Matcher" in params else "paths"
+    refusal = await elb.refused("CreateTargetGroup", **{**BASE, "Protocol": "TCP"}, **params)
+    assert (refusal.code, refusal.message) == (
+        "InvalidConfigurationRequest",
+        f"Custom health check {what} are not supported for health checks for target groups with the TCP protocol",
+    )
+    arn = (await elb.target_group("tcp", Protocol="TCP"))["TargetGroupArn"]
+    assert (await elb.refused("ModifyTargetGroup", TargetGroupArn=arn, **params)).message == refusal.message
+    await elb.call("ModifyTargetGroup", TargetGroupArn=arn, HealthCheckProtocol="HTTP", **params)
+
+
+async def test_what_there_is_no_data_plane_for(elb: Rig) -> None:
+    for params in ({"TargetControlPort": 3000}, {"Protocol": "GENEVE"}, {"Protocol": "QUIC"}):
+        assert (await elb.refused("CreateTargetGroup", **{**BASE, **params})).code == "UnsupportedOperation"
 
 
 async def test_describe_by(elb: Rig) -> None:
@@ -172,10 +198,6 @@ async def test_attributes(elb: Rig) -> None:
         (
             [("deregistration_delay.timeout_seconds", "3601")],
             "'deregistration_delay.timeout_seconds' value '3601' must be between '0-3600' inclusive",
-        ),
-        (
-            [("stickiness.type", "source_ip")],
-            "Stickiness type 'source_ip' is not supported for target groups with the HTTP protocol",
         ),
         (
             [("stickiness.enabled", "true"), ("stickiness.type", "app_cookie")],

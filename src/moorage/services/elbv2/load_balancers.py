@@ -123,6 +123,7 @@ class LoadBalancers(ElbV2Base):
                 params["Attributes"],
                 not_here=attributes.only_elsewhere(record.type),
             )
+            attributes.check_load_balancer(record.attributes, values)
             return msgspec.structs.replace(record, attributes=values)
 
         def change(tx: Transaction) -> LoadBalancer:

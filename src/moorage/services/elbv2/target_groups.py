@@ -26,6 +26,8 @@ class TargetGroups(ElbV2Base):
         name = validate.target_group_name(params["Name"])
         kind = params.get("TargetType", "instance")
         protocol = _protocol(kind, params)
+        if params.get("TargetControlPort") is not None:
+            raise unsupported("Moorage has no target optimizer: a target control port cannot be specified")
         version = _protocol_version(protocol, params.get("ProtocolVersion"))
         check = health_checks.created(kind, protocol, version, params)
         tags = validate.tags(params.get("Tags"))
