@@ -299,3 +299,47 @@ async def test_targets_that_cannot_be(elb: Rig, kind: str, target: str, message:
     arn = (await elb.target_group(TargetType=kind))["TargetGroupArn"]
     refusal = await elb.refused("RegisterTargets", TargetGroupArn=arn, Targets=[{"Id": target}])
     assert (refusal.code, refusal.message) == ("InvalidTarget", message)
+
+
+@pytest.mark.parametrize(
+    ("group", "target", "message"),
+    [
+        (
+            {"TargetType": "instance"},
+            {"Id": "i-1", "AvailabilityZone": "us-east-1a"},
+            "Availability Zone cannot be specified for targets of target groups with target type 'instance'",
+        ),
+        (
+            {},
+            {"Id": "10.0.0.1", "QuicServerId": "0x0123456789abcdef"},
+            "A QUIC server ID can only be specified for target groups with the QUIC protocols",
+        ),
+    ],
+)
+async def test_members_that_a_target_cannot_have(
+    elb: Rig, group: dict[str, Any], target: dict[str, Any], message: str
+) -> None:
+    arn = (await elb.target_group(**group))["TargetGroupArn"]
+    for operation in ("RegisterTargets", "DeregisterTargets"):
+        refusal = await elb.refused(operation, TargetGroupArn=arn, Targets=[target])
+        assert (refusal.code, refusal.message) == ("ValidationError", message)
+        nobody = await elb.refused(operation, TargetGroupArn=arn, Targets=[])
+        assert (nobody.code, nobody.message) == ("ValidationError", "A target must be specified")
+
+
+async def test_functions_are_in_every_zone(elb: Rig) -> None:
+    made = await elb.call("CreateTargetGroup", Name="fn", TargetType="lambda")
+    arn, function = made["TargetGroups"][0]["TargetGroupArn"], "arn:aws:lambda:us-east-1:000000000000:function:hello"
+    target = {"Id": function, "AvailabilityZone": "us-east-1a"}
+    refusal = await elb.refused("RegisterTargets", TargetGroupArn=arn, Targets=[target])
+    assert refusal.message == (
+        "The Availability Zone 'us-east-1a' must be 'all' for target groups with target type 'lambda'"
+    )
+    await elb.call("RegisterTargets", TargetGroupArn=arn, Targets=[{**target, "AvailabilityZone": "all"}])
+
+
+async def test_nobody_in_particular_is_everybody(elb: Rig) -> None:
+    arn = (await elb.target_group())["TargetGroupArn"]
+    await elb.call("RegisterTargets", TargetGroupArn=arn, Targets=[{"Id": "10.0.0.1"}])
+    shown = await elb.call("DescribeTargetHealth", TargetGroupArn=arn, Targets=[])
+    assert [one["Target"]["Id"] for one in shown["TargetHealthDescriptions"]] == ["10.0.0.1"]

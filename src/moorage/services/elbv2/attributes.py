@@ -307,6 +307,20 @@ def changed(
     return after
 
 
+def stays_in_zone(record: TargetGroup) -> bool:
+    """Do targets of an application load balancer get traffic from their own zone only?"""
+    crosses = record.attributes.get("load_balancing.cross_zone.enabled")
+    return crosses == "false" and record.protocol not in LAYER_4
+
+
+def no_zone(record: TargetGroup) -> AwsError:
+    return AwsError(
+        "InvalidConfigurationRequest",
+        f"Targets with the Availability Zone 'all' are not supported for target group '{record.arn}' while its cross-zone "
+        "load balancing is turned off",
+    )
+
+
 def check_load_balancer(before: Mapping[str, str], after: Mapping[str, str]) -> None:
     """What an attribute may be depends on what it was: nodes keep the addresses that they have."""
     key = "secondary_ips.auto_assigned.per_subnet"

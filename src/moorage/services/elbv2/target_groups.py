@@ -104,6 +104,9 @@ class TargetGroups(ElbV2Base):
             values = attributes.changed("Target group", rows, record.attributes, params["Attributes"])
             after = msgspec.structs.replace(record, attributes=values)
             attributes.check_target_group(after)
+            everywhere = [one for one in tx.find(TARGETS, "target_group", after.arn) if one.availability_zone == "all"]
+            if everywhere and attributes.stays_in_zone(after):
+                raise attributes.no_zone(after)
             return tx.put(TARGET_GROUPS, after)
 
         record = await self.store.update(change)
