@@ -29,7 +29,7 @@ _KINDS = {
 }
 
 _CERTIFICATE = re.compile(
-    r"arn:aws[a-z-]*:(acm:(?P<region>[a-z0-9-]+):\d{12}:certificate/[A-Za-z0-9-]+|iam::\d{12}:server-certificate/[\w+=,.@/-]+)"
+    r"arn:aws[a-z-]*:(acm:(?P<region>[a-z0-9-]+):\d{12}:certificate/[\w.-]+|iam::\d{12}:server-certificate/[\w+=,.@/-]+)"
 )
 
 
