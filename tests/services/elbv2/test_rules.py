@@ -93,6 +93,10 @@ FIELDS = "[path-pattern,host-header,http-header,http-request-method,query-string
         ([path(*(f"/{n}" for n in range(6)))], "A rule can only have '5' condition values and regex values"),
         ([path("/******")], "A rule can only have '5' condition wildcards"),
         ([path("/" + "a" * 128)], "Condition value for 'path-pattern' cannot contain more than 128 characters"),
+        (
+            [{"Field": "host-header", "Values": ["localhost"]}],
+            "Condition value 'localhost' contains a character that is not valid",
+        ),
         ([path("/a b")], "Condition value '/a b' contains a character that is not valid"),
         (
             [{"Field": "source-ip", "SourceIpConfig": {"Values": ["10.0.0.1"]}}],

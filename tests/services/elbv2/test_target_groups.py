@@ -279,26 +279,28 @@ async def test_unused_targets_leave_at_once(elb: Rig) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "target", "message"),
+    ("kind", "target", "code", "message"),
     [
-        ("ip", "10.0.0", "The IP address '10.0.0' is not a valid IPv4 address"),
+        ("ip", "10.0.0", "ValidationError", "The IP address '10.0.0' is not a valid IPv4 address"),
         (
             "ip",
             "8.8.8.8",
+            "InvalidTarget",
             "The IP address '8.8.8.8' is not within the VPC CIDR or one of the ranges 10.0.0.0/8, 100.64.0.0/10, "
             "172.16.0.0/12 and 192.168.0.0/16",
         ),
         (
             "instance",
             "i-1",
+            "InvalidTarget",
             "The following targets are not in a running state and cannot be registered: 'i-1'",
         ),
     ],
 )
-async def test_targets_that_cannot_be(elb: Rig, kind: str, target: str, message: str) -> None:
+async def test_targets_that_cannot_be(elb: Rig, kind: str, target: str, code: str, message: str) -> None:
     arn = (await elb.target_group(TargetType=kind))["TargetGroupArn"]
     refusal = await elb.refused("RegisterTargets", TargetGroupArn=arn, Targets=[{"Id": target}])
-    assert (refusal.code, refusal.message) == ("InvalidTarget", message)
+    assert (refusal.code, refusal.message) == (code, message)
 
 
 @pytest.mark.parametrize(

@@ -139,12 +139,9 @@ def _check_value(field: str, kind: _Kind, value: str) -> None:
         raise invalid(f"Condition value for '{field}' cannot contain more than {kind.longest} characters")
     if field == "source-ip":
         _check_cidr(value)
-    elif not kind.valid.fullmatch(value):
+    elif not kind.valid.fullmatch(value) or (field == "host-header" and not _HOST_TAIL.search(value)):
+        # AWS's words also for a host without a dot, or with digits after the last one
         raise invalid(f"Condition value '{value}' contains a character that is not valid")
-    elif field == "host-header" and not _HOST_TAIL.search(value):
-        raise invalid(
-            f"Condition value '{value}' must contain at least one '.' and only alphabetical characters after the last one"
-        )
 
 
 def _check_cidr(value: str) -> None:

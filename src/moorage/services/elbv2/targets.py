@@ -237,7 +237,7 @@ def _check_address(text: str, group: TargetGroup) -> None:
         if address.version != version:
             raise ValueError(text)
     except ValueError:
-        raise AwsError("InvalidTarget", f"The IP address '{text}' is not a valid IPv{version} address") from None
+        raise validate.invalid(f"The IP address '{text}' is not a valid IPv{version} address") from None
     if version == 4 and not any(address in network for network in _IPV4_RANGES):
         raise AwsError(
             "InvalidTarget",
