@@ -99,6 +99,12 @@ async def test_every_one_has_its_own_address_the_lowest_free(elb: Rig) -> None:
             "InvalidConfigurationRequest",
             "A load balancer cannot be attached to multiple subnets in the same Availability Zone",
         ),
+        (
+            {"Subnets": ["subnet-a subnet-b"]},  # a shell that did not split them
+            "InvalidSubnet",
+            "The subnet ID 'subnet-a subnet-b' is not valid",
+        ),
+        ({"Subnets": ["subnet-a", "10.0.0.0/24"]}, "InvalidSubnet", "The subnet ID '10.0.0.0/24' is not valid"),
         ({"Subnets": ["subnet-a", "subnet-x"]}, "SubnetNotFound", "The subnet ID 'subnet-x' does not exist"),
         (
             {"Subnets": ["subnet-a", "subnet-d"]},

@@ -90,7 +90,8 @@ async def test_the_same_again_is_the_same(elb: Rig) -> None:
             {"HealthCheckEnabled": False},
             "Health check enabled must be true for target groups with target type 'ip'",
         ),
-        ({"HealthCheckPath": "x"}, "Health check path 'x' must begin with '/' and must be a valid path"),
+        ({"HealthCheckPath": "x"}, "Health check path 'x' must begin with a '/' character"),
+        ({"HealthCheckPath": "/a b"}, "Health check path '/a b' must be a valid path"),
         (
             {"Matcher": {"HttpCode": "500"}},
             "Health check matcher HTTP code '500' must be within '200-499' inclusive",

@@ -118,8 +118,10 @@ def _check(check: HealthCheck, kind: str, protocol: str | None, version: str | N
         raise invalid(f"Health check port '{check.port}' must be 'traffic-port' or a number between '1' and '65535'")
     if check.protocol == "TCP":
         return
-    if not check.path.startswith("/") or len(check.path) > 1024 or any(c.isspace() for c in check.path):
-        raise invalid(f"Health check path '{check.path}' must begin with '/' and must be a valid path")
+    if not check.path.startswith("/"):
+        raise invalid(f"Health check path '{check.path}' must begin with a '/' character")
+    if len(check.path) > 1024 or any(c.isspace() for c in check.path):
+        raise invalid(f"Health check path '{check.path}' must be a valid path")
     low, high = _codes(protocol, version)
     try:
         ranges = parse_matcher(check.matcher)

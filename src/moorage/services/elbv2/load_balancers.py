@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ from moorage.services.lookups import BucketLookup
 from moorage.store.api import Transaction, View
 from moorage.store.elbv2_queries import delete_load_balancer
 from moorage.store.tables.elbv2 import LOAD_BALANCERS, TARGETS
+
+_SUBNET_ID = re.compile(r"subnet-[0-9A-Za-z]+")
 
 
 class LoadBalancers(ElbV2Base):
@@ -235,6 +238,9 @@ class LoadBalancers(ElbV2Base):
         if not validate.only_one(plain, mappings):
             raise invalid("You can specify either subnets or subnet mappings, but not both")
         ids = list(plain or [mapping.get("SubnetId", "") for mapping in mappings or ()])
+        for subnet_id in ids:
+            if not _SUBNET_ID.fullmatch(subnet_id):
+                raise AwsError("InvalidSubnet", f"The subnet ID '{subnet_id}' is not valid")
         if len(set(ids)) < len(ids):
             raise invalid("A subnet cannot be specified more than once")
         known = await self.networks.subnets(ctx.scope, ids) if ids else {}
