@@ -35,6 +35,7 @@ from moorage.engine.driver import Engine
 from moorage.network.firewall import Firewall, NoFirewall
 from moorage.proxy.driver import Proxy
 from moorage.store.memory import Store
+from moorage.store.tables.ecs import CONTAINER_INSTANCES
 
 
 class ControlPlane:
@@ -64,6 +65,7 @@ class ControlPlane:
         self.alarms = AlarmWatch(store, alarms)
         self.capacity = CapacityController(store, clock, ids, groups) if groups is not None else None
         self.targets = TargetsController(store, clock, prober, proxy)
+        self.targets.instance_runs = lambda *place: bool(store.find(CONTAINER_INSTANCES, "ec2_instance", place))
         self.load_balancers = LoadBalancersController(store, clock, proxy, self.targets)
         self.security = SecurityGroupsController(store, security_groups, firewall or NoFirewall())
         self.lifecycle = LifecycleController(store, clock)

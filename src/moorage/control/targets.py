@@ -27,16 +27,19 @@ from moorage.domain.clock import Clock
 from moorage.domain.load_balancer import LAYER_4, LoadBalancer, LoadBalancerNode
 from moorage.domain.target_group import (
     CHECKS_DISABLED,
+    INVALID_STATE,
     NOT_IN_USE,
     ProbeResult,
     Target,
     TargetGroup,
     TargetHealth,
+    TargetState,
     deregistration_delay,
 )
 from moorage.proxy.driver import Endpoint, Proxy, ProxyRefused, TargetGroupConfig
 from moorage.store.api import Change, StoreApi, Transaction
 from moorage.store.elbv2_queries import current_health, idle_state, in_use, load_balancers_of
+from moorage.store.tables.ecs import CONTAINER_INSTANCES
 from moorage.store.tables.elbv2 import (
     LISTENERS,
     LOAD_BALANCER_NODES,
@@ -93,6 +96,8 @@ class TargetsController:
         self._unwatch: Callable[[], None] = lambda: None
         self.check_function: CheckFunction = _cannot_check
         """Makes one health check of a function; set before `start()`."""
+        self.instance_runs: Callable[[str, str, str], bool] = _always
+        """Account, region, id → is there such an instance (still)? Set before `start()`."""
         self.port_of: Callable[[int], int] = _same
         """Port of the API → port of this machine, where load balancers listen; set before `start()`."""
 
@@ -146,6 +151,9 @@ class TargetsController:
             elif change.table is LOAD_BALANCER_NODES:
                 for use in self._store.find(TARGET_GROUP_USES, "load_balancer", record.load_balancer_arn):
                     self.groups.wake(use.target_group_arn)
+                self._wake_targets(record.address)
+            elif change.table is CONTAINER_INSTANCES:
+                self._wake_targets(record.ec2_instance_id)
             elif change.table is LOAD_BALANCERS and _zones_differ(change.before, change.after):
                 for use in self._store.find(TARGET_GROUP_USES, "load_balancer", change.key):
                     self.groups.wake(use.target_group_arn)
@@ -153,6 +161,12 @@ class TargetsController:
 
     def _wake_checks_of(self, group_arn: str) -> None:
         for target in self._store.find(TARGETS, "target_group", group_arn):
+            self.checks.wake(target.key)
+
+    def _wake_targets(self, id: str) -> None:
+        """Whoever has this address or is this instance."""
+        for target in self._store.find(TARGETS, "id", id):
+            self.groups.wake(target.target_group_arn)
             self.checks.wake(target.key)
 
     def _source(self, arn: str) -> LoadBalancerNode | None:
@@ -220,9 +234,13 @@ class TargetsController:
                 "" if crosses else traffic.zone_of(target),
             )
             for target in targets
-            if idle_state(self._store, target) in (None, NOT_IN_USE)
+            if idle_state(self._store, target) in (None, NOT_IN_USE) and not self._is_gone(target)
         }
         return tuple(sorted(endpoints, key=lambda endpoint: (endpoint.address, endpoint.port)))
+
+    def _is_gone(self, target: Target) -> bool:
+        health = current_health(self._store, target)
+        return health is not None and health.state == "unused"
 
     def _is_routable(self, target: Target) -> bool:
         health = current_health(self._store, target)
@@ -297,8 +315,10 @@ class TargetsController:
             return Pass(f"no checks: {idle.description}")
         watch = self._watch(target, group)
         now = self._clock.now()
+        if group.target_type == "instance" and not self.instance_runs(group.account, group.region, target.id):
+            return await self._is_settled(target, watch, INVALID_STATE, now)
         if not group.health_check.enabled:
-            return await self._no_checks(target, watch, now)
+            return await self._is_settled(target, watch, CHECKS_DISABLED, now)
         watch.due = min(watch.due, now + group.health_check.interval)  # the interval may have been shortened
         if watch.due - now > CLOSE_ENOUGH:
             await self._write(target, watch)  # should the store have refused it last time
@@ -315,15 +335,17 @@ class TargetsController:
             watch = self._watched[target.key] = _Watch(target.registered_at, health, due, known)
         return watch
 
-    async def _no_checks(self, target: Target, watch: _Watch, now: float) -> Pass:
-        if watch.health.state != "unavailable":
-            watch.health = decide.enter(watch.health, CHECKS_DISABLED, now)
+    async def _is_settled(self, target: Target, watch: _Watch, state: TargetState, now: float) -> Pass:
+        """Without a check, until something changes; then at once."""
+        watch.due = now
+        if watch.health.reason != state.reason:
+            watch.health = decide.enter(watch.health, state, now)
         await self._write(target, watch)
         return Pass(_sentence(watch.health))
 
     async def _probe(self, target: Target, group: TargetGroup, watch: _Watch) -> Pass:
         check = group.health_check
-        if watch.health.state == "unavailable":
+        if watch.health.state in ("unavailable", "unused"):
             watch.health = decide.begin(target, check, self._clock.now())
         started = self._clock.now()
         if group.target_type == "lambda":
@@ -370,6 +392,10 @@ class TargetsController:
 
 def _same(port: int) -> int:
     return port
+
+
+def _always(account: str, region: str, instance_id: str) -> bool:
+    return True
 
 
 def request_for(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from moorage.domain.errors import AwsError
+from moorage.store.tables.elbv2 import LISTENERS
 
 from .rig import Rig, certificate, fixed, forward
 
@@ -154,6 +155,21 @@ async def test_listener(elb: Rig) -> None:
     assert attributes["Attributes"] == [{"Key": "tcp.idle_timeout.seconds", "Value": "350"}]
     rules = (await elb.call("DescribeRules", ListenerArn=made["ListenerArn"]))["Rules"]
     assert [rule["Priority"] for rule in rules] == ["default"]
+
+
+async def test_the_idle_timeout_of_tls_listeners_is_fixed(elb: Rig) -> None:
+    arn = (await a_network(elb))["LoadBalancerArn"]
+    made = await listen(elb, arn, await a_group(elb))
+    key = "tcp.idle_timeout.seconds"
+    given = [{"Key": key, "Value": "60"}]
+    await elb.call("ModifyListenerAttributes", ListenerArn=made["ListenerArn"], Attributes=given)
+    one = [{"CertificateArn": certificate("a")}]
+    await elb.call("ModifyListener", ListenerArn=made["ListenerArn"], Protocol="TLS", Certificates=one)
+    assert [dict(one.attributes) for one in elb.store.all(LISTENERS)] == [{}]
+    shown = await elb.call("DescribeListenerAttributes", ListenerArn=made["ListenerArn"])
+    assert shown["Attributes"] == []
+    refusal = await elb.refused("ModifyListenerAttributes", ListenerArn=made["ListenerArn"], Attributes=given)
+    assert (refusal.code, refusal.message) == ("ValidationError", f"Listener attribute key '{key}' is not recognized")
 
 
 async def test_weighted_target_groups(elb: Rig) -> None:
