@@ -8,6 +8,7 @@ from __future__ import annotations
 from moorage.control.adoption import Adoption
 from moorage.control.alarms import AlarmWatch
 from moorage.control.capacity import CapacityController
+from moorage.control.client_addresses import ClientAddresses
 from moorage.control.code_deploy import CodeDeployController
 from moorage.control.express import ExpressController
 from moorage.control.express_scaling import ExpressScaling
@@ -33,6 +34,7 @@ from moorage.control.task import TaskController
 from moorage.domain.clock import Clock, Ids
 from moorage.engine.driver import Engine
 from moorage.network.firewall import Firewall, NoFirewall
+from moorage.network.return_paths import NoReturnPaths, ReturnPaths
 from moorage.proxy.driver import Proxy
 from moorage.store.memory import Store
 
@@ -56,6 +58,7 @@ class ControlPlane:
         groups: HostGroups | None = None,
         security_groups: SecurityGroups | None = None,
         firewall: Firewall | None = None,
+        return_paths: ReturnPaths | None = None,
     ) -> None:
         self.tasks = TaskController(store, clock, ids, engine, images, logs, sources)
         self.nodes = LoadBalancerNodes(store, engine, self.tasks.addresses)
@@ -65,6 +68,9 @@ class ControlPlane:
         self.capacity = CapacityController(store, clock, ids, groups) if groups is not None else None
         self.targets = TargetsController(store, clock, prober, proxy)
         self.load_balancers = LoadBalancersController(store, clock, proxy, self.targets)
+        self.clients = ClientAddresses(store, engine, return_paths or NoReturnPaths())
+        self.targets.clients = self.clients
+        self.load_balancers.preserved = self.clients.preserved
         self.security = SecurityGroupsController(store, security_groups, firewall or NoFirewall())
         self.lifecycle = LifecycleController(store, clock)
         self.reaper = Reaper(store, clock)

@@ -19,6 +19,7 @@ from typing import Any, Literal, cast
 
 import msgspec
 
+from moorage.control.client_addresses import ClientAddresses
 from moorage.control.loop import Loop, Pass
 from moorage.control.prober import Prober, ProbeRequest, ProtocolVersion
 from moorage.decide import target_health as decide
@@ -54,6 +55,8 @@ CHECKS_AT_ONCE = 512
 """A target that does not answer holds its place for its whole timeout: many must fit beside it."""
 
 
+WAY_BACK_AGAIN = 1.0
+"""Seconds until a way back that could not be made is tried again."""
 MOST_TOLD = 5
 """Ailing targets that the sentence of a target group names."""
 CLOSE_ENOUGH = 0.001
@@ -93,6 +96,8 @@ class TargetsController:
         self._unwatch: Callable[[], None] = lambda: None
         self.check_function: CheckFunction = _cannot_check
         """Makes one health check of a function; set before `start()`."""
+        self.clients: ClientAddresses | None = None
+        """Makes the way back from targets that see the clients' own addresses; set before `start()`."""
         self.port_of: Callable[[int], int] = _same
         """Port of the API → port of this machine, where load balancers listen; set before `start()`."""
 
@@ -171,13 +176,17 @@ class TargetsController:
             self._pushed.pop(arn, None)
             self._healthy.pop(arn, None)
             self._refused.discard(arn)
+            if self.clients is not None:
+                self.clients.forget(arn)
             await self._proxy.remove_target_group(arn)
             await self._drop_orphans(arn)
             _forget_after_this_pass(self.groups, arn)
             return Pass("removed from the proxy")
         targets = self._store.find(TARGETS, "target_group", arn)
         crosses = traffic.crosses_zones(group, self._load_balancer_of(arn))
-        config = TargetGroupConfig(group, self._endpoints(targets, crosses), crosses, self._source(arn))
+        source = self._source(arn)
+        endpoints, cut_off = await self._answering(group, self._endpoints(targets, crosses), source)
+        config = TargetGroupConfig(group, endpoints, crosses, source)
         if self._pushed.get(arn) != config:
             # Unknown until the proxy answers: a push that fails half-way must be repeated even if all changes back.
             self._pushed.pop(arn, None)
@@ -193,7 +202,20 @@ class TargetsController:
         left = await self._drop_drained(group, draining)
         healthy = sum(endpoint.healthy for endpoint in config.endpoints)
         said = f"{len(config.endpoints)} in the proxy, {healthy} of them healthy, {len(draining)} draining"
+        if cut_off:
+            address, why = min(cut_off.items())
+            said += f"; {len(cut_off)} could not answer clients in their subnets ({address}: {why})"
+            left = WAY_BACK_AGAIN if left is None else min(left, WAY_BACK_AGAIN)
         return Pass(said, again_after=left)
+
+    async def _answering(
+        self, group: TargetGroup, endpoints: tuple[Endpoint, ...], source: LoadBalancerNode | None
+    ) -> tuple[tuple[Endpoint, ...], dict[str, str]]:
+        """Where clients' addresses are preserved: the endpoints that have a way back to them, and what the others lack."""
+        if self.clients is None or source is None or not self.clients.preserved(group):
+            return endpoints, {}
+        cut_off = await self.clients.prepare(group, source, {one.address for one in endpoints})
+        return tuple(one for one in endpoints if one.address not in cut_off), cut_off
 
     async def _leave_unhealthy(self, config: TargetGroupConfig) -> None:
         """Ends the connections to targets that have just fallen ill, where the target group says so."""
