@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Collection
+import logging
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 from moorage.control.container_network import network_of
 from moorage.control.names import gateway_of
@@ -21,10 +23,12 @@ from moorage.domain.network import NetworkInterface, Subnet
 from moorage.domain.target_group import TargetGroup
 from moorage.engine.driver import Engine
 from moorage.network.return_paths import ReturnPaths, Way, foot_mac
-from moorage.store.api import StoreApi, View
+from moorage.store.api import Change, StoreApi, View
 from moorage.store.tables.ecs import TASKS
-from moorage.store.tables.elbv2 import TARGETS
+from moorage.store.tables.elbv2 import LOAD_BALANCER_NODES, TARGETS
 from moorage.store.tables.network import NETWORK_INTERFACES, SUBNETS
+
+log = logging.getLogger("moorage.clients")
 
 AT_ONCE = 8
 
@@ -37,8 +41,38 @@ class ClientAddresses:
         self._ready: dict[str, dict[tuple[str, str], frozenset[Way]]] = {}
         """By target group: (node's namespace, sandbox of the target) → ways that are there."""
         self._machine = False
+        self._sweeps: set[asyncio.Task[None]] = set()
+        self._end_watch: Callable[[], None] = lambda: None
         self._alone = asyncio.Lock()
         self._gate = asyncio.Semaphore(AT_ONCE)
+
+    def start(self) -> None:
+        self._end_watch = self._store.watch(self._changed)
+        self._sweep()
+
+    async def close(self) -> None:
+        self._end_watch()
+        for sweep in self._sweeps:
+            sweep.cancel()
+        await asyncio.gather(*self._sweeps, return_exceptions=True)
+
+    def _changed(self, changes: Sequence[Change[Any]]) -> None:
+        if any(_left_a_namespace(change) for change in changes):
+            self._sweep()
+
+    def _sweep(self) -> None:
+        if self._paths.streams:
+            sweep = asyncio.get_running_loop().create_task(self._keep_nodes(), name="feet of nodes")
+            self._sweeps.add(sweep)
+            sweep.add_done_callback(self._sweeps.discard)
+
+    async def _keep_nodes(self) -> None:
+        """What a node that is gone left on this machine goes too."""
+        async with self._alone:
+            try:
+                await self._paths.keep_nodes({node.namespace for node in self._store.all(LOAD_BALANCER_NODES)})
+            except MoorageError as error:
+                log.info("something of a load balancer's node stays on this machine: %s", error)
 
     def preserved(self, group: TargetGroup) -> bool:
         """Are clients' addresses preserved on the way to this group's targets? Follows from the records alone, so that it
@@ -129,6 +163,12 @@ class ClientAddresses:
                 if task is not None and task.sandbox_id is not None:
                     return task.sandbox_id, subnet
         return None
+
+
+def _left_a_namespace(change: Change[Any]) -> bool:
+    if change.table is not LOAD_BALANCER_NODES or change.before is None:
+        return False
+    return change.after is None or change.after.namespace != change.before.namespace
 
 
 def _is_in(interface: NetworkInterface, subnet: Subnet) -> bool:

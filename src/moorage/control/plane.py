@@ -81,6 +81,7 @@ class ControlPlane:
     async def start(self) -> None:
         """Target groups before load balancers, so that no listener opens before its endpoints are known; the engine is
         listened to before tasks are looked at, so that what died while nobody watched is noticed first."""
+        self.clients.start()
         await self.targets.start()
         self.security.start()
         self.nodes.start()
@@ -118,6 +119,7 @@ class ControlPlane:
         await self.nodes.close()
         await self.security.close()
         await self.targets.close()
+        await self.clients.close()
 
     def explain(self, arn: str) -> str | None:
         """What is being done about a resource, and why: the last sentence of whoever looks after it."""

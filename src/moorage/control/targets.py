@@ -151,6 +151,11 @@ class TargetsController:
             elif change.table is LOAD_BALANCER_NODES:
                 for use in self._store.find(TARGET_GROUP_USES, "load_balancer", record.load_balancer_arn):
                     self.groups.wake(use.target_group_arn)
+                for target in self._store.find(
+                    TARGETS, "id", record.address
+                ):  # which cannot be one while it stands there
+                    self.groups.wake(target.target_group_arn)
+                    self.checks.wake(target.key)
             elif change.table is LOAD_BALANCERS and _zones_differ(change.before, change.after):
                 for use in self._store.find(TARGET_GROUP_USES, "load_balancer", change.key):
                     self.groups.wake(use.target_group_arn)
@@ -204,7 +209,7 @@ class TargetsController:
         said = f"{len(config.endpoints)} in the proxy, {healthy} of them healthy, {len(draining)} draining"
         if cut_off:
             address, why = min(cut_off.items())
-            said += f"; {len(cut_off)} could not answer clients in their subnets ({address}: {why})"
+            said += f", {len(cut_off)} cannot answer clients in their subnets yet ({address}: {why})"
             left = WAY_BACK_AGAIN if left is None else min(left, WAY_BACK_AGAIN)
         return Pass(said, again_after=left)
 
@@ -363,7 +368,7 @@ class TargetsController:
         return request_for(target, group, self._asks_as(group), self._port_of(group))
 
     def _asks_as(self, group: TargetGroup) -> str | None:
-        """A network load balancer names itself in the Host header of its checks."""
+        """A network load balancer names itself in the Host header of its checks: its node and port."""
         if group.protocol not in LAYER_4:
             return None
         for use in self._store.find(TARGET_GROUP_USES, "target_group", group.arn):
@@ -372,7 +377,8 @@ class TargetsController:
                 self._store.get(LOAD_BALANCERS, use.load_balancer_arn),
             )
             if listener is not None and owner is not None:
-                return f"{owner.loopback}:{listener.port}"
+                node = self._source(group.arn)
+                return f"{node.address if node is not None else owner.loopback}:{listener.port}"
         return None
 
     async def _write(self, target: Target, watch: _Watch) -> None:

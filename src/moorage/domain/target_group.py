@@ -122,6 +122,11 @@ ZONE_NOT_ENABLED = TargetState(
     "Target.NotInUse",
     "Target is in an Availability Zone that is not enabled for the load balancer",
 )
+IP_UNUSABLE = TargetState(
+    "unused",
+    "Target.IpUnusable",
+    "The IP address cannot be used as a target, as it is in use by a load balancer",
+)
 DRAINING = TargetState("draining", "Target.DeregistrationInProgress", "Target deregistration is in progress")
 CHECKS_DISABLED = TargetState("unavailable", "Target.HealthCheckDisabled", "Health checks are disabled")
 

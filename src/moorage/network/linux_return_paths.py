@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import shutil
+import socket
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from moorage.network.return_paths import ReturnPathsUnavailable, Way, foot_mac
@@ -23,11 +25,16 @@ _THERE_ALREADY = "File exists"
 
 def foot_name(bridge: str) -> str:
     """What a foot is called in its node; at most 15 characters."""
-    return "f" + hashlib.sha256(bridge.encode()).hexdigest()[:10]
+    return f"f{_short(bridge, 10)}"
 
 
-def _foot_outside(namespace: str, bridge: str) -> str:
-    return "mrf" + hashlib.sha256(f"{namespace} {bridge}".encode()).hexdigest()[:11]
+def feet_prefix(bridges: str, namespace: str = "") -> str:
+    """What the outsides of the feet of an installation, or of one node of it, begin with."""
+    return f"mrf{_short(bridges, 3)}{_short(namespace, 5) if namespace else ''}"
+
+
+def _short(text: str, digits: int) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:digits]
 
 
 def node_routes(address: str, feet: Mapping[str, str]) -> list[str]:
@@ -39,7 +46,7 @@ def node_routes(address: str, feet: Mapping[str, str]) -> list[str]:
         f"rule add pref {PRIORITY + 2} iif lo lookup main",
         f"rule add pref {PRIORITY + 3} ipproto tcp lookup {TAKEN_IN}",
         f"route replace local default dev lo table {TAKEN_IN}",
-        *(f"link set {foot_name(bridge)} up" for bridge in sorted(feet)),
+        *(f"link set {foot_name(bridge)} addrgenmode none up" for bridge in sorted(feet)),
         *(
             f"route replace {cidr} dev {foot_name(bridge)} scope link table {FEET}"
             for bridge, cidr in sorted(feet.items())
@@ -47,11 +54,11 @@ def node_routes(address: str, feet: Mapping[str, str]) -> list[str]:
     ]
 
 
-def node_feet(namespace: str, address: str, bridges: Iterable[str]) -> list[str]:
-    """Lines for `ip -batch` on this machine."""
+def node_feet(prefix: str, namespace: str, address: str, bridges: Iterable[str]) -> list[str]:
+    """Lines for `ip -batch` on this machine. `prefix`: what the outsides of this node's feet begin with."""
     lines = []
     for bridge in sorted(bridges):
-        outside = _foot_outside(namespace, bridge)
+        outside = prefix + _short(bridge, 15 - len(prefix))
         inside = f"{foot_name(bridge)} address {foot_mac(address)} netns {namespace}"
         lines += [
             f"link add {outside} type veth peer name {inside}",
@@ -108,7 +115,7 @@ class LinuxReturnPaths:
     def __init__(self, bridges: str) -> None:
         self._bridges = bridges
         self._table = f"moorage_{bridges}"
-        self._mark = 0x4D000000 | (zlib.crc32(bridges.encode()) & 0xFFFFFF)
+        self.mark = 0x4D000000 | (zlib.crc32(bridges.encode()) & 0xFFFFFF)
         self._nft, self._ip, self._enter = (shutil.which(one, path=_PATH) for one in ("nft", "ip", "nsenter"))
         self.streams = False
         self.datagrams = False
@@ -119,7 +126,7 @@ class LinuxReturnPaths:
             return
         example = Way("02:42:0a:00:00:01", "tcp", "10.0.0.1")
         self.streams = await self._checks(target_marks([example]))
-        self.datagrams = self.streams and await self._checks(machine_marks(self._table, self._bridges, self._mark))
+        self.datagrams = self.streams and await self._checks(machine_marks(self._table, self._bridges, self.mark))
 
     def mac_of(self, bridge: str) -> str | None:
         try:
@@ -129,10 +136,17 @@ class LinuxReturnPaths:
 
     async def open_node(self, namespace: str, address: str, feet: Mapping[str, str]) -> None:
         if feet:
-            await self._batch(None, node_feet(namespace, address, feet))
+            await self._batch(None, node_feet(feet_prefix(self._bridges, namespace), namespace, address, feet))
         await self._batch(namespace, node_routes(address, feet))
         # what comes back comes by another way than this kernel would choose
         await self._run(namespace, ["/bin/sh", "-c", _NO_REVERSE_PATH_FILTER])
+
+    async def keep_nodes(self, namespaces: Collection[str]) -> None:
+        kept = tuple(feet_prefix(self._bridges, namespace) for namespace in namespaces)
+        ours = feet_prefix(self._bridges)
+        gone = [name for _, name in socket.if_nameindex() if name.startswith(ours) and not name.startswith(kept)]
+        if gone:
+            await self._batch(None, [f"link delete {name}" for name in gone])
 
     async def open_target(self, namespace: str, ways: Sequence[Way]) -> None:
         await self._batch(namespace, target_routes(ways))
@@ -142,22 +156,24 @@ class LinuxReturnPaths:
         await self._batch(
             None,
             [
-                f"route replace local default dev lo table {self._mark}",
-                f"rule add pref {PRIORITY} fwmark {self._mark:#x} lookup {self._mark}",
+                f"route replace local default dev lo table {self.mark}",
+                f"rule add pref {PRIORITY} fwmark {self.mark:#x} lookup {self.mark}",
             ],
         )
-        marks = machine_marks(self._table, self._bridges, self._mark)
+        marks = machine_marks(self._table, self._bridges, self.mark)
         await self._must(None, [self._program(self._nft), "-f", "-"], marks)
 
     async def close(self) -> None:
-        """Removes what `open_machine` made; nothing there is fine."""
+        """Removes what was made on this machine; nothing there is fine."""
         if self._nft is None or self._ip is None:
             return
+        with contextlib.suppress(ReturnPathsUnavailable):
+            await self.keep_nodes(())
         await self._run(None, [self._nft, "delete", "table", "ip", self._table])
-        rule = ["pref", str(PRIORITY), "fwmark", f"{self._mark:#x}", "lookup", str(self._mark)]
+        rule = ["pref", str(PRIORITY), "fwmark", f"{self.mark:#x}", "lookup", str(self.mark)]
         while (await self._run(None, [self._ip, "rule", "del", *rule]))[0] == 0:
             pass
-        await self._run(None, [self._ip, "route", "flush", "table", str(self._mark)])
+        await self._run(None, [self._ip, "route", "flush", "table", str(self.mark)])
 
     async def _checks(self, rules: str) -> bool:
         status, _ = await self._run(None, [self._program(self._nft), "--check", "-f", "-"], rules)
@@ -181,11 +197,12 @@ class LinuxReturnPaths:
         process = await asyncio.create_subprocess_exec(
             *enter,
             *command,
-            stdin=asyncio.subprocess.PIPE,
+            # who does not read may be gone before we could write
+            stdin=asyncio.subprocess.PIPE if given else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
-        _, told = await process.communicate(given.encode())
+        _, told = await process.communicate(given.encode() if given else None)
         return process.returncode or 0, told.decode(errors="replace")
 
     def _program(self, found: str | None) -> str:

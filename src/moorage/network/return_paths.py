@@ -14,7 +14,7 @@ and put in place without a moment in between.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from ipaddress import IPv4Address
 from typing import Literal, Protocol
 
@@ -59,6 +59,11 @@ class ReturnPaths(Protocol):
         """`feet`: bridge on this machine → CIDR of the subnet. Raises ReturnPathsUnavailable."""
         ...
 
+    async def keep_nodes(self, namespaces: Collection[str]) -> None:
+        """Removes the feet of all other nodes: a namespace may outlive its node for as long as the proxy holds a socket in
+        it."""
+        ...
+
     async def open_target(self, namespace: str, ways: Sequence[Way]) -> None:
         """Adds ways to those there are. Raises ReturnPathsUnavailable."""
         ...
@@ -78,6 +83,9 @@ class NoReturnPaths:
         return None
 
     async def open_node(self, namespace: str, address: str, feet: Mapping[str, str]) -> None:
+        return None
+
+    async def keep_nodes(self, namespaces: Collection[str]) -> None:
         return None
 
     async def open_target(self, namespace: str, ways: Sequence[Way]) -> None:

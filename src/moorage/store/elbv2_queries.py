@@ -17,6 +17,7 @@ from moorage.domain.load_balancer import (
 )
 from moorage.domain.target_group import (
     DRAINING,
+    IP_UNUSABLE,
     NOT_IN_USE,
     NOT_REGISTERED,
     REGISTERING,
@@ -29,9 +30,11 @@ from moorage.domain.target_group import (
 from moorage.store.api import Transaction, View
 from moorage.store.tables.elbv2 import (
     LISTENERS,
+    LOAD_BALANCER_NODES,
     LOAD_BALANCERS,
     RULES,
     TARGET_GROUP_USES,
+    TARGET_GROUPS,
     TARGET_HEALTH,
     TARGETS,
 )
@@ -98,6 +101,8 @@ def idle_state(view: View, target: Target) -> TargetState | None:
     load_balancers = load_balancers_of(view, target.target_group_arn)
     if not load_balancers:
         return NOT_IN_USE
+    if _is_a_load_balancers(view, target):
+        return IP_UNUSABLE
     if target.availability_zone in (None, "all"):
         return None
     for arn in load_balancers:
@@ -105,6 +110,18 @@ def idle_state(view: View, target: Target) -> TargetState | None:
         if load_balancer is None or any(zone == target.availability_zone for _, zone in load_balancer.subnets):
             return None
     return ZONE_NOT_ENABLED
+
+
+def _is_a_load_balancers(view: View, target: Target) -> bool:
+    """Does a load balancer stand at this address of the target group's VPC?"""
+    for node in view.find(LOAD_BALANCER_NODES, "address", target.id):
+        balancer, group = (
+            view.get(LOAD_BALANCERS, node.load_balancer_arn),
+            view.get(TARGET_GROUPS, target.target_group_arn),
+        )
+        if balancer is not None and group is not None and balancer.vpc_id == group.vpc_id:
+            return True
+    return False
 
 
 def current_health(view: View, target: Target) -> TargetHealth | None:
