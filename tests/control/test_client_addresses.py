@@ -212,4 +212,4 @@ def test_a_load_balancers_own_address_is_no_target() -> None:
         assert world.proxy.endpoints() == {}
         await world.store.update(lambda tx: tx.delete(LOAD_BALANCER_NODES, NODE.key))
         await asyncio.sleep(1)
-        assert world.state("10.0.1.9").state == "unhealthy"
+        assert world.state("10.0.1.9").state == "initial"
