@@ -188,6 +188,16 @@ def test_a_network_load_balancer_inside_its_vpc(balanced: Balanced) -> None:
     found = until(lambda: tried(balanced, "tcp", 2), "answers in one zone")
     assert {(seen, asked) for _, seen, asked, _ in found} == {(balanced.client_address, balanced.addresses[1])}
 
+    stack.ecs.update_service(cluster=stack.name, service="who", desiredCount=0)
+    until(lambda: "ConnectionRefusedError" in refusal(balanced), "connections that lead nowhere are reset", 30)
+
+
+def refusal(balanced: Balanced) -> str:
+    try:
+        return str(balanced.ask())
+    except AssertionError as error:
+        return str(error)
+
 
 def tried(balanced: Balanced, kind: str, size: int) -> list[list[str]] | None:
     try:

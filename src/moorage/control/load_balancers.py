@@ -23,7 +23,7 @@ from moorage.domain.load_balancer import (
     load_balancer_of,
     trust_store_of,
 )
-from moorage.domain.target_group import Target, TargetGroup
+from moorage.domain.target_group import TargetGroup, is_in_service
 from moorage.proxy.driver import Certificate, LoadBalancerConfig, Proxy, ProxyRefused, TrustAnchors
 from moorage.store.api import Change, StoreApi, Transaction
 from moorage.store.elbv2_queries import load_balancers_of
@@ -128,7 +128,7 @@ class LoadBalancersController:
                 self.loop.wake(load_balancer_of(record.listener_arn))
             elif change.table is TARGET_GROUPS and record.protocol in LAYER_4:
                 self._wake_users(change.key)
-            elif change.table is TARGETS and _is_in_service(change.before) != _is_in_service(change.after):
+            elif change.table is TARGETS and is_in_service(change.before) != is_in_service(change.after):
                 group = self._store.get(TARGET_GROUPS, record.target_group_arn)
                 if group is not None and group.protocol in LAYER_4:
                     self._wake_users(group.arn)
@@ -236,10 +236,6 @@ def _only_state_differs(before: LoadBalancer | None, after: LoadBalancer | None)
     if before is None or after is None:
         return False
     return msgspec.structs.replace(before, state=after.state, state_reason=after.state_reason) == after
-
-
-def _is_in_service(target: Target | None) -> bool:
-    return target is not None and target.deregistered_at is None
 
 
 def _never(group: TargetGroup) -> bool:
