@@ -190,7 +190,10 @@ class TargetsController:
         targets = self._store.find(TARGETS, "target_group", arn)
         crosses = traffic.crosses_zones(group, self._load_balancer_of(arn))
         source = self._source(arn)
-        endpoints, cut_off = await self._answering(group, self._endpoints(targets, crosses), source)
+        preserved = source is not None and self.clients is not None and self.clients.preserved(group)
+        endpoints, cut_off = self._endpoints(targets, crosses), dict[str, str]()
+        if preserved:
+            endpoints, cut_off = await self._with_way_back(group, endpoints, source)
         config = TargetGroupConfig(group, endpoints, crosses, source)
         if self._pushed.get(arn) != config:
             # Unknown until the proxy answers: a push that fails half-way must be repeated even if all changes back.
@@ -207,18 +210,20 @@ class TargetsController:
         left = await self._drop_drained(group, draining)
         healthy = sum(endpoint.healthy for endpoint in config.endpoints)
         said = f"{len(config.endpoints)} in the proxy, {healthy} of them healthy, {len(draining)} draining"
+        if preserved:
+            said += ", clients in the VPC keep their addresses"
         if cut_off:
             address, why = min(cut_off.items())
             said += f", {len(cut_off)} cannot answer clients in their subnets yet ({address}: {why})"
             left = WAY_BACK_AGAIN if left is None else min(left, WAY_BACK_AGAIN)
         return Pass(said, again_after=left)
 
-    async def _answering(
+    async def _with_way_back(
         self, group: TargetGroup, endpoints: tuple[Endpoint, ...], source: LoadBalancerNode | None
     ) -> tuple[tuple[Endpoint, ...], dict[str, str]]:
-        """Where clients' addresses are preserved: the endpoints that have a way back to them, and what the others lack."""
-        if self.clients is None or source is None or not self.clients.preserved(group):
-            return endpoints, {}
+        """The endpoints that can answer clients by way of the load balancer, and what the others lack."""
+        assert self.clients is not None
+        assert source is not None
         cut_off = await self.clients.prepare(group, source, {one.address for one in endpoints})
         return tuple(one for one in endpoints if one.address not in cut_off), cut_off
 
