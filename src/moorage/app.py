@@ -37,11 +37,13 @@ from moorage.domain.request_record import RequestRecord
 from moorage.domain.scope import Scope
 from moorage.downloads_door import DownloadsDoor
 from moorage.engine.docker.engine import DockerEngine, HostFacts
+from moorage.engine.docker.names import bridge_prefix
 from moorage.engine.driver import RegistryAuth
 from moorage.functions_door import FunctionsDoor
 from moorage.gateway.inside import InsideCalls
 from moorage.gateway.server import Gateway
 from moorage.interrupt_door import InterruptDoor
+from moorage.network.linux_return_paths import LinuxReturnPaths
 from moorage.network.nftables import NfTables
 from moorage.people import People
 from moorage.proxy.envoy.ports import default_port_of
@@ -86,6 +88,7 @@ class App:
         self.clock: Clock = SystemClock()
         self.ids = Ids()
         self.stopping = asyncio.Event()
+        self.return_paths = LinuxReturnPaths(bridge_prefix(settings.installation))
         self.purge = False
         self.host: HostFacts | None = None
         self._then = contextlib.AsyncExitStack()
@@ -151,6 +154,8 @@ class App:
         then(self.registry.close)
         await self.registry.start()
         self.calls = InsideCalls(ids, self.backed)
+        if self.engine.enters_networks:
+            await self.return_paths.probe()
         self.plane = ControlPlane(
             self.store,
             clock,
@@ -166,6 +171,7 @@ class App:
             groups=self.host_groups,
             security_groups=MotoNetworks(self.backed, self.store),
             firewall=NfTables(),
+            return_paths=self.return_paths,
         )
         self._count_request = self.plane.express_scaling.count_request
         self.people = People(settings, self.store, clock, self.plane, proxy=self.proxy.status, host=self.host)
@@ -274,6 +280,7 @@ class App:
         try:
             if self.purge:
                 await self.engine.cleanup()
+                await self.return_paths.close()
         except MoorageError as error:
             log.error("containers could not be removed: %s", error)
         finally:
@@ -354,6 +361,7 @@ async def _cleanup(settings: Settings) -> None:
     engine = DockerEngine(settings)
     try:
         await engine.cleanup()
+        await LinuxReturnPaths(bridge_prefix(settings.installation)).close()
     finally:
         await engine.close()
 

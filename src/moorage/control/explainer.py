@@ -309,7 +309,7 @@ class Explainer:
             listeners=tuple(listeners),
             rules=rules,
             groups=groups,
-            said=self._plane.load_balancers.said(balancer.arn) or "",
+            said=self._plane.explain(balancer.arn) or "",
             proxy=self._proxy(),
             urls=self._urls(balancer),
         )

@@ -19,6 +19,7 @@ from typing import Any, Literal, cast
 
 import msgspec
 
+from moorage.control.client_addresses import ClientAddresses
 from moorage.control.loop import Loop, Pass
 from moorage.control.prober import Prober, ProbeRequest, ProtocolVersion
 from moorage.decide import target_health as decide
@@ -57,6 +58,8 @@ CHECKS_AT_ONCE = 512
 """A target that does not answer holds its place for its whole timeout: many must fit beside it."""
 
 
+WAY_BACK_AGAIN = 1.0
+"""Seconds until a way back that could not be made is tried again."""
 MOST_TOLD = 5
 """Ailing targets that the sentence of a target group names."""
 CLOSE_ENOUGH = 0.001
@@ -98,6 +101,8 @@ class TargetsController:
         """Makes one health check of a function; set before `start()`."""
         self.instance_runs: Callable[[str, str, str], bool] = _always
         """Account, region, id → is there such an instance (still)? Set before `start()`."""
+        self.clients: ClientAddresses | None = None
+        """Makes the way back from targets that see the clients' own addresses; set before `start()`."""
         self.port_of: Callable[[int], int] = _same
         """Port of the API → port of this machine, where load balancers listen; set before `start()`."""
 
@@ -185,13 +190,20 @@ class TargetsController:
             self._pushed.pop(arn, None)
             self._healthy.pop(arn, None)
             self._refused.discard(arn)
+            if self.clients is not None:
+                self.clients.forget(arn)
             await self._proxy.remove_target_group(arn)
             await self._drop_orphans(arn)
             _forget_after_this_pass(self.groups, arn)
             return Pass("removed from the proxy")
         targets = self._store.find(TARGETS, "target_group", arn)
         crosses = traffic.crosses_zones(group, self._load_balancer_of(arn))
-        config = TargetGroupConfig(group, self._endpoints(targets, crosses), crosses, self._source(arn))
+        source = self._source(arn)
+        preserved = source is not None and self.clients is not None and self.clients.preserved(group)
+        endpoints, cut_off = self._endpoints(targets, crosses), dict[str, str]()
+        if preserved:
+            endpoints, cut_off = await self._with_way_back(group, endpoints, source)
+        config = TargetGroupConfig(group, endpoints, crosses, source)
         if self._pushed.get(arn) != config:
             # Unknown until the proxy answers: a push that fails half-way must be repeated even if all changes back.
             self._pushed.pop(arn, None)
@@ -207,7 +219,22 @@ class TargetsController:
         left = await self._drop_drained(group, draining)
         healthy = sum(endpoint.healthy for endpoint in config.endpoints)
         said = f"{len(config.endpoints)} in the proxy, {healthy} of them healthy, {len(draining)} draining"
+        if preserved:
+            said += ", clients in the VPC keep their addresses"
+        if cut_off:
+            address, why = min(cut_off.items())
+            said += f", {len(cut_off)} cannot answer clients in their subnets yet ({address}: {why})"
+            left = WAY_BACK_AGAIN if left is None else min(left, WAY_BACK_AGAIN)
         return Pass(said, again_after=left)
+
+    async def _with_way_back(
+        self, group: TargetGroup, endpoints: tuple[Endpoint, ...], source: LoadBalancerNode | None
+    ) -> tuple[tuple[Endpoint, ...], dict[str, str]]:
+        """The endpoints that can answer clients by way of the load balancer, and what the others lack."""
+        assert self.clients is not None
+        assert source is not None
+        cut_off = await self.clients.prepare(group, source, {one.address for one in endpoints})
+        return tuple(one for one in endpoints if one.address not in cut_off), cut_off
 
     async def _leave_unhealthy(self, config: TargetGroupConfig) -> None:
         """Ends the connections to targets that have just fallen ill, where the target group says so."""
@@ -363,7 +390,7 @@ class TargetsController:
         return request_for(target, group, self._asks_as(group), self._port_of(group))
 
     def _asks_as(self, group: TargetGroup) -> str | None:
-        """A network load balancer names itself in the Host header of its checks."""
+        """A network load balancer names itself in the Host header of its checks: its node and port."""
         if group.protocol not in LAYER_4:
             return None
         for use in self._store.find(TARGET_GROUP_USES, "target_group", group.arn):
@@ -372,7 +399,8 @@ class TargetsController:
                 self._store.get(LOAD_BALANCERS, use.load_balancer_arn),
             )
             if listener is not None and owner is not None:
-                return f"{owner.loopback}:{listener.port}"
+                node = self._source(group.arn)
+                return f"{node.address if node is not None else owner.loopback}:{listener.port}"
         return None
 
     async def _write(self, target: Target, watch: _Watch) -> None:

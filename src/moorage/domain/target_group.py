@@ -63,6 +63,11 @@ class Target(msgspec.Struct, frozen=True, gc=False):
         return target_key(self.target_group_arn, self.id, self.port)
 
 
+def is_in_service(target: Target | None) -> bool:
+    """Registered, and not draining."""
+    return target is not None and target.deregistered_at is None
+
+
 class TargetHealth(msgspec.Struct, frozen=True, gc=False):
     """What DescribeTargetHealth shows while the target is not draining. `successes`/`failures` are the consecutive
     counts of the checker. `since`: when `state` was entered. `registered_at`: that of the registration it is about (a

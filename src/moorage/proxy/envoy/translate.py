@@ -31,7 +31,7 @@ from moorage.proxy.driver import LoadBalancerConfig
 from moorage.proxy.envoy import translate_network as network
 from moorage.proxy.envoy.script import TargetTraits
 from moorage.proxy.envoy.translate_listeners import edge_listener, named_chain, own_listener, scopes
-from moorage.proxy.envoy.translate_nodes import at_node
+from moorage.proxy.envoy.translate_nodes import at_node, preserving
 from moorage.proxy.envoy.translate_routes import RouteContext, route_configuration
 from moorage.proxy.envoy.translate_tls import secret
 
@@ -126,7 +126,8 @@ def _at_nodes(listeners: Resources, served: Iterable[Listener], config: LoadBala
             for known in (name, datagram_name(name)):
                 if known in listeners:
                     inside = f"{known}@{node.namespace}"
-                    made[inside] = at_node(listeners[known], inside, node, listener.port)
+                    door = at_node(listeners[known], inside, node, listener.port)
+                    made[inside] = preserving(door) if listener.arn in config.preserving else door
     return made
 
 

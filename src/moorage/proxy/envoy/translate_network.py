@@ -17,7 +17,15 @@ from moorage.domain.load_balancer import Forward, Listener, LoadBalancer, Weight
 from moorage.proxy.envoy.translate_tls import inspector, transport_socket
 
 UDP_IDLE = "120s"
-LARGEST_DATAGRAM = 9001
+LARGEST_DATAGRAM = 65507
+"""What a UDP datagram over IPv4 can hold."""
+_IN_FRAGMENTS = {
+    "description": "answers larger than a packet go out in fragments",
+    "level": 0,  # IPPROTO_IP
+    "name": 10,  # IP_MTU_DISCOVER
+    "int_value": 0,  # IP_PMTUDISC_DONT
+    "state": "STATE_BOUND",  # after Envoy has asked for the contrary
+}
 ALPN = {
     "HTTP1Only": ("http/1.1", "http/1.0"),
     "HTTP2Only": ("h2",),
@@ -87,6 +95,7 @@ def datagram_listener(name: str, address: str, port: int, listener: Listener) ->
         "name": name,
         "stat_prefix": "listener",
         "address": {"socket_address": {"address": address, "port_value": port, "protocol": "UDP"}},
+        "socket_options": [_IN_FRAGMENTS],
         "udp_listener_config": {"downstream_socket_config": {"max_rx_datagram_size": LARGEST_DATAGRAM}},
         "listener_filters": [{"name": "envoy.filters.udp_listener.udp_proxy", "typed_config": proxy}],
     }

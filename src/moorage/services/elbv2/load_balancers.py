@@ -16,7 +16,7 @@ from moorage.services.base import RequestContext, operation
 from moorage.services.elbv2 import attributes, log_buckets, places, present, validate
 from moorage.services.elbv2.common import ElbV2Base, load_balancers_missing, the_load_balancer
 from moorage.services.elbv2.hosted_zones import hosted_zone
-from moorage.services.elbv2.node_addresses import node_address
+from moorage.services.elbv2.node_addresses import addresses_after, check_addresses_free, node_address
 from moorage.services.elbv2.quotas import MAX_LOAD_BALANCERS
 from moorage.services.elbv2.validate import invalid, unsupported
 from moorage.services.lookups import BucketLookup
@@ -155,12 +155,14 @@ class LoadBalancers(ElbV2Base):
             record = the_load_balancer(tx, ctx, before.arn)
             if subnets[0].vpc_id != record.vpc_id:
                 raise _other_vpc(subnets, record.vpc_id)
+            wanted = addresses_after(record, [subnet.subnet_id for subnet in subnets], addresses)
+            check_addresses_free(tx, record, wanted)
             return tx.put(
                 LOAD_BALANCERS,
                 msgspec.structs.replace(
                     record,
                     subnets=_with_zones(subnets),
-                    addresses=addresses,
+                    addresses=wanted,
                     ip_address_type=params.get("IpAddressType") or record.ip_address_type,
                 ),
             )
@@ -328,6 +330,7 @@ def _insert(tx: Transaction, ctx: RequestContext, wanted: LoadBalancer) -> LoadB
     siblings = tx.find(LOAD_BALANCERS, "scope", _key(ctx))
     if sum(one.type == wanted.type for one in siblings) >= MAX_LOAD_BALANCERS:
         raise AwsError("TooManyLoadBalancers", "The maximum number of load balancers has been reached")
+    check_addresses_free(tx, wanted, wanted.addresses)
     address = lowest_free_loopback(lambda one: bool(tx.find(LOAD_BALANCERS, "loopback", one)))
     if address is None:
         raise AwsError("TooManyLoadBalancers", "Every loopback address for load balancers of this machine is taken")
