@@ -93,6 +93,8 @@ class TargetsController:
         self._unwatch: Callable[[], None] = lambda: None
         self.check_function: CheckFunction = _cannot_check
         """Makes one health check of a function; set before `start()`."""
+        self.on_check: Callable[[Target, TargetGroup, ProbeResult, float, float], None] | None = None
+        """Is told of every check that was made: when it began and ended (epoch seconds)."""
         self.port_of: Callable[[int], int] = _same
         """Port of the API → port of this machine, where load balancers listen; set before `start()`."""
 
@@ -331,6 +333,8 @@ class TargetsController:
         else:
             result = await self._prober.probe(self._request(target, group))
         now = self._clock.now()
+        if self.on_check is not None:
+            self.on_check(target, group, result, started, now)
         watch.health = decide.after_probe(watch.health, result, check, now)
         due = decide.next_probe_at(watch.health, check, started, now)
         watch.due = now if due is None else due

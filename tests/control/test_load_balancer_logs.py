@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import gzip
 
-from moorage.control.access_logs import AccessLogs
+from moorage.control.load_balancer_logs import DeliveredLogs
 from moorage.domain.clock import Ids, SystemClock
 from moorage.domain.errors import AwsError
 from moorage.domain.scope import Scope
@@ -28,10 +28,10 @@ class Bucket:
 
 async def test_lines_become_one_object() -> None:
     bucket = Bucket()
-    logs = AccessLogs(SystemClock(), Ids(seed=1), bucket.put)
+    logs = DeliveredLogs(SystemClock(), Ids(seed=1), bucket.put)
     balancer = a_load_balancer(**LOGGED)
-    logs.take(balancer, "one")
-    logs.take(balancer, "two")
+    logs.take(balancer, "access_logs", "one")
+    logs.take(balancer, "access_logs", "two")
     await logs.close()
     ((key, body),) = bucket.objects.items()
     assert key.startswith("logs/web/AWSLogs/000000000000/elasticloadbalancing/us-east-1/")
@@ -42,19 +42,19 @@ async def test_lines_become_one_object() -> None:
 
 async def test_only_where_it_is_on() -> None:
     bucket = Bucket()
-    logs = AccessLogs(SystemClock(), Ids(seed=1), bucket.put)
-    logs.take(a_load_balancer(), "one")
+    logs = DeliveredLogs(SystemClock(), Ids(seed=1), bucket.put)
+    logs.take(a_load_balancer(), "access_logs", "one")
     await logs.deliver()
     assert bucket.objects == {}
 
 
 async def test_what_a_bucket_refuses_is_kept_for_the_next_time() -> None:
     bucket = Bucket()
-    logs = AccessLogs(SystemClock(), Ids(seed=1), bucket.put)
+    logs = DeliveredLogs(SystemClock(), Ids(seed=1), bucket.put)
     bucket.refusing = True
-    logs.take(a_load_balancer(**LOGGED), "one")
+    logs.take(a_load_balancer(**LOGGED), "access_logs", "one")
     await logs.deliver()
-    logs.take(a_load_balancer(**LOGGED), "two")
+    logs.take(a_load_balancer(**LOGGED), "access_logs", "two")
     bucket.refusing = False
     await logs.deliver()
     (body,) = bucket.objects.values()
@@ -64,7 +64,7 @@ async def test_what_a_bucket_refuses_is_kept_for_the_next_time() -> None:
 async def test_a_test_file_is_written_when_logs_are_switched_on() -> None:
     store = await Store.open(MemoryLog(MemoryDisk()), elbv2.TABLES)
     bucket = Bucket()
-    logs = AccessLogs(SystemClock(), Ids(seed=1), bucket.put)
+    logs = DeliveredLogs(SystemClock(), Ids(seed=1), bucket.put)
     logs.watch(store)
 
     async def put(**attributes: str) -> None:
@@ -83,7 +83,7 @@ async def test_a_bucket_that_is_not_there_is_only_a_warning() -> None:
     store = await Store.open(MemoryLog(MemoryDisk()), elbv2.TABLES)
     bucket = Bucket()
     bucket.refusing = True
-    logs = AccessLogs(SystemClock(), Ids(seed=1), bucket.put)
+    logs = DeliveredLogs(SystemClock(), Ids(seed=1), bucket.put)
     logs.watch(store)
     await store.update(lambda tx: tx.put(LOAD_BALANCERS, a_load_balancer(**LOGGED)))
     await logs.close()
