@@ -310,6 +310,7 @@ class App:
         for record in records:
             balancer = self.store.get(LOAD_BALANCERS, record.load_balancer_arn)
             if balancer is not None:
+                self.metrics.connection(balancer, record)
                 self.load_balancer_logs.connection(balancer, record)
 
     async def _put_object(self, scope: Scope, bucket: str, key: str, body: bytes) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from moorage.decide.elbv2_metrics import of_request, of_targets, requests_per_target
+from moorage.decide.elbv2_metrics import of_failed_handshake, of_request, of_targets, of_zones, requests_per_target
 from moorage.domain.request_record import RequestRecord
+from proxy.builders import a_target_group
 
 GROUP = "arn:aws:elasticloadbalancing:us-east-1:000000000000:targetgroup/web/73e2"
 OF_LB = ("LoadBalancer", "app/web/50dc")
@@ -70,8 +71,56 @@ def test_dimensions() -> None:
 
 def test_targets() -> None:
     names = {"load_balancer": "app/web/50dc", "target_group": "targetgroup/web/73e2"}
-    made = {one.name: one.value for one in of_targets(**names, healthy=2, unhealthy=1, enough=True)}
-    assert made == {"HealthyHostCount": 2, "UnHealthyHostCount": 1, "HealthyStateRouting": 1}
-    assert "UnhealthyStateRouting" in {one.name for one in of_targets(**names, healthy=0, unhealthy=1, enough=False)}
+    made = {one.name: one.value for one in of_targets(**names, healthy=2, unhealthy=1)}
+    assert made == {"HealthyHostCount": 2, "UnHealthyHostCount": 1}
     assert {one.value for one in requests_per_target(**names, requests=90, targets=3)} == {30}
     assert list(requests_per_target(**names, requests=90, targets=0)) == []
+
+
+def test_requests_that_go_to_ill_targets_and_those_of_grpc() -> None:
+    record = msgspec.structs.replace(PLAIN, **ANSWERED)
+    samples = list(of_request(record, load_balancer="app/web/50dc", zone="us-east-1a", grpc=True, fail_open=True))
+    assert [one.dimensions for one in samples if one.name == "UnhealthyRoutingRequestCount"] == [
+        (OF_GROUP, OF_LB), (OF_GROUP, OF_ZONE, OF_LB),
+    ]  # fmt: skip
+    assert [one.dimensions for one in samples if one.name == "GrpcRequestCount"] == [(OF_LB,), (OF_ZONE, OF_LB)]
+
+
+def test_what_is_no_http_is_counted_as_not_compliant() -> None:
+    names = counted(status=400, flags="DPE", details="http1.codec_error")
+    assert names["DesyncMitigationMode_NonCompliant_Request_Count"] == 1
+    assert names["HTTPCode_ELB_4XX_Count"] == 1
+
+
+def test_a_failed_handshake_is_a_connection_too() -> None:
+    made = {one.name for one in of_failed_handshake(load_balancer="app/web/50dc", zone="us-east-1a")}
+    assert made == {"ActiveConnectionCount", "NewConnectionCount", "ClientTLSNegotiationErrorCount"}
+
+
+@pytest.mark.parametrize(
+    ("targets", "crosses", "attributes", "dns", "routing"),
+    [
+        ([("a", True), ("b", False)], True, {}, (2, 0), (2, 0)),
+        ([("a", True), ("b", False)], False, {}, (1, 1), (1, 1)),
+        ([("", True)], False, {}, (2, 0), (2, 0)),
+        ([("a", False), ("b", False)], True, {}, (0, 2), (0, 2)),
+        ([], True, {}, (0, 2), (0, 2)),
+        ([("a", True), ("b", False)], True, {"dns_failover.minimum_healthy_targets.percentage": "60"}, (0, 2), (2, 0)),
+        ([("a", True), ("b", False)], True, {"dns_failover.minimum_healthy_targets.count": "off"}, (2, 0), (2, 0)),
+        ([("a", True)], True, {"unhealthy_state_routing.minimum_healthy_targets.count": "2"}, (2, 0), (0, 2)),
+    ],
+)
+def test_zones_with_enough_healthy_targets(
+    targets: list[tuple[str, bool]],
+    crosses: bool,
+    attributes: dict[str, str],
+    dns: tuple[int, int],
+    routing: tuple[int, int],
+) -> None:
+    group = msgspec.structs.replace(
+        a_target_group("web"), attributes={f"target_group_health.{key}": value for key, value in attributes.items()}
+    )
+    samples = of_zones(group, load_balancer="app/web/1", zones=["a", "b"], targets=targets, crosses=crosses)
+    found = {one.name: one.value for one in samples if len(one.dimensions) == 2}
+    assert (found.get("HealthyStateDNS", 0), found.get("UnhealthyStateDNS", 0)) == dns
+    assert (found.get("HealthyStateRouting", 0), found.get("UnhealthyStateRouting", 0)) == routing
