@@ -72,11 +72,6 @@ class Logged:
         certificate = acm.request_certificate(DomainName="*.example.com")["CertificateArn"]
         self.app = self._balancer("logged", "application", subnets)
         self.net = self._balancer("tunnel", "network", subnets)
-        http = self._group("http", "HTTP", target, vpc)
-        tcp = self._group("tcp", "TCP", target, vpc)
-        self._listener(self.app, "HTTP", PLAIN, http)
-        self._listener(self.app, "HTTPS", SECURE, http, certificate)
-        self._listener(self.net, "TLS", NETWORK, tcp, certificate)
         for kind, arn in (
             ("access_logs", self.app), ("connection_logs", self.app), ("health_check_logs", self.app),
             ("access_logs", self.net),
@@ -84,6 +79,11 @@ class Logged:
             switched = {"enabled": "true", "bucket": BUCKET, "prefix": kind}
             given = [{"Key": f"{kind}.s3.{key}", "Value": value} for key, value in switched.items()]
             self.elb.modify_load_balancer_attributes(LoadBalancerArn=arn, Attributes=given)
+        http = self._group("http", "HTTP", target, vpc)
+        tcp = self._group("tcp", "TCP", target, vpc)
+        self._listener(self.app, "HTTP", PLAIN, http)
+        self._listener(self.app, "HTTPS", SECURE, http, certificate)
+        self._listener(self.net, "TLS", NETWORK, tcp, certificate)
         waiter = self.elb.get_waiter("target_in_service")
         for group in (http, tcp):
             waiter.wait(TargetGroupArn=group, WaiterConfig={"Delay": 1, "MaxAttempts": 30})

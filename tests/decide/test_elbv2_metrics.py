@@ -92,6 +92,11 @@ def test_what_is_no_http_is_counted_as_not_compliant() -> None:
     assert names["HTTPCode_ELB_4XX_Count"] == 1
 
 
+def test_a_target_that_no_cookie_led_to() -> None:
+    assert counted(**ANSWERED, chosen_anew=True)["NonStickyRequestCount"] == 1
+    assert "NonStickyRequestCount" not in counted(**ANSWERED)
+
+
 def test_a_failed_handshake_is_a_connection_too() -> None:
     made = {one.name for one in of_failed_handshake(load_balancer="app/web/50dc", zone="us-east-1a")}
     assert made == {"ActiveConnectionCount", "NewConnectionCount", "ClientTLSNegotiationErrorCount"}

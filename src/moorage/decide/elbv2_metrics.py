@@ -120,6 +120,8 @@ def _measured(record: RequestRecord) -> Iterator[tuple[str, float, str, bool]]:
     hundreds = record.status // 100
     if record.target:
         yield "RequestCount", 1, COUNT, True
+    if record.chosen_anew:
+        yield "NonStickyRequestCount", 1, COUNT, False
     yield "ProcessedBytes", record.received_bytes + record.sent_bytes, BYTES, False
     if ":" in record.client.rpartition(":")[0]:
         yield "IPv6RequestCount", 1, COUNT, False
