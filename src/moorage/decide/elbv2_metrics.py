@@ -10,13 +10,18 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from moorage.decide.elbv2_cause import CONNECT_FAILED, CONNECT_TIMEOUT, REFUSED, cause_of
+from moorage.decide.elbv2_cause import CONNECT_FAILED, CONNECT_TIMEOUT, REFUSED, TLS_FAILED, cause_of
 from moorage.domain.request_record import RequestRecord
 from moorage.domain.target_group import TargetGroup, below_minimum
 
 NAMESPACE = "AWS/ApplicationELB"
 COUNT, BYTES, SECONDS = "Count", "Bytes", "Seconds"
-_CONNECTION_ERRORS = frozenset({REFUSED, CONNECT_TIMEOUT, CONNECT_FAILED})
+_CONNECTION_ERRORS = {
+    REFUSED: "TargetConnectionErrorCount",
+    CONNECT_TIMEOUT: "TargetConnectionErrorCount",
+    CONNECT_FAILED: "TargetConnectionErrorCount",
+    TLS_FAILED: "TargetTLSNegotiationErrorCount",
+}
 _COUNTED_ALONE = frozenset({500, 502, 503, 504})
 
 Dimensions = tuple[tuple[str, str], ...]
@@ -144,8 +149,7 @@ def _measured(record: RequestRecord) -> Iterator[tuple[str, float, str, bool]]:
         yield "HTTP_Fixed_Response_Count", 1, COUNT, False
     cause = cause_of(record)
     if cause is not None and cause.code in _CONNECTION_ERRORS:
-        tls = "tls" in record.failure.lower()
-        yield "TargetTLSNegotiationErrorCount" if tls else "TargetConnectionErrorCount", 1, COUNT, True
+        yield _CONNECTION_ERRORS[cause.code], 1, COUNT, True
 
 
 def dimensioned(
