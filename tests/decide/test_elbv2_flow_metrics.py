@@ -8,16 +8,12 @@ from moorage.domain.connection_record import ConnectionRecord
 from proxy.builders import tg_arn
 
 NET = "arn:aws:elasticloadbalancing:us-east-1:000000000000:loadbalancer/net/db/c6e7"
-OF_LB = ("LoadBalancer", "net/db/c6e7")
-OF_ZONE = ("AvailabilityZone", "us-east-1a")
 FLOW = ConnectionRecord(f"{NET}:443", "TCP", "end", 1.0, 0.5, "192.0.2.1:9", "10.0.0.1:443", 1, target="10.0.0.7:80")
 
 
 def counted(fresh: int = 0, **changes: object) -> dict[str, float]:
-    """Metric → value, those of the load balancer alone."""
-    record = msgspec.structs.replace(FLOW, **changes)
-    samples = of_flow(record, load_balancer="net/db/c6e7", zone="us-east-1a", fresh_bytes=fresh)
-    return {one.name: one.value for one in samples if one.dimensions == (OF_LB,)}
+    """Metric → value."""
+    return {one.name: one.value for one in of_flow(msgspec.structs.replace(FLOW, **changes), fresh_bytes=fresh)}
 
 
 @pytest.mark.parametrize(
@@ -46,23 +42,16 @@ def test_what_counts(changes: dict[str, object], names: set[str]) -> None:
     assert set(counted(**changes)) == names  # type: ignore[arg-type]
 
 
-def test_dimensions() -> None:
-    samples = of_flow(
-        msgspec.structs.replace(FLOW, event="begin", target_group_arn=tg_arn("web")),
-        load_balancer="net/db/c6e7",
-        zone="us-east-1a",
-        fresh_bytes=0,
-        fail_open=True,
-    )
-    found = [(one.name, one.dimensions) for one in samples]
-    group = ("TargetGroup", "targetgroup/web/73e2d6bc24d8a067")
-    assert ("NewFlowCount", (OF_LB,)) in found
-    assert ("NewFlowCount", (OF_ZONE, OF_LB)) in found
-    assert [dimensions for name, dimensions in found if name == "UnhealthyRoutingFlowCount"] == [
-        (group, OF_LB), (group, OF_ZONE, OF_LB),
-    ]  # fmt: skip
+def test_flows_that_go_to_ill_targets_are_the_target_groups() -> None:
+    begun = msgspec.structs.replace(FLOW, event="begin", target_group_arn=tg_arn("web"))
+    found = {one.name: one.group for one in of_flow(begun, fresh_bytes=0, fail_open=True)}
+    assert found["UnhealthyRoutingFlowCount"] == "targetgroup/web/73e2d6bc24d8a067"
+    assert found["NewFlowCount"] == ""
+    ended = msgspec.structs.replace(begun, event="end")
+    assert list(of_flow(ended, fresh_bytes=0, fail_open=True)) == []
 
 
 def test_open_flows() -> None:
-    made = {one.name: one.value for one in active("TLS", load_balancer="net/db/c6e7", zone="", flows=2, all_flows=5)}
-    assert made == {"ActiveFlowCount_TLS": 2, "ActiveFlowCount": 5}
+    made = {one.name: one.value for one in active({"TLS": 2, "TCP": 3})}
+    assert made == {"ActiveFlowCount_TLS": 2, "ActiveFlowCount_TCP": 3, "ActiveFlowCount": 5}
+    assert list(active({})) == []

@@ -5,7 +5,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from moorage.decide.elbv2_metrics import of_failed_handshake, of_request, of_targets, of_zones, requests_per_target
+from moorage.decide.elbv2_metrics import (
+    dimensions_of,
+    of_failed_handshake,
+    of_request,
+    of_targets,
+    of_zones,
+    requests_per_target,
+)
 from moorage.domain.request_record import RequestRecord
 from proxy.builders import a_target_group
 
@@ -18,10 +25,8 @@ ANSWERED = {"target_group_arn": GROUP, "target": "10.0.0.7:80", "details": "via_
 
 
 def counted(**changes: object) -> dict[str, float]:
-    """Metric → value, those of the load balancer alone."""
-    record = msgspec.structs.replace(PLAIN, **changes)
-    samples = of_request(record, load_balancer="app/web/50dc", zone="us-east-1a")
-    return {one.name: one.value for one in samples if one.dimensions == (OF_LB,)}
+    """Metric → value."""
+    return {one.name: one.value for one in of_request(msgspec.structs.replace(PLAIN, **changes))}
 
 
 @pytest.mark.parametrize(
@@ -58,14 +63,20 @@ def test_what_counts(changes: dict[str, object], names: set[str]) -> None:
 
 
 def test_dimensions() -> None:
-    record = msgspec.structs.replace(PLAIN, **ANSWERED)
-    samples = list(of_request(record, load_balancer="app/web/50dc", zone="us-east-1a"))
-    of_requests = [one.dimensions for one in samples if one.name == "RequestCount"]
-    assert of_requests == [
-        (OF_LB,), (OF_ZONE, OF_LB), (OF_GROUP, OF_LB), (OF_GROUP, OF_ZONE, OF_LB),
+    assert list(dimensions_of("app/web/50dc", "", "us-east-1a")) == [(OF_LB,), (OF_ZONE, OF_LB)]
+    assert list(dimensions_of("app/web/50dc", "targetgroup/web/73e2", "us-east-1a")) == [
+        (OF_GROUP, OF_LB), (OF_GROUP, OF_ZONE, OF_LB),
     ]  # fmt: skip
-    assert [one.dimensions for one in samples if one.name == "ProcessedBytes"] == [(OF_LB,), (OF_ZONE, OF_LB)]
-    time = next(one for one in samples if one.name == "TargetResponseTime")
+    assert list(dimensions_of("app/web/50dc", "", "")) == [(OF_LB,)]
+
+
+def test_which_metrics_a_target_group_has_too() -> None:
+    measures = list(of_request(msgspec.structs.replace(PLAIN, **ANSWERED)))
+    assert {one.name for one in measures if one.group == "targetgroup/web/73e2"} == {
+        "RequestCount", "HTTPCode_Target_2XX_Count", "TargetResponseTime",
+    }  # fmt: skip
+    assert {one.name for one in measures if not one.group} == {"ProcessedBytes"}
+    time = next(one for one in measures if one.name == "TargetResponseTime")
     assert (time.value, time.unit) == (0.25, "Seconds")
 
 
@@ -79,11 +90,12 @@ def test_targets() -> None:
 
 def test_requests_that_go_to_ill_targets_and_those_of_grpc() -> None:
     record = msgspec.structs.replace(PLAIN, **ANSWERED)
-    samples = list(of_request(record, load_balancer="app/web/50dc", zone="us-east-1a", grpc=True, fail_open=True))
-    assert [one.dimensions for one in samples if one.name == "UnhealthyRoutingRequestCount"] == [
-        (OF_GROUP, OF_LB), (OF_GROUP, OF_ZONE, OF_LB),
-    ]  # fmt: skip
-    assert [one.dimensions for one in samples if one.name == "GrpcRequestCount"] == [(OF_LB,), (OF_ZONE, OF_LB)]
+    names = {one.name for one in of_request(record, grpc=True, fail_open=True)}
+    assert {"UnhealthyRoutingRequestCount", "GrpcRequestCount"} <= names
+    unanswered = msgspec.structs.replace(PLAIN, status=503, flags="UH", target_group_arn=GROUP)
+    assert not {"UnhealthyRoutingRequestCount", "GrpcRequestCount"} & {
+        one.name for one in of_request(unanswered, grpc=True, fail_open=True)
+    }
 
 
 def test_what_is_no_http_is_counted_as_not_compliant() -> None:
@@ -98,7 +110,7 @@ def test_a_target_that_no_cookie_led_to() -> None:
 
 
 def test_a_failed_handshake_is_a_connection_too() -> None:
-    made = {one.name for one in of_failed_handshake(load_balancer="app/web/50dc", zone="us-east-1a")}
+    made = {one.name for one in of_failed_handshake()}
     assert made == {"ActiveConnectionCount", "NewConnectionCount", "ClientTLSNegotiationErrorCount"}
 
 

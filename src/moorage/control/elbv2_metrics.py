@@ -19,9 +19,9 @@ from moorage.control.open_flows import OpenFlows
 from moorage.decide import elbv2_capacity_units as units
 from moorage.decide import elbv2_flow_metrics as flow_metrics
 from moorage.decide.elbv2_metrics import (
-    COUNT,
     NAMESPACE,
     Datum,
+    Measure,
     Sample,
     of_connection,
     of_failed_handshake,
@@ -99,13 +99,8 @@ class LoadBalancerMetrics:
     def take(self, balancer: LoadBalancer, record: RequestRecord) -> None:
         """Counts a request; a late one counts in the minute that is open."""
         minute = max(int(record.at) // MINUTE, self._closed_until)
-        zone = _zone(balancer)
         grpc, fail_open = self._group(record.target_group_arn) if record.target_group_arn else (False, False)
-        self._add(
-            minute,
-            balancer,
-            of_request(record, load_balancer=balancer.full_name, zone=zone, grpc=grpc, fail_open=fail_open),
-        )
+        self._count(minute, balancer, of_request(record, grpc=grpc, fail_open=fail_open))
         if record.priority is not None and len(self._rules) < MOST_RULES:
             self._rules[record.rule_arn, record.priority] += 1
         known = self._connections.setdefault(minute, set())
@@ -113,24 +108,22 @@ class LoadBalancerMetrics:
         if connection not in known and len(known) < MOST_CONNECTIONS:
             known.add(connection)
             new = connection not in self._connections.get(minute - 1, ())
-            self._add(minute, balancer, of_connection(load_balancer=balancer.full_name, zone=zone, new=new))
+            self._count(minute, balancer, of_connection(new=new))
 
     def connection(self, balancer: LoadBalancer, record: ConnectionRecord) -> None:
         """Counts what happened to a connection of an HTTPS listener, or to a flow of a network load balancer."""
         now = self._clock.now()
         minute = max(int(now) // MINUTE, self._closed_until)
-        zone = _zone(balancer)
         if record.protocol == "HTTPS":
             if not record.tls_is_settled:
-                self._add(minute, balancer, of_failed_handshake(load_balancer=balancer.full_name, zone=zone))
+                self._count(minute, balancer, of_failed_handshake())
             return
         fresh = self._flows.heard(record, now)
         _, fail_open = self._group(record.target_group_arn) if record.target_group_arn else (False, False)
-        names = {"load_balancer": balancer.full_name, "zone": zone}
-        samples = flow_metrics.of_flow(record, **names, fresh_bytes=fresh, fail_open=fail_open)
-        self._add(minute, balancer, samples, flow_metrics.NAMESPACE)
+        self._count(minute, balancer, flow_metrics.of_flow(record, fresh_bytes=fresh, fail_open=fail_open))
         if record.event == "begin":
-            self._open_flows(minute, balancer)
+            # a flow that lasts less than a minute is seen too
+            self._count(minute, balancer, flow_metrics.active(self._flows.open(balancer.arn)))
 
     async def deliver(self) -> None:
         """Puts the finished minutes that CloudWatch does not have."""
@@ -148,22 +141,9 @@ class LoadBalancerMetrics:
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    def _add(self, minute: int, owner: LoadBalancer, samples: Iterable[Sample], namespace: str = NAMESPACE) -> None:
-        self._active.add(owner.arn)
-        self._counted.add(minute, owner, namespace, samples)
-
-    def _open_flows(self, minute: int, balancer: LoadBalancer) -> None:
-        """A flow that lasts less than a minute is seen too: what is open is noted whenever one begins."""
-        found = self._flows.open(balancer.arn)
-        for protocol, count in found.items():
-            samples = flow_metrics.active(
-                protocol,
-                load_balancer=balancer.full_name,
-                zone=_zone(balancer),
-                flows=count,
-                all_flows=sum(found.values()),
-            )
-            self._add(minute, balancer, samples, flow_metrics.NAMESPACE)
+    def _count(self, minute: int, balancer: LoadBalancer, measures: Iterable[Measure]) -> None:
+        self._active.add(balancer.arn)
+        self._counted.count(minute, balancer, _namespace(balancer), measures)
 
     def _group(self, arn: str) -> tuple[bool, bool]:
         known = self._groups.get(arn)
@@ -218,13 +198,12 @@ class LoadBalancerMetrics:
             if balancer is None:
                 continue
             if balancer.type == "network":
-                self._open_flows(minute, balancer)
-                self._add(minute, balancer, self._units_of_flows(minute, balancer), flow_metrics.NAMESPACE)
+                self._count(minute, balancer, flow_metrics.active(self._flows.open(arn)))
+                self._count(minute, balancer, self._units_of_flows(minute, balancer))
                 continue
-            samples = [_alone(balancer, "ConsumedLCUs", self._units(minute, balancer, charged[arn]))]
+            self._count(minute, balancer, [Measure("ConsumedLCUs", self._units(minute, balancer, charged[arn]))])
             if evaluated[arn]:
-                samples.append(_alone(balancer, "RuleEvaluations", evaluated[arn]))
-            self._add(minute, balancer, samples)
+                self._count(minute, balancer, [Measure("RuleEvaluations", evaluated[arn])])
         self._active.clear()
 
     def _rules_evaluated(self) -> tuple[Counter[str], Counter[str]]:
@@ -242,30 +221,30 @@ class LoadBalancerMetrics:
         return evaluated, charged
 
     def _units(self, minute: int, balancer: LoadBalancer, charged_rules: float) -> float:
-        of = (("LoadBalancer", balancer.full_name),)
-
-        def total(name: str) -> float:
-            return self._counted.total(minute, balancer, NAMESPACE, name, of)
-
         return units.of_application(
-            new_connections=total("NewConnectionCount"),
-            active_connections=total("ActiveConnectionCount"),
-            processed_bytes=total("ProcessedBytes"),
+            new_connections=self._total(minute, balancer, "NewConnectionCount"),
+            active_connections=self._total(minute, balancer, "ActiveConnectionCount"),
+            processed_bytes=self._total(minute, balancer, "ProcessedBytes"),
             charged_rules=charged_rules,
         )
 
-    def _units_of_flows(self, minute: int, balancer: LoadBalancer) -> list[Sample]:
-        of, namespace, samples = (("LoadBalancer", balancer.full_name),), flow_metrics.NAMESPACE, []
+    def _units_of_flows(self, minute: int, balancer: LoadBalancer) -> list[Measure]:
+        measures = []
         for protocol in flow_metrics.PROTOCOLS:
+            active = self._counted.total(minute, balancer, f"ActiveFlowCount_{protocol}")
             used = units.of_flows(
                 protocol,
-                new_flows=self._counted.total(minute, balancer, namespace, f"NewFlowCount_{protocol}", of),
-                active_flows=self._counted.most(minute, balancer, namespace, f"ActiveFlowCount_{protocol}", of),
-                processed_bytes=self._counted.total(minute, balancer, namespace, f"ProcessedBytes_{protocol}", of),
+                new_flows=self._total(minute, balancer, f"NewFlowCount_{protocol}"),
+                active_flows=active.most if active is not None else 0.0,
+                processed_bytes=self._total(minute, balancer, f"ProcessedBytes_{protocol}"),
             )
             if used:
-                samples.append(_alone(balancer, f"ConsumedLCUs_{protocol}", used))
-        return [*samples, _alone(balancer, "ConsumedLCUs", sum(one.value for one in samples))]
+                measures.append(Measure(f"ConsumedLCUs_{protocol}", used))
+        return [*measures, Measure("ConsumedLCUs", sum(one.value for one in measures))]
+
+    def _total(self, minute: int, balancer: LoadBalancer, name: str, group: str = "") -> float:
+        found = self._counted.total(minute, balancer, name, group)
+        return found.total if found is not None else 0.0
 
     def _of_groups(self, minute: int) -> None:
         for group in self._store.all(TARGET_GROUPS):
@@ -273,9 +252,8 @@ class LoadBalancerMetrics:
                 balancer = self._store.get(LOAD_BALANCERS, arn)
                 if balancer is None or balancer.type == "gateway":
                     continue
-                namespace = flow_metrics.NAMESPACE if balancer.type == "network" else NAMESPACE
                 samples = self._of_group(minute, group, balancer)
-                self._counted.add(minute, balancer, namespace, samples)
+                self._counted.look(minute, balancer, _namespace(balancer), samples)
 
     def _of_group(self, minute: int, group: TargetGroup, balancer: LoadBalancer) -> list[Sample]:
         registered = [
@@ -284,8 +262,7 @@ class LoadBalancerMetrics:
         states = [state for one in registered if (state := self._state(one))]
         healthy = sum(state in ("healthy", "unavailable") for state in states)
         names = {"load_balancer": balancer.full_name, "target_group": group.full_name}
-        dimensions = (("TargetGroup", group.full_name), ("LoadBalancer", balancer.full_name))
-        asked = self._counted.total(minute, balancer, NAMESPACE, "RequestCount", dimensions)
+        asked = self._total(minute, balancer, "RequestCount", group.full_name)
         return [
             *of_targets(**names, healthy=healthy, unhealthy=states.count("unhealthy")),
             *of_zones(
@@ -299,9 +276,5 @@ class LoadBalancerMetrics:
         ]
 
 
-def _zone(balancer: LoadBalancer) -> str:
-    return balancer.subnets[0][1] if balancer.subnets else ""
-
-
-def _alone(balancer: LoadBalancer, name: str, value: float) -> Sample:
-    return Sample(name, (("LoadBalancer", balancer.full_name),), value, COUNT)
+def _namespace(balancer: LoadBalancer) -> str:
+    return flow_metrics.NAMESPACE if balancer.type == "network" else NAMESPACE

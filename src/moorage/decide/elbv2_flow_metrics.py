@@ -7,10 +7,10 @@ AWS does reset it; here it is closed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal, get_args
 
-from moorage.decide.elbv2_metrics import BYTES, COUNT, Sample, dimensioned
+from moorage.decide.elbv2_metrics import BYTES, COUNT, Measure
 from moorage.domain.connection_record import ConnectionRecord
 
 NAMESPACE = "AWS/NetworkELB"
@@ -18,22 +18,27 @@ FlowProtocol = Literal["TCP", "TLS", "UDP"]
 PROTOCOLS: tuple[FlowProtocol, ...] = get_args(FlowProtocol)
 
 
-def of_flow(
-    record: ConnectionRecord, *, load_balancer: str, zone: str, fresh_bytes: int, fail_open: bool = False
-) -> Iterator[Sample]:
-    """`load_balancer`: "net/db/50dc…"; `zone`: of the node; `fresh_bytes`: that were not counted yet. `fail_open`: the
-    target group had too few healthy targets."""
-    for name, value, unit in _measured(record, fresh_bytes):
-        yield from dimensioned(name, value, unit, load_balancer, "", zone)
-    if fail_open and _is_new(record) and record.target_group_arn:
-        group = record.target_group_arn.rpartition(":")[2]
-        yield from dimensioned("UnhealthyRoutingFlowCount", 1, COUNT, load_balancer, group, zone, alone=False)
+def of_flow(record: ConnectionRecord, *, fresh_bytes: int, fail_open: bool = False) -> Iterator[Measure]:
+    """`fresh_bytes`: that were not counted yet. `fail_open`: the target group had too few healthy targets."""
+    kind = record.protocol
+    if _is_new(record):
+        yield Measure("NewFlowCount")
+        yield Measure(f"NewFlowCount_{kind}")
+        if fail_open and record.target_group_arn:
+            yield Measure("UnhealthyRoutingFlowCount", 1, COUNT, record.target_group_arn.rpartition(":")[2])
+    if fresh_bytes:
+        yield Measure("ProcessedBytes", fresh_bytes, BYTES)
+        yield Measure(f"ProcessedBytes_{kind}", fresh_bytes, BYTES)
+    if record.event == "end" and kind != "UDP":
+        yield from _ended(record)
 
 
-def active(protocol: str, *, load_balancer: str, zone: str, flows: int, all_flows: int) -> Iterator[Sample]:
-    """How many flows are open: of one protocol, and altogether."""
-    yield from dimensioned(f"ActiveFlowCount_{protocol}", flows, COUNT, load_balancer, "", zone)
-    yield from dimensioned("ActiveFlowCount", all_flows, COUNT, load_balancer, "", zone)
+def active(flows: Mapping[str, int]) -> Iterator[Measure]:
+    """How many flows are open. `flows`: by protocol."""
+    for protocol, count in flows.items():
+        yield Measure(f"ActiveFlowCount_{protocol}", count)
+    if flows:
+        yield Measure("ActiveFlowCount", sum(flows.values()))
 
 
 def _is_new(record: ConnectionRecord) -> bool:
@@ -41,24 +46,15 @@ def _is_new(record: ConnectionRecord) -> bool:
     return record.event == "begin" or (record.protocol == "UDP" and record.event == "end")
 
 
-def _measured(record: ConnectionRecord, fresh_bytes: int) -> Iterator[tuple[str, float, str]]:
-    kind = record.protocol
-    if _is_new(record):
-        yield "NewFlowCount", 1, COUNT
-        yield f"NewFlowCount_{kind}", 1, COUNT
-    if fresh_bytes:
-        yield "ProcessedBytes", fresh_bytes, BYTES
-        yield f"ProcessedBytes_{kind}", fresh_bytes, BYTES
-    if record.event != "end" or kind == "UDP":
-        return
-    if kind == "TLS" and not record.tls_is_settled:
-        yield "ClientTLSNegotiationErrorCount", 1, COUNT
+def _ended(record: ConnectionRecord) -> Iterator[Measure]:
+    if record.protocol == "TLS" and not record.tls_is_settled:
+        yield Measure("ClientTLSNegotiationErrorCount")
         return
     if "tls" in record.target_failure.lower():
-        yield "TargetTLSNegotiationErrorCount", 1, COUNT
+        yield Measure("TargetTLSNegotiationErrorCount")
     if record.client_close == "RemoteReset":
-        yield "TCP_Client_Reset_Count", 1, COUNT
+        yield Measure("TCP_Client_Reset_Count")
     elif record.target_close == "RemoteReset" or "refused" in record.target_failure.lower():
-        yield "TCP_Target_Reset_Count", 1, COUNT
+        yield Measure("TCP_Target_Reset_Count")
     elif record.client_close == "LocalReset" or {"UH", "UF"} & set(record.flags.split(",")):
-        yield "TCP_ELB_Reset_Count", 1, COUNT
+        yield Measure("TCP_ELB_Reset_Count")
