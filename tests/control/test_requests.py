@@ -175,6 +175,23 @@ def test_a_target_that_went_since_counts_as_it_was() -> None:
     run(story())
 
 
+def test_the_certificate_is_known_where_there_is_no_choice() -> None:
+    async def story() -> None:
+        store, balancer = await a_store(), a_load_balancer()
+        log = RequestLog(store, VirtualClock(asyncio.get_running_loop()))
+        plain = a_listener(balancer, port=443, protocol="HTTPS")
+        one = msgspec.structs.replace(plain, certificates=("arn:one",))
+        two = msgspec.structs.replace(
+            a_listener(balancer, port=444, protocol="HTTPS"), certificates=("arn:one", "arn:two")
+        )
+        await store.update(lambda tx: (tx.put(LISTENERS, one), tx.put(LISTENERS, two)))
+        seen = [msgspec.structs.replace(a_request(), rule_arn=each.default_rule_arn) for each in (one, two)]
+        secure = [msgspec.structs.replace(each, tls_version="TLSv1.3") for each in seen]
+        assert [log.certificate(each) for each in (*secure, *seen)] == ["arn:one", "", "", ""]
+
+    run(story())
+
+
 def test_a_rule_that_has_target_groups_but_no_weight() -> None:
     async def story() -> None:
         store, balancer = await a_store(), a_load_balancer()

@@ -196,7 +196,7 @@ class LoadBalancerLogs:
             record,
             load_balancer=balancer.full_name,
             listener=listener.arn.rpartition("/")[2] if listener is not None else "-",
-            certificate=listener.certificates[0] if listener is not None and listener.certificates else "-",
+            certificate=listener.certificates[0] if listener is not None and len(listener.certificates) == 1 else "-",
         )
 
     def _is_first(self, record: RequestRecord) -> bool:

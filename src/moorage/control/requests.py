@@ -26,14 +26,14 @@ from moorage.decide.elbv2_cause import (
     cut_by_draining,
 )
 from moorage.domain.clock import Clock
-from moorage.domain.load_balancer import Forward, LoadBalancer
+from moorage.domain.load_balancer import Forward, LoadBalancer, listener_of
 from moorage.domain.request_record import RequestRecord
 from moorage.domain.target_group import Target, TargetHealth, deregistration_delay
 from moorage.domain.task import Task
 from moorage.store.api import Change, StoreApi
 from moorage.store.elbv2_queries import actions_of, current_health
 from moorage.store.tables.ecs import TASKS
-from moorage.store.tables.elbv2 import LOAD_BALANCERS, TARGET_GROUPS, TARGET_HEALTH, TARGETS
+from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, TARGET_GROUPS, TARGET_HEALTH, TARGETS
 
 REMEMBERED = 10_000
 FAILURES = 5_000
@@ -130,6 +130,13 @@ class RequestLog:
     def balancer(self, record: RequestRecord) -> LoadBalancer | None:
         arn = record.rule_arn.replace(":listener-rule/", ":loadbalancer/").rsplit("/", 2)[0]
         return self._store.get(LOAD_BALANCERS, arn) if arn else None
+
+    def certificate(self, record: RequestRecord) -> str:
+        """The ARN of the certificate that was shown, where the listener has no other; "" where it is not known."""
+        if not record.tls_version or not record.rule_arn:
+            return ""
+        listener = self._store.get(LISTENERS, listener_of(record.rule_arn))
+        return listener.certificates[0] if listener is not None and len(listener.certificates) == 1 else ""
 
     # --- inside ------------------------------------------------------------------------------------------------------
 

@@ -39,7 +39,8 @@ _ALERTS = {
 
 
 def flow_line(record: ConnectionRecord, *, load_balancer: str, listener: str, certificate: str) -> str:
-    """`load_balancer`: "net/db/50dc…"; `listener`: the last part of its ARN; `certificate`: the ARN of its default one."""
+    """`load_balancer`: "net/db/50dc…"; `listener`: the last part of its ARN; `certificate`: the ARN of its only
+    one, or "-"."""
     settled = record.handshake is not None
     hello = bool(record.tls_cipher or settled or record.server_name)
     version = record.tls_version.lower().replace(".", "") if settled else ""
