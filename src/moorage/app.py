@@ -19,8 +19,8 @@ import uvloop
 from aiohttp import web
 
 from moorage.authentication import Authentication
-from moorage.control.access_logs import AccessLogs
 from moorage.control.elbv2_metrics import LoadBalancerMetrics
+from moorage.control.load_balancer_logs import DeliveredLogs, LoadBalancerLogs
 from moorage.control.log_retention import LogRetention
 from moorage.control.log_router import LogRouter
 from moorage.control.names import SubnetDoors, addresses_of
@@ -31,6 +31,7 @@ from moorage.control.requests import RequestLog
 from moorage.dns.resolvers import host_resolvers
 from moorage.dns.server import DnsServer
 from moorage.domain.clock import Clock, Ids, SystemClock
+from moorage.domain.connection_record import ConnectionRecord
 from moorage.domain.errors import MoorageError, Permanent
 from moorage.domain.load_balancer import LoadBalancer
 from moorage.domain.request_record import RequestRecord
@@ -73,7 +74,7 @@ from moorage.store.log_events import SqliteLogEvents
 from moorage.store.log_sqlite import SqliteLog
 from moorage.store.memory import Store
 from moorage.store.tables import codedeploy, ecr, ecs, elbv2, logs, network
-from moorage.store.tables.elbv2 import LISTENERS
+from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS
 
 log = logging.getLogger("moorage.app")
 
@@ -129,7 +130,10 @@ class App:
         then(self.backed.close)
         self.host_groups = MotoHostGroups(self.backed)
         self.requests_door = RequestsDoor(self.requests, self.proxy)
-        access_logs = AccessLogs(clock, ids, self._put_object)
+        delivered = DeliveredLogs(clock, ids, self._put_object)
+        self.load_balancer_logs = LoadBalancerLogs(
+            self.store, delivered, access_line=self.requests_door.line, api_port=self.proxy.api_port
+        )
         self.metrics = LoadBalancerMetrics(self.store, clock, MotoMetrics(self.backed))
         self.metrics.start()
         then(self.metrics.close)
@@ -137,13 +141,13 @@ class App:
         def requested(balancer: LoadBalancer, record: RequestRecord) -> None:
             self.metrics.take(balancer, record)
             self._count_request(record.target_group_arn)
-            if balancer.attributes.get("access_logs.s3.enabled") == "true":
-                access_logs.take(balancer, self.requests_door.line(record))
+            self.load_balancer_logs.request(balancer, record)
 
         self.requests.on_request = requested
-        access_logs.watch(self.store)
-        access_logs.start()
-        then(access_logs.close)
+        self.proxy.on_connections = self._connected
+        delivered.watch(self.store)
+        delivered.start()
+        then(delivered.close)
         self.certificates = Certificates(self.backed, settings.data_dir, clock, in_use=self._serving)
         self.authentication = Authentication(
             self.store, clock, ids, settings.data_dir / "authentication", settings.data_dir / "authority" / "root.pem"
@@ -177,6 +181,7 @@ class App:
         self.people = People(settings, self.store, clock, self.plane, proxy=self.proxy.status, host=self.host)
         self.people.answers = AnswersExplained(self.requests, self.proxy, self.store, clock)
         self.plane.targets.port_of = self.proxy.machine_port
+        self.plane.targets.on_check = self.load_balancer_logs.check
         self.functions = FunctionsDoor(self.store)
         then(self.functions.close)
         await self.functions.start(self.proxy.functions_socket)
@@ -307,6 +312,13 @@ class App:
         if service == "cloudwatch":
             await self.metrics.deliver()
         return await self.backed.forward(service, context, method, path, headers, body)
+
+    def _connected(self, records: Sequence[ConnectionRecord]) -> None:
+        for record in records:
+            balancer = self.store.get(LOAD_BALANCERS, record.load_balancer_arn)
+            if balancer is not None:
+                self.metrics.connection(balancer, record)
+                self.load_balancer_logs.connection(balancer, record)
 
     async def _put_object(self, scope: Scope, bucket: str, key: str, body: bytes) -> None:
         await self.backed.call(scope, "s3", "PutObject", {"Bucket": bucket, "Key": key, "Body": body})

@@ -103,6 +103,8 @@ class TargetsController:
         """Account, region, id → is there such an instance (still)? Set before `start()`."""
         self.clients: ClientAddresses | None = None
         """Makes the way back from targets that see the clients' own addresses; set before `start()`."""
+        self.on_check: Callable[[Target, TargetGroup, ProbeResult, float, float], None] | None = None
+        """Is told of every check that was made: when it began and ended (epoch seconds)."""
         self.port_of: Callable[[int], int] = _same
         """Port of the API → port of this machine, where load balancers listen; set before `start()`."""
 
@@ -380,6 +382,8 @@ class TargetsController:
         else:
             result = await self._prober.probe(self._request(target, group))
         now = self._clock.now()
+        if self.on_check is not None:
+            self.on_check(target, group, result, started, now)
         watch.health = decide.after_probe(watch.health, result, check, now)
         due = decide.next_probe_at(watch.health, check, started, now)
         watch.due = now if due is None else due

@@ -82,6 +82,14 @@ def rule_of(view: View, arn: str) -> Rule | Listener | None:
     return listener if listener is not None and listener.default_rule_arn == arn else None
 
 
+def actions_of(view: View, rule_arn: str) -> tuple[Action, ...]:
+    """What a rule, or a listener by default, does now; nothing for one that is gone."""
+    found = rule_of(view, rule_arn) if ":listener-rule/" in rule_arn else None
+    if found is None:
+        return ()
+    return found.default_actions if isinstance(found, Listener) else found.actions
+
+
 def load_balancers_of(view: View, target_group_arn: str) -> tuple[str, ...]:
     """The load balancers (ARNs, sorted) of which a listener or a rule forwards to this target group."""
     return tuple(

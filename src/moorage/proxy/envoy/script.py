@@ -104,6 +104,7 @@ function envoy_on_response(h)
     local value = headers:getAtIndex("set-cookie", i)
     if value:sub(1, 7) == "AWSALB=" then
       headers:add("set-cookie", "AWSALBCORS=" .. value:sub(8) .. "; SameSite=None; Secure")
+      h:streamInfo():dynamicMetadata():set("moorage", "anew", "1")
     end
   end
 end
@@ -119,6 +120,7 @@ function envoy_on_response(h)
   local headers, kept, given = h:headers(), {}, false
   local known = h:streamInfo():dynamicMetadata():get("moorage")
   if known and known["stuck"] then return end
+  h:streamInfo():dynamicMetadata():set("moorage", "anew", "1")
   for i = 0, headers:getNumValues("set-cookie") - 1 do
     local value = headers:getAtIndex("set-cookie", i)
     if value:sub(1, #application) == application then given = true end

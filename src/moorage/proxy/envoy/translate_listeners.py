@@ -14,6 +14,7 @@ from typing import Any
 from moorage.domain.load_balancer import Listener, LoadBalancer
 from moorage.proxy.driver import TrustAnchors
 from moorage.proxy.envoy import translate_auth, translate_transforms
+from moorage.proxy.envoy.connection_log import tls_connections
 from moorage.proxy.envoy.pages import local_replies
 from moorage.proxy.envoy.request_log import access_log
 from moorage.proxy.envoy.script import script
@@ -49,7 +50,7 @@ def own_listener(
     """The envoy.config.listener.v3.Listener on the load balancer's own address. `name` is also the name of its route
     configuration. `bind_port`: of this machine. `certificates`: ARNs, for an HTTPS listener;
     `anchors`: of its trust store."""
-    chain = _own_chain(name, load_balancer, listener, certificates, anchors)
+    chain = {"name": name, **_own_chain(name, load_balancer, listener, certificates, anchors)}
     return _listener(name, load_balancer.loopback, bind_port, [chain])
 
 
@@ -156,6 +157,7 @@ def _listener(name: str, address: str, port: int, chains: list[dict[str, Any]]) 
     }
     if any("transport_socket" in chain for chain in chains):
         made["listener_filters"] = [inspector()]
+        made["access_log"] = tls_connections()
     return made
 
 
