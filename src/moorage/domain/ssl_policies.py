@@ -1,6 +1,5 @@
 """The security policies of HTTPS and TLS listeners: which TLS versions and ciphers each allows (AWS's names and tables,
-ELB user guides, "Security policies"). Those for RFC 9151 interoperability are not there: AWS does not say in one place
-what they are."""
+ELB user guides, "Security policies"). Those for RFC 9151 interoperability are not there."""
 
 from __future__ import annotations
 

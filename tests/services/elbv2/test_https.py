@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .rig import Rig, certificate, fixed, forward
+from .rig import Rig, certificate, fixed, forward, path
 
 
 @pytest.fixture
@@ -198,3 +198,25 @@ async def test_attributes_of_https_go_with_it(elb: Rig, owner: str) -> None:
     shown = (await elb.call("DescribeListenerAttributes", ListenerArn=arn))["Attributes"]
     assert {**given[0], "Value": ""} in shown
     assert given[1] in shown
+
+
+async def test_https_is_never_redirected_to_http(elb: Rig, owner: str) -> None:
+    plain = {"Type": "redirect", "RedirectConfig": {"StatusCode": "HTTP_301", "Protocol": "HTTP", "Port": "8080"}}
+    refused = ("InvalidLoadBalancerAction", "You cannot redirect HTTPS to HTTP")
+    one = [{"CertificateArn": certificate("a")}]
+    error = await elb.refused(
+        "CreateListener",
+        LoadBalancerArn=owner,
+        Protocol="HTTPS",
+        Port=443,
+        Certificates=one,
+        DefaultActions=[plain],
+    )
+    assert (error.code, error.message) == refused
+    arn = (await https(elb, owner))["ListenerArn"]
+    error = await elb.refused("CreateRule", ListenerArn=arn, Priority=1, Conditions=[path("/")], Actions=[plain])
+    assert (error.code, error.message) == refused
+    http = (await elb.listener(owner))["ListenerArn"]
+    await elb.rule(http, Actions=[plain])  # from HTTP it may be
+    error = await elb.refused("ModifyListener", ListenerArn=http, Protocol="HTTPS", Certificates=one)
+    assert (error.code, error.message) == refused

@@ -572,3 +572,10 @@ async def test_anomalies_are_shown_when_asked_for(elb: Rig) -> None:
         shown = {one["Target"]["Id"]: one["AnomalyDetection"]["Result"] for one in answer["TargetHealthDescriptions"]}
         assert set(shown.values()) == found
         assert shown["10.0.0.2"] == "normal"
+
+
+async def test_anomalies_are_looked_for_in_http_only(elb: Rig) -> None:
+    group = await a_group(elb)
+    await elb.call("RegisterTargets", TargetGroupArn=group, Targets=[{"Id": "10.0.0.1"}])
+    answer = await elb.call("DescribeTargetHealth", TargetGroupArn=group, Include=["All"])
+    assert "AnomalyDetection" not in answer["TargetHealthDescriptions"][0]

@@ -56,6 +56,12 @@ async def test_health_check_defaults(elb: Rig, params: dict[str, Any], expected:
     assert {key: made[key] for key in expected} == expected
 
 
+async def test_an_empty_protocol_version_is_none(elb: Rig) -> None:
+    """As Terraform sends it."""
+    assert (await elb.target_group("web", ProtocolVersion=""))["ProtocolVersion"] == "HTTP1"
+    assert "ProtocolVersion" not in await elb.target_group("tcp", Protocol="TCP", ProtocolVersion="")
+
+
 async def test_the_same_again_is_the_same(elb: Rig) -> None:
     first = await elb.target_group("web")
     assert await elb.target_group("web") == first

@@ -28,7 +28,7 @@ class TargetGroups(ElbV2Base):
         protocol = _protocol(kind, params)
         if params.get("TargetControlPort") is not None:
             raise unsupported("Moorage has no target optimizer: a target control port cannot be specified")
-        version = _protocol_version(protocol, params.get("ProtocolVersion"))
+        version = _protocol_version(protocol, params.get("ProtocolVersion") or None)  # Terraform sends an empty one
         check = health_checks.created(kind, protocol, version, params)
         tags = validate.tags(params.get("Tags"))
         vpc = params.get("VpcId")

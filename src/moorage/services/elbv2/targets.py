@@ -115,7 +115,7 @@ class Targets(ElbV2Base):
             else:
                 named = {"Id": one["Id"], **({"Port": port or group.port} if port or group.port else {})}
                 shown.append(present.target_health(named, group, NOT_REGISTERED))
-        if {"AnomalyDetection", "All"} & set(params.get("Include") or ()):
+        if {"AnomalyDetection", "All"} & set(params.get("Include") or ()) and group.protocol in ("HTTP", "HTTPS"):
             places = await self.anomalies.passed_over(group.arn) if self.anomalies is not None else frozenset()
             behind = {(target.id, target.port): (target.reaches or target.id, target.port) for target in registered}
             for one in shown:
