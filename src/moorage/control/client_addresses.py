@@ -102,7 +102,7 @@ class ClientAddresses:
             if not wanted:
                 return missing
             try:
-                await self._open_node(group, node, [found[address][1] for address in wanted])
+                await self._open_source(group, node, [found[address][1] for address in wanted])
             except MoorageError as error:
                 return {**missing, **dict.fromkeys(wanted, str(error))}
             told = await asyncio.gather(*(self._open_target(found[one][0], sorted(ways[one])) for one in wanted))
@@ -116,16 +116,19 @@ class ClientAddresses:
     def forget(self, group_arn: str) -> None:
         self._ready.pop(group_arn, None)
 
-    async def _open_node(self, group: TargetGroup, node: LoadBalancerNode, subnets: list[Subnet]) -> None:
+    async def _open_source(self, group: TargetGroup, node: LoadBalancerNode, subnets: list[Subnet]) -> None:
+        """Where the proxy speaks from: the node, or this machine where datagrams are among it."""
+        if group.protocol in DATAGRAM:
+            if not self._machine:
+                await self._paths.open_machine()
+                self._machine = True
+            return
         feet = {
             bridge: subnet.range
             for subnet in subnets
             if subnet.subnet_id != node.subnet_id and (bridge := self._engine.bridge_of(network_of(subnet))) is not None
         }
         await self._paths.open_node(node.namespace, node.address, feet)
-        if group.protocol in DATAGRAM and not self._machine:
-            await self._paths.open_machine()
-            self._machine = True
 
     async def _open_target(self, sandbox_id: str, ways: list[Way]) -> str | None:
         """What is in the way, or None."""
@@ -140,17 +143,12 @@ class ClientAddresses:
         return None
 
     def _ways(self, group: TargetGroup, node: LoadBalancerNode, subnet: Subnet) -> list[Way]:
-        ways = []
-        if group.protocol != "UDP":
-            near = subnet.subnet_id == node.subnet_id
-            mac = mac_of(node.address) if near else foot_mac(node.address)
-            ways.append(Way(mac, "tcp", node.address, known=near))
         if group.protocol in DATAGRAM:
             bridge = self._engine.bridge_of(network_of(subnet))
-            own = self._paths.mac_of(bridge) if bridge is not None else None
-            if own is not None:
-                ways.append(Way(own, "udp", gateway_of(subnet)))
-        return ways
+            mac = self._paths.mac_of(bridge) if bridge is not None else None
+            return [Way(mac, one, gateway_of(subnet)) for one in ("tcp", "udp")] if mac is not None else []
+        near = subnet.subnet_id == node.subnet_id
+        return [Way(mac_of(node.address) if near else foot_mac(node.address), "tcp", node.address, known=near)]
 
     def _place(self, group: TargetGroup, address: str) -> tuple[str, Subnet] | None:
         """The sandbox of the task with this address, and its subnet."""

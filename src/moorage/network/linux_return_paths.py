@@ -101,10 +101,11 @@ def target_routes(ways: Iterable[Way]) -> list[str]:
 
 def machine_marks(table: str, bridges: str, mark: int) -> str:
     """The input of `nft -f` on this machine. `bridges`: what the interfaces of our networks begin with."""
+    ours = f'iifname "{bridges}*" meta l4proto {{ tcp, udp }}'
     return f"""add table ip {table}
 add chain ip {table} arriving {{ type filter hook prerouting priority mangle; }}
 flush chain ip {table} arriving
-add rule ip {table} arriving iifname "{bridges}*" meta l4proto udp socket transparent 1 meta mark set {mark:#010x}
+add rule ip {table} arriving {ours} socket transparent 1 meta mark set {mark:#010x}
 """
 
 

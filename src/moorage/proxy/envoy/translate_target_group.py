@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from moorage.domain.load_balancer import LAYER_4
+from moorage.domain.load_balancer import DATAGRAM, LAYER_4
 from moorage.domain.target_group import TargetGroup
 from moorage.proxy.driver import Endpoint, TargetGroupConfig
 from moorage.proxy.envoy.translate_nodes import source_of
@@ -66,9 +66,8 @@ def cluster(config: TargetGroupConfig) -> dict[str, Any]:
 
 
 def _is_connected_to(group: TargetGroup) -> bool:
-    """Functions are behind a door of this machine. (Datagrams leave from this machine's own namespace whatever the cluster
-    says: Envoy looks at it for connections only.)"""
-    return group.target_type != "lambda" and group.protocol != "UDP"
+    """Functions are behind a door of this machine, and Envoy sends datagrams from this machine's own namespace only."""
+    return group.target_type != "lambda" and group.protocol not in DATAGRAM
 
 
 def assignment(
