@@ -7,12 +7,16 @@ import contextlib
 import ipaddress
 import os
 import socket
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from .server import docker
+from moorage.engine.docker.names import bridge_prefix
+from moorage.network.linux_return_paths import LinuxReturnPaths, feet_prefix
+
+from .server import Server, docker
 from .stack import PORT, Stack
 from .waiting import until
 
@@ -206,6 +210,44 @@ def test_a_network_load_balancer_inside_its_vpc(balanced: Balanced) -> None:
 
     stack.ecs.update_service(cluster=stack.name, service="who", desiredCount=0)
     until(lambda: "ConnectionRefusedError" in refusal(balanced), "connections that lead nowhere are reset", 30)
+
+
+def test_it_outlives_the_control_plane_and_leaves_nothing(own_server: Server, image: str) -> None:
+    balanced = Balanced(Stack(own_server, image))
+    label = "io.moorage.installation"
+    some = next(iter(balanced.nodes()))
+    installation = docker("inspect", "--format", f'{{{{index .Config.Labels "{label}"}}}}', some)
+    bridges = bridge_prefix(installation)
+    before = balanced.nodes()
+    own_server.kill()
+    for number in (0, 1):
+        assert tried(balanced, "tcp", 2, number), "it serves on"
+    own_server.up()
+    until(lambda: all(balanced.health(one) == ["healthy"] * 2 for one in balanced.groups), "both tasks are healthy")
+    assert balanced.nodes() == before
+    for number in (0, 1):
+        found = until(lambda number=number: tried(balanced, "tcp", 2, number), "answers after the restart")
+        assert {seen for _, seen, _, _ in found} == {balanced.client_address}
+    assert feet(bridges)
+    balanced.stack.elbv2.delete_load_balancer(LoadBalancerArn=balanced.arn)
+    until(lambda: not balanced.nodes() and not feet(bridges), "no node left, nor a foot of one")
+    assert f"moorage_{bridges}" in output("nft", "list", "tables"), "for the next one"
+    own_server.down()
+    assert docker("ps", "--all", "--quiet", "--filter", f"label={label}={installation}") == ""
+    assert docker("network", "ls", "--quiet", "--filter", f"label={label}={installation}") == ""
+    mark = LinuxReturnPaths(bridges).mark
+    assert bridges not in output("nft", "list", "tables") + output("iptables-save") + output("ip", "-brief", "link")
+    assert f"lookup {mark}" not in output("ip", "rule")
+    assert output("ip", "route", "show", "table", str(mark)) == ""
+
+
+def feet(bridges: str) -> list[str]:
+    return [name for _, name in socket.if_nameindex() if name.startswith(feet_prefix(bridges))]
+
+
+def output(*command: str) -> str:
+    """Empty for a routing table that there is not."""
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def refusal(balanced: Balanced) -> str:
