@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import itertools
 import os
 import socket
 import subprocess
@@ -130,9 +131,10 @@ class Balanced:
         found = self.stack.elbv2.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
         return [entry["TargetHealth"]["State"] for entry in found]
 
-    def ask(self, kind: str = "tcp", size: int = 2, port: int = 0) -> list[list[str]]:
+    def ask(self, kind: str = "tcp", size: int = 2, port: int = 0, name: str = "") -> list[list[str]]:
         said = docker(
-            "exec", self.stack.docker_id(self.client), "python3", "-c", ASK, self.name, str(port or self.port),
+            "exec", self.stack.docker_id(self.client), "python3", "-c", ASK, name or self.name,
+            str(port or self.port),
             kind, str(size),
         )  # fmt: skip
         return [line.split() for line in said.splitlines()]
@@ -220,8 +222,10 @@ def test_it_outlives_the_control_plane_and_leaves_nothing(own_server: Server, im
     bridges = bridge_prefix(installation)
     before = balanced.nodes()
     own_server.kill()
-    for number in (0, 1):
-        assert tried(balanced, "tcp", 2, number), "it serves on"
+    for number, address in itertools.product((0, 1), balanced.addresses):
+        # (names are told by the control plane)
+        found = balanced.ask("tcp", 2, balanced.port + number, address)
+        assert {seen for _, seen, _, _ in found} == {balanced.client_address}
     own_server.up()
     until(lambda: all(balanced.health(one) == ["healthy"] * 2 for one in balanced.groups), "both tasks are healthy")
     assert balanced.nodes() == before
