@@ -10,6 +10,7 @@ listener, and a TCP or UDP listener has the port for itself or not at all (`doma
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ _IN_FRAGMENTS = {
     "int_value": 0,  # IP_PMTUDISC_DONT
     "state": "STATE_BOUND",  # after Envoy has asked for the contrary
 }
+"""The numbers are Linux's."""
 ALPN = {
     "HTTP1Only": ("http/1.1", "http/1.0"),
     "HTTP2Only": ("h2",),
@@ -95,7 +97,7 @@ def datagram_listener(name: str, address: str, port: int, listener: Listener) ->
         "name": name,
         "stat_prefix": "listener",
         "address": {"socket_address": {"address": address, "port_value": port, "protocol": "UDP"}},
-        "socket_options": [_IN_FRAGMENTS],
+        "socket_options": [_IN_FRAGMENTS] if sys.platform == "linux" else [],
         "udp_listener_config": {"downstream_socket_config": {"max_rx_datagram_size": LARGEST_DATAGRAM}},
         "listener_filters": [{"name": "envoy.filters.udp_listener.udp_proxy", "typed_config": proxy}],
     }
