@@ -91,7 +91,8 @@ class ClientAddresses:
         """Makes the way back from targets with these addresses, for connections that come from `node`. Answers those from
         which there is none yet: address → why."""
         async with self._alone:
-            places = {address: self._place(group, address) for address in addresses}
+            subnets = _subnets(self._store, group)
+            places = {address: self._place(_subnet_of(subnets, address), address) for address in addresses}
             found = {address: place for address, place in places.items() if place is not None}
             missing = {address: "no task has this address" for address in places if address not in found}
             known = self._ready.get(group.arn, {})
@@ -150,9 +151,8 @@ class ClientAddresses:
         near = subnet.subnet_id == node.subnet_id
         return [Way(mac_of(node.address) if near else foot_mac(node.address), "tcp", node.address, known=near)]
 
-    def _place(self, group: TargetGroup, address: str) -> tuple[str, Subnet] | None:
+    def _place(self, subnet: Subnet | None, address: str) -> tuple[str, Subnet] | None:
         """The sandbox of the task with this address, and its subnet."""
-        subnet = _subnet_of(_subnets(self._store, group), address)
         if subnet is None:
             return None
         for interface in self._store.find(NETWORK_INTERFACES, "address", address):
@@ -177,18 +177,18 @@ def _is_in(interface: NetworkInterface, subnet: Subnet) -> bool:
     )
 
 
-def _subnets(view: View, group: TargetGroup) -> list[Subnet]:
+def _subnets(view: View, group: TargetGroup) -> list[tuple[ipaddress.IPv4Network, Subnet]]:
     """Those in use of the group's VPC."""
     return [
-        subnet
+        (ipaddress.IPv4Network(subnet.range), subnet)
         for subnet in view.all(SUBNETS)
         if (subnet.account, subnet.region, subnet.vpc_id) == (group.account, group.region, group.vpc_id)
     ]
 
 
-def _subnet_of(subnets: Collection[Subnet], address: str) -> Subnet | None:
+def _subnet_of(subnets: Collection[tuple[ipaddress.IPv4Network, Subnet]], address: str) -> Subnet | None:
     try:
-        parsed = ipaddress.ip_address(address)
+        parsed = ipaddress.IPv4Address(address)
     except ValueError:
         return None
-    return next((one for one in subnets if parsed in ipaddress.ip_network(one.range)), None)
+    return next((subnet for block, subnet in subnets if parsed in block), None)

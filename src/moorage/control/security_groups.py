@@ -15,14 +15,14 @@ from typing import Any
 from moorage.control.loop import Loop, Pass
 from moorage.control.ports import SecurityGroups
 from moorage.decide.security_groups import allowed, named_groups
-from moorage.domain.load_balancer import Listener, LoadBalancer, forwarded_to, load_balancer_of
+from moorage.domain.load_balancer import STREAM, Listener, LoadBalancer, forwarded_to, load_balancer_of
 from moorage.domain.network import EVERYWHERE, Ingress, NetworkInterface
 from moorage.domain.scope import Scope
 from moorage.domain.target_group import is_in_service
 from moorage.network.firewall import Firewall
 from moorage.store.api import Change, StoreApi
 from moorage.store.elbv2_queries import load_balancers_of
-from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCER_NODES, LOAD_BALANCERS, TARGETS
+from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCER_NODES, LOAD_BALANCERS, TARGET_GROUPS, TARGETS
 from moorage.store.tables.network import NETWORK_INTERFACES
 
 OPEN: tuple[Ingress, ...] = (Ingress("any", 0, 65535, (EVERYWHERE,)),)
@@ -82,8 +82,10 @@ class SecurityGroupsController:
                 self.loop.wake(load_balancer_of(change.key))
             elif change.table is TARGETS and is_in_service(change.before) != is_in_service(change.after):
                 target: Any = change.after if change.after is not None else change.before
-                for arn in load_balancers_of(self._store, target.target_group_arn):
-                    self.loop.wake(arn)
+                group = self._store.get(TARGET_GROUPS, target.target_group_arn)
+                if group is not None and group.protocol in STREAM | {"TLS"}:
+                    for arn in load_balancers_of(self._store, group.arn):
+                        self.loop.wake(arn)
 
     def _count(self, before: NetworkInterface | None, after: NetworkInterface | None) -> set[str]:
         """Keeps the members of groups; the groups that have others now."""
