@@ -118,6 +118,32 @@ async def test_datagrams(envoy: Balanced) -> None:
             assert (await client.say(large))[4:] == large
 
 
+async def test_flows_stay_with_a_target_that_is_ill_or_drains(envoy: Balanced) -> None:
+    async with udp_echo("one") as one, udp_echo("two") as two:
+        group = a_target_group("web", protocol="UDP")
+        await envoy.proxy.put_target_group(targets(group, one))
+        net = a_network()
+        await serve(envoy, tcp(net, "web", port=53, protocol="UDP"), balancer=net)
+        door = (net.loopback, envoy.ports(53))
+
+        async def new_ones() -> set[bytes]:
+            heard = set()
+            for _ in range(10):
+                async with UdpClient(door) as client:
+                    heard.add((await client.say(b"x"))[:3])
+            return heard
+
+        ill = msgspec.structs.replace(one, healthy=False)
+        async with UdpClient(door) as flow:
+            assert (await flow.say(b"a"))[:3] == b"one"
+            for config in (targets(group, ill, two), msgspec.structs.replace(targets(group, two), leaving=(ill,))):
+                await envoy.proxy.put_target_group(config)
+                assert (await flow.say(b"b"))[:3] == b"one"
+                assert await new_ones() == {b"two"}
+            await envoy.proxy.put_target_group(targets(group, two))
+            assert (await flow.say(b"c"))[:3] == b"two", "the delay is over"
+
+
 async def test_weights_of_datagrams(envoy: Balanced) -> None:
     async with udp_echo("one") as one, udp_echo("two") as two:
         await put(envoy, "blue", one, protocol="UDP")

@@ -25,7 +25,7 @@ from moorage.control.prober import Prober, ProbeRequest, ProtocolVersion
 from moorage.decide import target_health as decide
 from moorage.decide import target_traffic as traffic
 from moorage.domain.clock import Clock
-from moorage.domain.load_balancer import LAYER_4, LoadBalancer, LoadBalancerNode
+from moorage.domain.load_balancer import DATAGRAM, LAYER_4, LoadBalancer, LoadBalancerNode
 from moorage.domain.target_group import (
     CHECKS_DISABLED,
     NOT_IN_USE,
@@ -194,7 +194,7 @@ class TargetsController:
         endpoints, cut_off = self._endpoints(targets, crosses), dict[str, str]()
         if preserved:
             endpoints, cut_off = await self._with_way_back(group, endpoints, source)
-        config = TargetGroupConfig(group, endpoints, crosses, source)
+        config = TargetGroupConfig(group, endpoints, crosses, source, self._leaving(group, targets, crosses))
         if self._pushed.get(arn) != config:
             # Unknown until the proxy answers: a push that fails half-way must be repeated even if all changes back.
             self._pushed.pop(arn, None)
@@ -255,6 +255,18 @@ class TargetsController:
             if idle_state(self._store, target) in (None, NOT_IN_USE)
         }
         return tuple(sorted(endpoints, key=lambda endpoint: (endpoint.address, endpoint.port)))
+
+    def _leaving(self, group: TargetGroup, targets: Collection[Target], crosses: bool) -> tuple[Endpoint, ...]:
+        """Draining targets of datagrams whose delay is not over."""
+        if group.protocol not in DATAGRAM or not in_use(self._store, group.arn):
+            return ()
+        begun = self._clock.now() - deregistration_delay(group) + CLOSE_ENOUGH
+        leaving = {
+            Endpoint(one.reaches or one.id, one.port, False, "" if crosses else traffic.zone_of(one))
+            for one in targets
+            if one.deregistered_at is not None and one.deregistered_at > begun
+        }
+        return tuple(sorted(leaving, key=lambda endpoint: (endpoint.address, endpoint.port)))
 
     def _is_routable(self, target: Target) -> bool:
         health = current_health(self._store, target)
