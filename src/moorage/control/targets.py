@@ -57,6 +57,7 @@ CHECKS_AT_ONCE = 512
 
 WAY_BACK_AGAIN = 1.0
 """Seconds until a way back that could not be made is tried again."""
+NOT_LET_OUT = "the security groups of the load balancer do not let it connect there"
 MOST_TOLD = 5
 """Ailing targets that the sentence of a target group names."""
 CLOSE_ENOUGH = 0.001
@@ -98,6 +99,8 @@ class TargetsController:
         """Makes one health check of a function; set before `start()`."""
         self.clients: ClientAddresses | None = None
         """Makes the way back from targets that see the clients' own addresses; set before `start()`."""
+        self.lets_out: Callable[[str, str, int], bool] = lambda load_balancer, address, port: True
+        """May a load balancer (ARN) connect to this address and port? Set before `start()`."""
         self.port_of: Callable[[int], int] = _same
         """Port of the API → port of this machine, where load balancers listen; set before `start()`."""
 
@@ -373,7 +376,10 @@ class TargetsController:
         if group.target_type == "lambda":
             result = await self.check_function(target, group)
         else:
-            result = await self._prober.probe(self._request(target, group))
+            request = self._request(target, group)
+            result = ProbeResult("timeout", detail=NOT_LET_OUT)
+            if self._lets_out(group, request):
+                result = await self._prober.probe(request)
         now = self._clock.now()
         watch.health = decide.after_probe(watch.health, result, check, now)
         due = decide.next_probe_at(watch.health, check, started, now)
@@ -383,6 +389,13 @@ class TargetsController:
 
     def _request(self, target: Target, group: TargetGroup) -> ProbeRequest:
         return request_for(target, group, self._asks_as(group), self._port_of(group))
+
+    def _lets_out(self, group: TargetGroup, request: ProbeRequest) -> bool:
+        """Do the security groups of its load balancer? (Datagrams, and what goes with them, do not pass its nodes.)"""
+        if group.protocol in DATAGRAM or group.target_type == "alb":
+            return True
+        owners = load_balancers_of(self._store, group.arn)
+        return any(self.lets_out(arn, request.address, request.port) for arn in owners)
 
     def _asks_as(self, group: TargetGroup) -> str | None:
         """A network load balancer names itself in the Host header of its checks: its node and port."""
