@@ -111,6 +111,7 @@ class App:
         self.engine = DockerEngine(settings, clock=clock, resolvers=resolvers)
         then(self._leave_engine)
         self.host = await self.engine.check()
+        probing = asyncio.create_task(self._probe())
         self.store = await Store.open(SqliteLog(settings.data_dir / "state.sqlite"), TABLES)
         then(self.store.close)
         self.log_events = await SqliteLogEvents.open(settings.data_dir / "logs.sqlite")
@@ -158,8 +159,7 @@ class App:
         then(self.registry.close)
         await self.registry.start()
         self.calls = InsideCalls(ids, self.backed)
-        if self.engine.enters_networks:
-            await self.return_paths.probe()
+        await probing
         self.plane = ControlPlane(
             self.store,
             clock,
@@ -203,6 +203,10 @@ class App:
             await self._answer_names(resolvers)
         then(self.plane.close)
         await self.plane.start()
+
+    async def _probe(self) -> None:
+        if self.engine.enters_networks:
+            await self.return_paths.probe()
 
     async def _answer_names(self, resolvers: Sequence[str]) -> None:
         server = DnsServer(functools.partial(addresses_of, self.store), resolvers)

@@ -5,14 +5,19 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import itertools
 import os
 import socket
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from .server import docker
+from moorage.engine.docker.names import bridge_prefix
+from moorage.network.linux_return_paths import LinuxReturnPaths, feet_prefix
+
+from .server import Server, docker
 from .stack import PORT, Stack
 from .waiting import until
 
@@ -81,28 +86,37 @@ class Balanced:
         )["LoadBalancers"][0]  # fmt: skip
         self.arn, self.name = made["LoadBalancerArn"], made["DNSName"]
         self.shown = made["AvailabilityZones"]
-        self.target_group = elb.create_target_group(
-            Name=f"{stack.name}-net", Protocol="TCP_UDP", Port=9000, VpcId=stack.vpc, TargetType="ip",
-            HealthCheckIntervalSeconds=5, HealthCheckTimeoutSeconds=2,
-        )["TargetGroups"][0]["TargetGroupArn"]  # fmt: skip
-        elb.modify_target_group_attributes(
-            TargetGroupArn=self.target_group, Attributes=[{"Key": "deregistration_delay.timeout_seconds", "Value": "0"}]
-        )
-        elb.create_listener(
-            LoadBalancerArn=self.arn, Protocol="TCP_UDP", Port=self.port,
-            DefaultActions=[{"Type": "forward", "TargetGroupArn": self.target_group}],
-        )  # fmt: skip
+        self.groups = [self.group(kind, self.port + number) for number, kind in enumerate(("TCP_UDP", "TCP"))]
+        self.preserve("true")
         ports = [{"containerPort": 9000}, {"containerPort": 9000, "protocol": "udp"}]
         revision = stack.register(stack.container(command=["python3", "-c", WHO], portMappings=ports), family="who")
         stack.create_service(
             revision,
             name="who",
-            loadBalancers=[{"targetGroupArn": self.target_group, "containerName": "app", "containerPort": 9000}],
+            loadBalancers=[
+                {"targetGroupArn": one, "containerName": "app", "containerPort": 9000} for one in self.groups
+            ],
         )
         self.client = stack.run_task(stack.register(VERSION="client"))
         client = stack.wait_status(self.client, "RUNNING")
         self.client_address = address_of(client)
-        until(lambda: list(self.health().values()) == ["healthy"] * 2, "both tasks are healthy", 60)
+        until(lambda: all(self.health(one) == ["healthy"] * 2 for one in self.groups), "both tasks are healthy", 60)
+
+    def group(self, protocol: str, port: int) -> str:
+        """A target group with a listener that forwards to it."""
+        elb = self.stack.elbv2
+        made: str = elb.create_target_group(
+            Name=f"{self.stack.name}-{port}", Protocol=protocol, Port=9000, VpcId=self.stack.vpc, TargetType="ip",
+            HealthCheckIntervalSeconds=5, HealthCheckTimeoutSeconds=2,
+        )["TargetGroups"][0]["TargetGroupArn"]  # fmt: skip
+        elb.modify_target_group_attributes(
+            TargetGroupArn=made, Attributes=[{"Key": "deregistration_delay.timeout_seconds", "Value": "0"}]
+        )
+        elb.create_listener(
+            LoadBalancerArn=self.arn, Protocol=protocol, Port=port,
+            DefaultActions=[{"Type": "forward", "TargetGroupArn": made}],
+        )  # fmt: skip
+        return made
 
     def security_group(self, name: str, permissions: list[dict[str, Any]]) -> str:
         ec2 = self.stack.server.client("ec2")
@@ -113,13 +127,14 @@ class Balanced:
             ec2.authorize_security_group_ingress(GroupId=made, IpPermissions=permissions)
         return made
 
-    def health(self) -> dict[str, str]:
-        found = self.stack.elbv2.describe_target_health(TargetGroupArn=self.target_group)["TargetHealthDescriptions"]
-        return {entry["Target"]["Id"]: entry["TargetHealth"]["State"] for entry in found}
+    def health(self, group: str) -> list[str]:
+        found = self.stack.elbv2.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
+        return [entry["TargetHealth"]["State"] for entry in found]
 
-    def ask(self, kind: str = "tcp", size: int = 2, name: str = "") -> list[list[str]]:
+    def ask(self, kind: str = "tcp", size: int = 2, port: int = 0, name: str = "") -> list[list[str]]:
         said = docker(
-            "exec", self.stack.docker_id(self.client), "python3", "-c", ASK, name or self.name, str(self.port),
+            "exec", self.stack.docker_id(self.client), "python3", "-c", ASK, name or self.name,
+            str(port or self.port),
             kind, str(size),
         )  # fmt: skip
         return [line.split() for line in said.splitlines()]
@@ -135,9 +150,9 @@ class Balanced:
         return nodes
 
     def preserve(self, wanted: str) -> None:
-        """Of TCP alone: datagrams always are."""
+        """Of the TCP group: with datagrams they always are."""
         self.stack.elbv2.modify_target_group_attributes(
-            TargetGroupArn=self.target_group, Attributes=[{"Key": "preserve_client_ip.enabled", "Value": wanted}]
+            TargetGroupArn=self.groups[1], Attributes=[{"Key": "preserve_client_ip.enabled", "Value": wanted}]
         )
 
 
@@ -161,14 +176,21 @@ def test_a_network_load_balancer_inside_its_vpc(balanced: Balanced) -> None:
     ]
     until(lambda: sorted(balanced.nodes().values()) == balanced.addresses, "nodes at the chosen addresses")
 
-    for kind, size in (("tcp", 2), ("tcp", 5000), ("udp", 2), ("udp", 5000)):
-        found = until(lambda kind=kind, size=size: tried(balanced, kind, size), f"{kind} {size}")
-        assert {seen for _, seen, _, _ in found} == {balanced.client_address}, kind
-        assert sorted({asked for _, _, asked, _ in found}) == balanced.addresses
-        assert len({target for target, _, _, _ in found}) == 2
+    all_kinds = (("tcp", 0), ("udp", 0), ("tcp", 1))
+    for kind, number in all_kinds:
+        for size in (2, 5000):
+            found = until(lambda args=(kind, size, number): tried(balanced, *args), f"{kind} {size} {number}")
+            assert {seen for _, seen, _, _ in found} == {balanced.client_address}
+            assert sorted({asked for _, _, asked, _ in found}) == balanced.addresses
+            assert len({target for target, _, _, _ in found}) == 2
     with socket.create_connection(("127.0.0.1", balanced.port), timeout=5) as line:
         line.sendall(b"hello")
         assert line.recv(100).endswith(b" hello")
+    until(lambda: over_udp("127.0.0.1", balanced.port), "datagrams from this machine")
+    balanced.preserve("false")
+    until(lambda: seen_by(balanced) == {balanced.addresses[0]}, "the load balancer's own address")
+    balanced.preserve("true")
+    until(lambda: seen_by(balanced) == {balanced.client_address}, "the client's address")
 
     none = balanced.security_group("none", [])
     stack.elbv2.set_security_groups(LoadBalancerArn=balanced.arn, SecurityGroups=[none])
@@ -179,17 +201,57 @@ def test_a_network_load_balancer_inside_its_vpc(balanced: Balanced) -> None:
     killed, address = min(balanced.nodes().items(), key=lambda pair: balanced.addresses.index(pair[1]))
     docker("kill", killed)
     until(lambda: killed not in balanced.nodes() and address in balanced.nodes().values(), "the node again")
-    for kind in ("tcp", "udp"):
-        found = until(lambda kind=kind: tried(balanced, kind, 2), "answers through the new node")
+    for kind, number in all_kinds:
+        found = until(lambda args=(kind, 2, number): tried(balanced, *args), "answers through the new node")
         assert {seen for _, seen, _, _ in found} == {balanced.client_address}
 
     stack.elbv2.set_subnets(LoadBalancerArn=balanced.arn, SubnetMappings=balanced.mappings[1:])
     until(lambda: sorted(balanced.nodes().values()) == balanced.addresses[1:], "one node")
-    found = until(lambda: tried(balanced, "tcp", 2), "answers in one zone")
+    found = until(lambda: tried(balanced, "tcp", 2, 1), "answers in one zone")
     assert {(seen, asked) for _, seen, asked, _ in found} == {(balanced.client_address, balanced.addresses[1])}
 
     stack.ecs.update_service(cluster=stack.name, service="who", desiredCount=0)
     until(lambda: "ConnectionRefusedError" in refusal(balanced), "connections that lead nowhere are reset", 30)
+
+
+def test_it_outlives_the_control_plane_and_leaves_nothing(own_server: Server, image: str) -> None:
+    balanced = Balanced(Stack(own_server, image))
+    label = "io.moorage.installation"
+    some = next(iter(balanced.nodes()))
+    installation = docker("inspect", "--format", f'{{{{index .Config.Labels "{label}"}}}}', some)
+    bridges = bridge_prefix(installation)
+    before = balanced.nodes()
+    own_server.kill()
+    for number, address in itertools.product((0, 1), balanced.addresses):
+        # (names are told by the control plane)
+        found = balanced.ask("tcp", 2, balanced.port + number, address)
+        assert {seen for _, seen, _, _ in found} == {balanced.client_address}
+    own_server.up()
+    until(lambda: all(balanced.health(one) == ["healthy"] * 2 for one in balanced.groups), "both tasks are healthy")
+    assert balanced.nodes() == before
+    for number in (0, 1):
+        found = until(lambda number=number: tried(balanced, "tcp", 2, number), "answers after the restart")
+        assert {seen for _, seen, _, _ in found} == {balanced.client_address}
+    assert feet(bridges)
+    balanced.stack.elbv2.delete_load_balancer(LoadBalancerArn=balanced.arn)
+    until(lambda: not balanced.nodes() and not feet(bridges), "no node left, nor a foot of one")
+    assert f"moorage_{bridges}" in output("nft", "list", "tables"), "for the next one"
+    own_server.down()
+    assert docker("ps", "--all", "--quiet", "--filter", f"label={label}={installation}") == ""
+    assert docker("network", "ls", "--quiet", "--filter", f"label={label}={installation}") == ""
+    mark = LinuxReturnPaths(bridges).mark
+    assert bridges not in output("nft", "list", "tables") + output("iptables-save") + output("ip", "-brief", "link")
+    assert f"lookup {mark}" not in output("ip", "rule")
+    assert output("ip", "route", "show", "table", str(mark)) == ""
+
+
+def feet(bridges: str) -> list[str]:
+    return [name for _, name in socket.if_nameindex() if name.startswith(feet_prefix(bridges))]
+
+
+def output(*command: str) -> str:
+    """Empty for a routing table that there is not."""
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def refusal(balanced: Balanced) -> str:
@@ -199,9 +261,25 @@ def refusal(balanced: Balanced) -> str:
         return str(error)
 
 
-def tried(balanced: Balanced, kind: str, size: int) -> list[list[str]] | None:
+def tried(balanced: Balanced, kind: str, size: int, number: int = 0) -> list[list[str]] | None:
+    """None while not everything is answered. `number`: which listener."""
     try:
-        found = balanced.ask(kind, size)
+        found = balanced.ask(kind, size, balanced.port + number)
     except AssertionError:
         return None
     return found if found and all(int(back) > 0 for _, _, _, back in found) else None
+
+
+def seen_by(balanced: Balanced) -> set[str]:
+    """Whom the targets of the TCP group take for the client."""
+    return {seen for _, seen, _, _ in tried(balanced, "tcp", 2, 1) or ()}
+
+
+def over_udp(host: str, port: int) -> bytes:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(1)
+        client.sendto(b"hello", (host, port))
+        try:
+            return client.recv(100)
+        except TimeoutError:
+            return b""

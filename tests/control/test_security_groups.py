@@ -9,9 +9,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from moorage.control.security_groups import OPEN, SecurityGroupsController
+from moorage.control.security_groups import SecurityGroupsController
 from moorage.domain.load_balancer import LoadBalancerNode
-from moorage.domain.network import EVERYWHERE, Ingress, IngressRule, NetworkInterface, SecurityGroup
+from moorage.domain.network import (
+    ALL_TRAFFIC,
+    EVERY_WAY_OUT,
+    EVERYWHERE,
+    GroupRule,
+    Guard,
+    NetworkInterface,
+    SecurityGroup,
+    Traffic,
+)
 from moorage.domain.scope import Scope
 from moorage.domain.target_group import HealthCheck, Target
 from moorage.network.firewall import FirewallUnavailable
@@ -32,8 +41,8 @@ class Groups:
     def __init__(self) -> None:
         self.known: dict[str, SecurityGroup] = {}
 
-    def put(self, group_id: str, *rules: IngressRule) -> None:
-        self.known[group_id] = SecurityGroup("000000000000", "us-east-1", group_id, "vpc-1", group_id, rules)
+    def put(self, group_id: str, *rules: GroupRule, egress: tuple[GroupRule, ...] = EVERY_WAY_OUT) -> None:
+        self.known[group_id] = SecurityGroup("000000000000", "us-east-1", group_id, "vpc-1", group_id, rules, egress)
 
     async def security_groups(self, scope: Scope, group_ids: Sequence[str]) -> dict[str, SecurityGroup]:
         return {one: self.known[one] for one in group_ids if one in self.known}
@@ -41,16 +50,15 @@ class Groups:
 
 class RememberingFirewall:
     def __init__(self) -> None:
-        self.rules: dict[str, tuple[Ingress, ...]] = {}
-        self.resets: dict[str, tuple[int, ...]] = {}
+        self.guards: dict[str, Guard] = {}
         self.calls = 0
         self.away = False
 
-    async def apply(self, namespace: str, ingress: Sequence[Ingress], resets: Sequence[int] = ()) -> None:
+    async def apply(self, namespace: str, guard: Guard) -> None:
         self.calls += 1
         if self.away:
             raise FirewallUnavailable("No firewall", "away", "Wait")
-        self.rules[namespace], self.resets[namespace] = tuple(ingress), tuple(resets)
+        self.guards[namespace] = guard
 
 
 class Guarded:
@@ -80,12 +88,12 @@ class Guarded:
             await asyncio.sleep(0)
 
     @property
-    def lets_in(self) -> tuple[Ingress, ...]:
-        return self.firewall.rules[NODE.namespace]
+    def lets_in(self) -> tuple[Traffic, ...]:
+        return self.firewall.guards[NODE.namespace].ingress
 
     @property
     def resets(self) -> tuple[int, ...]:
-        return self.firewall.resets[NODE.namespace]
+        return self.firewall.guards[NODE.namespace].resets
 
 
 @pytest.fixture
@@ -97,17 +105,17 @@ async def guarded() -> AsyncIterator[Guarded]:
 
 async def test_a_network_load_balancer_without_groups_lets_everybody_in(guarded: Guarded) -> None:
     await guarded.seed()
-    assert guarded.lets_in == OPEN
+    assert guarded.lets_in == ALL_TRAFFIC
 
 
 async def test_rules_are_followed(guarded: Guarded) -> None:
-    guarded.groups.put("sg-1", IngressRule("tcp", 80, 80, cidrs=("10.0.0.0/8",)))
+    guarded.groups.put("sg-1", GroupRule("tcp", 80, 80, cidrs=("10.0.0.0/8",)))
     await guarded.seed("sg-1")
-    assert guarded.lets_in == (Ingress("tcp", 80, 80, ("10.0.0.0/8",)),)
-    guarded.groups.put("sg-1", IngressRule("any", cidrs=(EVERYWHERE,)))
+    assert guarded.lets_in == (Traffic("tcp", 80, 80, ("10.0.0.0/8",)),)
+    guarded.groups.put("sg-1", GroupRule("any", cidrs=(EVERYWHERE,)))
     guarded.controller.rules_changed(SCOPE)
     await guarded.settled()
-    assert guarded.lets_in == OPEN
+    assert guarded.lets_in == ALL_TRAFFIC
     guarded.groups.put("sg-2")
     balancer = guarded.store.get(LOAD_BALANCERS, LB)
     assert balancer is not None
@@ -118,7 +126,7 @@ async def test_rules_are_followed(guarded: Guarded) -> None:
 
 
 async def test_members_of_a_named_group_come_and_go(guarded: Guarded) -> None:
-    guarded.groups.put("sg-1", IngressRule("tcp", 80, 80, groups=("sg-peers",)))
+    guarded.groups.put("sg-1", GroupRule("tcp", 80, 80, groups=("sg-peers",)))
     await guarded.seed("sg-1")
     assert guarded.lets_in == ()
     peer = NetworkInterface(
@@ -126,7 +134,7 @@ async def test_members_of_a_named_group_come_and_go(guarded: Guarded) -> None:
     )
     await guarded.store.update(lambda tx: tx.put(NETWORK_INTERFACES, peer))
     await guarded.settled()
-    assert [rule.sources for rule in guarded.lets_in] == [("10.0.1.5/32",)]
+    assert [rule.peers for rule in guarded.lets_in] == [("10.0.1.5/32",)]
     calls = guarded.firewall.calls
     other = msgspec.structs.replace(peer, interface_id="eni-2", ipv4="10.0.1.6", security_groups=("sg-else",))
     await guarded.store.update(lambda tx: tx.put(NETWORK_INTERFACES, other))
@@ -142,7 +150,7 @@ async def test_a_node_that_is_made_again_is_guarded_again(guarded: Guarded) -> N
     again = msgspec.structs.replace(NODE, namespace="/netns/b")
     await guarded.store.update(lambda tx: tx.put(LOAD_BALANCER_NODES, again))
     await guarded.settled()
-    assert guarded.firewall.rules["/netns/b"] == OPEN
+    assert guarded.firewall.guards["/netns/b"] == Guard(resets=(5432,))
 
 
 async def test_connections_that_lead_nowhere_are_reset(guarded: Guarded) -> None:
@@ -162,3 +170,19 @@ async def test_connections_that_lead_nowhere_are_reset(guarded: Guarded) -> None
 async def test_an_application_load_balancer_answers_for_empty_groups(guarded: Guarded) -> None:
     await guarded.seed(kind="application")
     assert guarded.resets == ()
+
+
+async def test_what_is_let_out(guarded: Guarded) -> None:
+    guarded.groups.put("sg-1", egress=(GroupRule("tcp", 9000, 9000, cidrs=("10.0.0.0/8",)),))
+    await guarded.seed("sg-1")
+    assert guarded.firewall.guards[NODE.namespace].egress == (Traffic("tcp", 9000, 9000, ("10.0.0.0/8",)),)
+    lets_out = guarded.controller.lets_out
+    assert lets_out(LB, "10.0.1.5", 9000)
+    assert not lets_out(LB, "10.0.1.5", 9001)
+    assert not lets_out(LB, "192.0.2.1", 9000)
+    assert lets_out(LB, "127.0.0.1", 80), "reached from this machine"
+    assert "let out what 1 rules say" in (guarded.controller.said(LB) or "")
+    guarded.groups.put("sg-1")
+    guarded.controller.rules_changed(SCOPE)
+    await guarded.settled()
+    assert lets_out(LB, "192.0.2.1", 9000)

@@ -57,6 +57,44 @@ def test_what_is_open_at_the_end_of_the_delay(protocol: str, attributes: dict[st
     in_world(story)
 
 
+@pytest.mark.parametrize(("protocol", "state"), [("TCP", "unhealthy"), ("UDP", "healthy")])
+def test_a_target_that_security_groups_do_not_let_out_to_is_not_healthy(protocol: str, state: str) -> None:
+    async def story(world: World) -> None:
+        await seed(world, protocol)
+        world.targets.lets_out = lambda load_balancer, address, port: (load_balancer, port) != (LB, 80)
+        world.prober.answers["10.0.0.1"] = UP
+        await world.register("10.0.0.1")
+        await world.start()
+        await asyncio.sleep(60)
+        assert world.state("10.0.0.1").state == state
+        if state == "unhealthy":
+            assert world.state("10.0.0.1").reason == "Target.Timeout"
+            assert "security groups of the load balancer" in (world.targets.said(GROUP) or "")
+
+    in_world(story)
+
+
+@pytest.mark.parametrize(("protocol", "stays"), [("TCP", False), ("UDP", True), ("TCP_UDP", True)])
+def test_flows_of_datagrams_stay_with_a_draining_target(protocol: str, stays: bool) -> None:
+    async def story(world: World) -> None:
+        await seed(world, protocol, deregistration_delay__timeout_seconds="60")
+        for one in ("10.0.0.1", "10.0.0.2"):
+            world.prober.answers[one] = UP
+        await world.register("10.0.0.1", "10.0.0.2")
+        await world.start()
+        await asyncio.sleep(1)
+        await world.deregister("10.0.0.1")
+        await asyncio.sleep(59)
+        assert world.proxy.endpoints() == {"10.0.0.2": True}
+        leaving = [one.address for one in world.proxy.target_groups[GROUP].leaving]
+        assert leaving == (["10.0.0.1"] if stays else [])
+        await asyncio.sleep(2)
+        assert world.proxy.target_groups[GROUP].leaving == ()
+        assert world.state("10.0.0.1").state == "unused"
+
+    in_world(story)
+
+
 def test_a_place_that_another_group_uses_as_well_is_not_cut() -> None:
     async def story(world: World) -> None:
         await seed(world, "HTTP", deregistration_delay__timeout_seconds="10")

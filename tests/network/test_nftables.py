@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from moorage.domain.network import Ingress
+from moorage.domain.network import Guard, Traffic
 from moorage.network.firewall import FirewallUnavailable
 from moorage.network.nftables import NfTables, ruleset
 
@@ -22,15 +22,15 @@ ANY = ("0.0.0.0/0",)
 @pytest.mark.parametrize(
     ("rule", "line"),
     [
-        (Ingress("tcp", 80, 80, ANY), "tcp dport 80 accept"),
-        (Ingress("tcp", 0, 65535, ("10.0.0.0/8",)), "ip saddr { 10.0.0.0/8 } tcp dport 0-65535 accept"),
-        (Ingress("any", 0, 65535, ("10.0.0.4/32", "10.0.0.9/32")), "ip saddr { 10.0.0.4/32, 10.0.0.9/32 } accept"),
-        (Ingress("icmp", 0, 65535, ANY), "meta l4proto icmp accept"),
-        (Ingress("any", 0, 65535, ANY), "meta nfproto ipv4 accept"),
+        (Traffic("tcp", 80, 80, ANY), "tcp dport 80 accept"),
+        (Traffic("tcp", 0, 65535, ("10.0.0.0/8",)), "ip saddr { 10.0.0.0/8 } tcp dport 0-65535 accept"),
+        (Traffic("any", 0, 65535, ("10.0.0.4/32", "10.0.0.9/32")), "ip saddr { 10.0.0.4/32, 10.0.0.9/32 } accept"),
+        (Traffic("icmp", 0, 65535, ANY), "meta l4proto icmp accept"),
+        (Traffic("any", 0, 65535, ANY), "meta nfproto ipv4 accept"),
     ],
 )
-def test_lines(rule: Ingress, line: str) -> None:
-    assert f"    {line}\n" in ruleset([rule])
+def test_lines(rule: Traffic, line: str) -> None:
+    assert f"    {line}\n" in ruleset(Guard(ingress=(rule,)))
 
 
 @pytest.fixture
@@ -47,8 +47,16 @@ def namespace() -> Iterator[str]:
 
 async def test_rules_replace_each_other(namespace: str) -> None:
     firewall = NfTables()
-    await firewall.apply(namespace, [Ingress("tcp", 80, 90, ("10.0.0.0/8",)), Ingress("icmp", 0, 65535, ANY)])
-    await firewall.apply(namespace, [Ingress("udp", 53, 53, ANY)])
+    await firewall.apply(
+        namespace,
+        Guard(
+            ingress=(
+                Traffic("tcp", 80, 90, ("10.0.0.0/8",)),
+                Traffic("icmp", 0, 65535, ANY),
+            )
+        ),
+    )
+    await firewall.apply(namespace, Guard(ingress=(Traffic("udp", 53, 53, ANY),)))
     listed = subprocess.run(
         ["nsenter", f"--net={namespace}", "nft", "list", "ruleset"], capture_output=True, text=True, check=True
     ).stdout
@@ -58,8 +66,7 @@ async def test_rules_replace_each_other(namespace: str) -> None:
 
 
 async def test_connections_that_lead_nowhere_are_reset(namespace: str) -> None:
-    everybody = [Ingress("any", 0, 65535, ANY)]
-    await NfTables().apply(namespace, everybody, [9000, 80])
+    await NfTables().apply(namespace, Guard(resets=(9000, 80)))
     connect = "import socket; socket.create_connection(('127.0.0.1', 9000), timeout=2)"
     listen = (
         f"import socket, subprocess, sys; s = socket.create_server(('127.0.0.1', 9000)); {connect.partition('; ')[2]}"
@@ -68,10 +75,46 @@ async def test_connections_that_lead_nowhere_are_reset(namespace: str) -> None:
     subprocess.run([*inside, "ip", "link", "set", "lo", "up"], check=True)
     done = subprocess.run([*inside, sys.executable, "-c", listen], capture_output=True, text=True, check=False)
     assert "ConnectionRefusedError" in done.stderr
-    await NfTables().apply(namespace, everybody)
+    await NfTables().apply(namespace, Guard())
     subprocess.run([*inside, sys.executable, "-c", listen], check=True)
+
+
+@pytest.fixture
+def beside(namespace: str) -> Iterator[str]:
+    """Another namespace, at 198.51.100.2 for the first one, which is 198.51.100.1."""
+    name = f"{Path(namespace).name}b"
+    first = Path(namespace).name
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    for words in (
+        ["ip", "link", "add", "eth0", "netns", first, "type", "veth", "peer", "name", "eth0", "netns", name],
+        ["ip", "-n", first, "address", "add", "198.51.100.1/24", "dev", "eth0"],
+        ["ip", "-n", name, "address", "add", "198.51.100.2/24", "dev", "eth0"],
+        ["ip", "-n", first, "link", "set", "eth0", "up"],
+        ["ip", "-n", name, "link", "set", "eth0", "up"],
+    ):
+        subprocess.run(words, check=True)
+    yield f"/run/netns/{name}"
+    subprocess.run(["ip", "netns", "delete", name], check=False)
+
+
+def connecting(namespace: str, address: str, port: int) -> str:
+    """Empty, or what became of it."""
+    program = f"import socket; socket.create_connection(({address!r}, {port}), timeout=1)"
+    inside = ["nsenter", f"--net={namespace}", sys.executable, "-c", program]
+    done = subprocess.run(inside, capture_output=True, text=True, check=False)
+    return done.stderr.strip().rpartition("\n")[2].partition(":")[0]
+
+
+async def test_what_is_let_out(namespace: str, beside: str) -> None:
+    out = (Traffic("tcp", 9000, 9000, ("198.51.100.0/24",)),)
+    await NfTables().apply(namespace, Guard(egress=out, resets=(80,)))
+    assert connecting(namespace, "198.51.100.2", 9000) == "ConnectionRefusedError", "nobody listens"
+    assert connecting(namespace, "198.51.100.2", 9001) == "TimeoutError"
+    assert connecting(beside, "198.51.100.1", 80) == "ConnectionRefusedError", "answers are let out"
+    await NfTables().apply(namespace, Guard())
+    assert connecting(namespace, "198.51.100.2", 9001) == "ConnectionRefusedError"
 
 
 async def test_a_namespace_that_is_gone(namespace: str) -> None:
     with pytest.raises(FirewallUnavailable):
-        await NfTables().apply(str(Path(namespace).with_name("mrgnone")), [])
+        await NfTables().apply(str(Path(namespace).with_name("mrgnone")), Guard())

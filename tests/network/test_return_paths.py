@@ -58,7 +58,7 @@ def test_what_a_node_is_told() -> None:
 
 
 def test_what_the_machine_is_told() -> None:
-    assert 'iifname "mrgabc*" meta l4proto udp socket transparent 1 meta mark set 0x4d000001' in machine_marks(
+    assert 'iifname "mrgabc*" meta l4proto { tcp, udp } socket transparent 1 meta mark set 0x4d000001' in machine_marks(
         "moorage_mrgabc", "mrgabc", 0x4D000001
     )
 
@@ -213,11 +213,13 @@ async def test_answers_come_back_to_who_spoke_in_the_clients_name(vpc: Vpc) -> N
                 near = target == vpc.near
                 mac = run("ip", "netns", "exec", vpc.name(vpc.node), "cat", "/sys/class/net/eth0/address").strip()
                 stream = Way(mac if near else foot_mac(vpc.node), "tcp", vpc.node, known=near)
-                datagram = Way(vpc.mac_of_machine(bridge), "udp", f"{target.rpartition('.')[0]}.1")
+                machine = (vpc.mac_of_machine(bridge), f"{target.rpartition('.')[0]}.1")
                 await paths.open_target(vpc.path(target), [stream])
-                await paths.open_target(vpc.path(target), [datagram])
+                ways = [Way(machine[0], "udp", machine[1]), Way(machine[0], "tcp", machine[1])]
+                await paths.open_target(vpc.path(target), ways)
         for target in (vpc.near, vpc.far):
             assert vpc.seen(target, "tcp", within=vpc.node) == vpc.client
+            assert vpc.seen(target, "tcp", within=None) == vpc.client
             assert vpc.seen(target, "udp", within=None) == vpc.client
             assert vpc.seen(target, "tcp", within=vpc.client) == vpc.client, "the client itself is answered as ever"
             assert vpc.seen(target, "udp", within=vpc.client) == vpc.client

@@ -114,8 +114,34 @@ async def test_datagrams(envoy: Balanced) -> None:
                     heard.add(first[:3])
         assert heard == {b"one", b"two"}
         async with UdpClient((net.loopback, envoy.ports(53))) as client:
-            large = bytes(8000)
+            large = bytes(65000)
             assert (await client.say(large))[4:] == large
+
+
+async def test_flows_stay_with_a_target_that_is_ill_or_drains(envoy: Balanced) -> None:
+    async with udp_echo("one") as one, udp_echo("two") as two:
+        group = a_target_group("web", protocol="UDP")
+        await envoy.proxy.put_target_group(targets(group, one))
+        net = a_network()
+        await serve(envoy, tcp(net, "web", port=53, protocol="UDP"), balancer=net)
+        door = (net.loopback, envoy.ports(53))
+
+        async def new_ones() -> set[bytes]:
+            heard = set()
+            for _ in range(10):
+                async with UdpClient(door) as client:
+                    heard.add((await client.say(b"x"))[:3])
+            return heard
+
+        ill = msgspec.structs.replace(one, healthy=False)
+        async with UdpClient(door) as flow:
+            assert (await flow.say(b"a"))[:3] == b"one"
+            for config in (targets(group, ill, two), msgspec.structs.replace(targets(group, two), leaving=(ill,))):
+                await envoy.proxy.put_target_group(config)
+                assert (await flow.say(b"b"))[:3] == b"one"
+                assert await new_ones() == {b"two"}
+            await envoy.proxy.put_target_group(targets(group, two))
+            assert (await flow.say(b"c"))[:3] == b"two", "the delay is over"
 
 
 async def test_weights_of_datagrams(envoy: Balanced) -> None:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from moorage.domain.load_balancer import Listener, LoadBalancer, LoadBalancerNode, answers_by_name
-from moorage.proxy.driver import Endpoint, TargetGroupConfig
+from moorage.proxy.driver import Certificate, Endpoint, TargetGroupConfig
 from moorage.proxy.envoy import translate
 from moorage.proxy.envoy.encode import CLUSTER, ENDPOINTS, LISTENER, encode
 from moorage.proxy.envoy.translate_network import datagram_listener, named_chain, stream_chain, stream_listener
@@ -215,13 +215,38 @@ def test_load_balancers_behind_are_on_ports_of_this_machine() -> None:
     assert host == {"address": "127.0.10.1", "port_value": 8080}
 
 
+@pytest.mark.parametrize("protocol", ["TCP", "TLS", "UDP", "TCP_UDP"])
+def test_doors_inside_the_vpc_may_speak_in_the_clients_name(protocol: str) -> None:
+    certificate = Certificate("arn-of-certificate", b"", b"")
+    listener = a_flow(protocol, certificates=("arn-of-certificate",) if protocol == "TLS" else ())
+    node = LoadBalancerNode("lb", "subnet-a", "a", "10.0.0.9", "/run/netns/x", "sandbox")
+    config = msgspec.structs.replace(
+        a_config(a_network(), listener), nodes=(node,), certificates={certificate.arn: certificate}
+    )
+
+    def in_clients_name(door: dict[str, Any]) -> bool:
+        encode(LISTENER, door)
+        filters = [one["name"].rpartition(".")[2] for one in door.get("listener_filters", ())]
+        if filters == ["udp_proxy"]:
+            return bool(door["listener_filters"][0]["typed_config"].get("use_original_src_ip"))
+        return filters[:1] == ["original_src"]
+
+    for preserving in (frozenset[str](), frozenset({listener.arn})):
+        made = translate.load_balancer_resources(
+            msgspec.structs.replace(config, preserving=preserving), lambda port: port, {}
+        )
+        assert len(made.inside) == (2 if protocol == "TCP_UDP" else 1)
+        assert {in_clients_name(door) for door in made.inside.values()} == {bool(preserving)}
+        assert not any(map(in_clients_name, made.listeners.values())), "clients of this machine have no such name"
+
+
 @pytest.mark.parametrize(
     ("protocol", "kind", "bound"),
     [
         ("TCP", "ip", True),
         ("HTTP", "ip", True),
         ("UDP", "ip", False),
-        ("TCP_UDP", "ip", True),
+        ("TCP_UDP", "ip", False),
         ("HTTP", "lambda", False),
     ],
 )

@@ -91,7 +91,8 @@ class ClientAddresses:
         """Makes the way back from targets with these addresses, for connections that come from `node`. Answers those from
         which there is none yet: address → why."""
         async with self._alone:
-            places = {address: self._place(group, address) for address in addresses}
+            subnets = _subnets(self._store, group)
+            places = {address: self._place(_subnet_of(subnets, address), address) for address in addresses}
             found = {address: place for address, place in places.items() if place is not None}
             missing = {address: "no task has this address" for address in places if address not in found}
             known = self._ready.get(group.arn, {})
@@ -102,7 +103,7 @@ class ClientAddresses:
             if not wanted:
                 return missing
             try:
-                await self._open_node(group, node, [found[address][1] for address in wanted])
+                await self._open_source(group, node, [found[address][1] for address in wanted])
             except MoorageError as error:
                 return {**missing, **dict.fromkeys(wanted, str(error))}
             told = await asyncio.gather(*(self._open_target(found[one][0], sorted(ways[one])) for one in wanted))
@@ -116,16 +117,19 @@ class ClientAddresses:
     def forget(self, group_arn: str) -> None:
         self._ready.pop(group_arn, None)
 
-    async def _open_node(self, group: TargetGroup, node: LoadBalancerNode, subnets: list[Subnet]) -> None:
+    async def _open_source(self, group: TargetGroup, node: LoadBalancerNode, subnets: list[Subnet]) -> None:
+        """Where the proxy speaks from: the node, or this machine where datagrams are among it."""
+        if group.protocol in DATAGRAM:
+            if not self._machine:
+                await self._paths.open_machine()
+                self._machine = True
+            return
         feet = {
             bridge: subnet.range
             for subnet in subnets
             if subnet.subnet_id != node.subnet_id and (bridge := self._engine.bridge_of(network_of(subnet))) is not None
         }
         await self._paths.open_node(node.namespace, node.address, feet)
-        if group.protocol in DATAGRAM and not self._machine:
-            await self._paths.open_machine()
-            self._machine = True
 
     async def _open_target(self, sandbox_id: str, ways: list[Way]) -> str | None:
         """What is in the way, or None."""
@@ -140,21 +144,15 @@ class ClientAddresses:
         return None
 
     def _ways(self, group: TargetGroup, node: LoadBalancerNode, subnet: Subnet) -> list[Way]:
-        ways = []
-        if group.protocol != "UDP":
-            near = subnet.subnet_id == node.subnet_id
-            mac = mac_of(node.address) if near else foot_mac(node.address)
-            ways.append(Way(mac, "tcp", node.address, known=near))
         if group.protocol in DATAGRAM:
             bridge = self._engine.bridge_of(network_of(subnet))
-            own = self._paths.mac_of(bridge) if bridge is not None else None
-            if own is not None:
-                ways.append(Way(own, "udp", gateway_of(subnet)))
-        return ways
+            mac = self._paths.mac_of(bridge) if bridge is not None else None
+            return [Way(mac, one, gateway_of(subnet)) for one in ("tcp", "udp")] if mac is not None else []
+        near = subnet.subnet_id == node.subnet_id
+        return [Way(mac_of(node.address) if near else foot_mac(node.address), "tcp", node.address, known=near)]
 
-    def _place(self, group: TargetGroup, address: str) -> tuple[str, Subnet] | None:
+    def _place(self, subnet: Subnet | None, address: str) -> tuple[str, Subnet] | None:
         """The sandbox of the task with this address, and its subnet."""
-        subnet = _subnet_of(_subnets(self._store, group), address)
         if subnet is None:
             return None
         for interface in self._store.find(NETWORK_INTERFACES, "address", address):
@@ -179,18 +177,18 @@ def _is_in(interface: NetworkInterface, subnet: Subnet) -> bool:
     )
 
 
-def _subnets(view: View, group: TargetGroup) -> list[Subnet]:
+def _subnets(view: View, group: TargetGroup) -> list[tuple[ipaddress.IPv4Network, Subnet]]:
     """Those in use of the group's VPC."""
     return [
-        subnet
+        (ipaddress.IPv4Network(subnet.range), subnet)
         for subnet in view.all(SUBNETS)
         if (subnet.account, subnet.region, subnet.vpc_id) == (group.account, group.region, group.vpc_id)
     ]
 
 
-def _subnet_of(subnets: Collection[Subnet], address: str) -> Subnet | None:
+def _subnet_of(subnets: Collection[tuple[ipaddress.IPv4Network, Subnet]], address: str) -> Subnet | None:
     try:
-        parsed = ipaddress.ip_address(address)
+        parsed = ipaddress.IPv4Address(address)
     except ValueError:
         return None
-    return next((one for one in subnets if parsed in ipaddress.ip_network(one.range)), None)
+    return next((subnet for block, subnet in subnets if parsed in block), None)

@@ -23,10 +23,16 @@ _PRIVATE = re.compile(r"ip-(\d{1,3})-(\d{1,3})-(\d{1,3})-(\d{1,3})\.(ec2\.intern
 
 def addresses_of(store: StoreApi, name: str) -> Sequence[str] | None:
     """The IPv4 addresses of a name (lower case, no final dot) inside a VPC; None when it is nobody's here. A load balancer
-    that stands in no subnet has the name, but no address."""
+    that stands in no subnet has the name, but no address. Network load balancers have a name per zone beside: that of the
+    zone, a dot, and their own."""
     for balancer in store.find(LOAD_BALANCERS, "dns_name", name):
         nodes = store.find(LOAD_BALANCER_NODES, "load_balancer", balancer.arn)
         return [node.address for node in sorted(nodes, key=lambda node: node.zone)]
+    zone, _, rest = name.partition(".")
+    for balancer in store.find(LOAD_BALANCERS, "dns_name", rest):
+        if balancer.type == "network" and zone in {enabled for _, enabled in balancer.subnets}:
+            nodes = store.find(LOAD_BALANCER_NODES, "load_balancer", balancer.arn)
+            return [node.address for node in nodes if node.zone == zone]
     private = _PRIVATE.fullmatch(name)
     if private is None:
         return None

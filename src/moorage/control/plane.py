@@ -74,6 +74,7 @@ class ControlPlane:
         self.targets.clients = self.clients
         self.load_balancers.preserved = self.clients.preserved
         self.security = SecurityGroupsController(store, security_groups, firewall or NoFirewall())
+        self.targets.lets_out = self.security.lets_out
         self.lifecycle = LifecycleController(store, clock)
         self.reaper = Reaper(store, clock)
         self.express = ExpressController(store, clock, calls) if calls is not None else None

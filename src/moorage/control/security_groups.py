@@ -1,6 +1,7 @@
 """Security groups of load balancers, enforced at their nodes: who may open connections to their listeners from inside the
-VPC. (This machine's own door, 127.0.0.1, is its operator's and always open.) Connections to a network load balancer that
-has no target for them are reset there, before the proxy would take them and could only close them.
+VPC, and what they may connect to. (This machine's own door, 127.0.0.1, is its operator's and always open.) Connections to a
+network load balancer that has no target for them are reset there, before the proxy would take them and could only close
+them.
 
 Decides nothing: `decide/security_groups` says what is let in. Looks again when a node, an interface that carries a group
 which some rule names, a load balancer's groups or a rule changes. A load balancer without groups (network load balancers
@@ -9,23 +10,24 @@ may have none) lets everybody in.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from moorage.control.loop import Loop, Pass
 from moorage.control.ports import SecurityGroups
-from moorage.decide.security_groups import allowed, named_groups
-from moorage.domain.load_balancer import Listener, LoadBalancer, forwarded_to, load_balancer_of
-from moorage.domain.network import EVERYWHERE, Ingress, NetworkInterface
+from moorage.decide.security_groups import allowed, lets, named_groups
+from moorage.domain.load_balancer import STREAM, Listener, LoadBalancer, forwarded_to, load_balancer_of
+from moorage.domain.network import ALL_TRAFFIC, Guard, NetworkInterface
 from moorage.domain.scope import Scope
 from moorage.domain.target_group import is_in_service
 from moorage.network.firewall import Firewall
 from moorage.store.api import Change, StoreApi
 from moorage.store.elbv2_queries import load_balancers_of
-from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCER_NODES, LOAD_BALANCERS, TARGETS
+from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCER_NODES, LOAD_BALANCERS, TARGET_GROUPS, TARGETS
 from moorage.store.tables.network import NETWORK_INTERFACES
-
-OPEN: tuple[Ingress, ...] = (Ingress("any", 0, 65535, (EVERYWHERE,)),)
 
 
 class SecurityGroupsController:
@@ -35,7 +37,8 @@ class SecurityGroupsController:
         self._store = store
         self._groups = groups
         self._firewall = firewall
-        self._applied: dict[str, tuple[tuple[Ingress, ...], tuple[int, ...]]] = {}
+        self._applied: dict[str, Guard] = {}
+        self._guards: dict[str, Guard] = {}
         self._members: dict[str, dict[str, None]] = {}
         self._named_by: dict[str, set[str]] = {}
         self._names: dict[str, frozenset[str]] = {}
@@ -82,8 +85,10 @@ class SecurityGroupsController:
                 self.loop.wake(load_balancer_of(change.key))
             elif change.table is TARGETS and is_in_service(change.before) != is_in_service(change.after):
                 target: Any = change.after if change.after is not None else change.before
-                for arn in load_balancers_of(self._store, target.target_group_arn):
-                    self.loop.wake(arn)
+                group = self._store.get(TARGET_GROUPS, target.target_group_arn)
+                if group is not None and group.protocol in STREAM | {"TLS"}:
+                    for arn in load_balancers_of(self._store, group.arn):
+                        self.loop.wake(arn)
 
     def _count(self, before: NetworkInterface | None, after: NetworkInterface | None) -> set[str]:
         """Keeps the members of groups; the groups that have others now."""
@@ -105,22 +110,42 @@ class SecurityGroupsController:
         nodes = self._store.find(LOAD_BALANCER_NODES, "load_balancer", arn)
         if record is None or not nodes:
             self._remember(arn, frozenset())
+            self._guards.pop(arn, None)
             return Pass("no nodes to guard")
+        guard = Guard(resets=self._resets(record))
         if not record.security_groups:
-            ingress = OPEN
             self._remember(arn, frozenset())
         else:
             scope = Scope(record.account, record.region)
             found = list((await self._groups.security_groups(scope, record.security_groups)).values())
             self._remember(arn, named_groups(found))
-            ingress = allowed(found, lambda group_id: tuple(self._members.get(group_id, ())))
-        resets = self._resets(record)
+            guard = replace(
+                guard,
+                ingress=allowed(found, self._carrying),
+                egress=allowed(found, self._carrying, "egress"),
+            )
+        self._guards[arn] = guard
         for node in nodes:
-            if self._applied.get(node.namespace) != (ingress, resets):
-                await self._firewall.apply(node.namespace, ingress, resets)
-                self._applied[node.namespace] = (ingress, resets)
-        said = f"{len(nodes)} nodes let in what {len(ingress)} rules say"
-        return Pass(f"{said}, and reset connections to {', '.join(map(str, resets))}" if resets else said)
+            if self._applied.get(node.namespace) != guard:
+                await self._firewall.apply(node.namespace, guard)
+                self._applied[node.namespace] = guard
+        said = f"{len(nodes)} nodes let in what {len(guard.ingress)} rules say"
+        if guard.egress != ALL_TRAFFIC:
+            said += f", let out what {len(guard.egress)} rules say"
+        if guard.resets:
+            said += f", and reset connections to {', '.join(map(str, guard.resets))}"
+        return Pass(said)
+
+    def lets_out(self, arn: str, address: str, port: int) -> bool:
+        """May this load balancer open TCP connections there? (What is on this machine's own loopback it reaches from this
+        machine, past its nodes.)"""
+        if ipaddress.ip_address(address).is_loopback:
+            return True
+        guard = self._guards.get(arn)
+        return guard is None or guard.egress == ALL_TRAFFIC or lets(guard.egress, "tcp", address, port)
+
+    def _carrying(self, group_id: str) -> Sequence[str]:
+        return tuple(self._members.get(group_id, ()))
 
     def _resets(self, record: LoadBalancer) -> tuple[int, ...]:
         """Ports of a network load balancer whose target groups are empty: connections there are reset."""

@@ -25,7 +25,7 @@ from moorage.control.prober import Prober, ProbeRequest, ProtocolVersion
 from moorage.decide import target_health as decide
 from moorage.decide import target_traffic as traffic
 from moorage.domain.clock import Clock
-from moorage.domain.load_balancer import LAYER_4, LoadBalancer, LoadBalancerNode
+from moorage.domain.load_balancer import DATAGRAM, LAYER_4, LoadBalancer, LoadBalancerNode
 from moorage.domain.target_group import (
     CHECKS_DISABLED,
     INVALID_STATE,
@@ -60,6 +60,7 @@ CHECKS_AT_ONCE = 512
 
 WAY_BACK_AGAIN = 1.0
 """Seconds until a way back that could not be made is tried again."""
+NOT_LET_OUT = "the security groups of the load balancer do not let it connect there"
 MOST_TOLD = 5
 """Ailing targets that the sentence of a target group names."""
 CLOSE_ENOUGH = 0.001
@@ -105,6 +106,8 @@ class TargetsController:
         """Makes the way back from targets that see the clients' own addresses; set before `start()`."""
         self.on_check: Callable[[Target, TargetGroup, ProbeResult, float, float], None] | None = None
         """Is told of every check that was made: when it began and ended (epoch seconds)."""
+        self.lets_out: Callable[[str, str, int], bool] = lambda load_balancer, address, port: True
+        """May a load balancer (ARN) connect to this address and port? Set before `start()`."""
         self.port_of: Callable[[int], int] = _same
         """Port of the API → port of this machine, where load balancers listen; set before `start()`."""
 
@@ -205,7 +208,7 @@ class TargetsController:
         endpoints, cut_off = self._endpoints(targets, crosses), dict[str, str]()
         if preserved:
             endpoints, cut_off = await self._with_way_back(group, endpoints, source)
-        config = TargetGroupConfig(group, endpoints, crosses, source)
+        config = TargetGroupConfig(group, endpoints, crosses, source, self._leaving(group, targets, crosses))
         if self._pushed.get(arn) != config:
             # Unknown until the proxy answers: a push that fails half-way must be repeated even if all changes back.
             self._pushed.pop(arn, None)
@@ -270,6 +273,18 @@ class TargetsController:
     def _is_gone(self, target: Target) -> bool:
         health = current_health(self._store, target)
         return health is not None and health.state == "unused"
+
+    def _leaving(self, group: TargetGroup, targets: Collection[Target], crosses: bool) -> tuple[Endpoint, ...]:
+        """Draining targets of datagrams whose delay is not over."""
+        if group.protocol not in DATAGRAM or not in_use(self._store, group.arn):
+            return ()
+        begun = self._clock.now() - deregistration_delay(group) + CLOSE_ENOUGH
+        leaving = {
+            Endpoint(one.reaches or one.id, one.port, False, "" if crosses else traffic.zone_of(one))
+            for one in targets
+            if one.deregistered_at is not None and one.deregistered_at > begun
+        }
+        return tuple(sorted(leaving, key=lambda endpoint: (endpoint.address, endpoint.port)))
 
     def _is_routable(self, target: Target) -> bool:
         health = current_health(self._store, target)
@@ -380,7 +395,10 @@ class TargetsController:
         if group.target_type == "lambda":
             result = await self.check_function(target, group)
         else:
-            result = await self._prober.probe(self._request(target, group))
+            request = self._request(target, group)
+            result = ProbeResult("timeout", detail=NOT_LET_OUT)
+            if self._lets_out(group, request):
+                result = await self._prober.probe(request)
         now = self._clock.now()
         if self.on_check is not None:
             self.on_check(target, group, result, started, now)
@@ -392,6 +410,13 @@ class TargetsController:
 
     def _request(self, target: Target, group: TargetGroup) -> ProbeRequest:
         return request_for(target, group, self._asks_as(group), self._port_of(group))
+
+    def _lets_out(self, group: TargetGroup, request: ProbeRequest) -> bool:
+        """Do the security groups of its load balancer? (Datagrams, and what goes with them, do not pass its nodes.)"""
+        if group.protocol in DATAGRAM or group.target_type == "alb":
+            return True
+        owners = load_balancers_of(self._store, group.arn)
+        return any(self.lets_out(arn, request.address, request.port) for arn in owners)
 
     def _asks_as(self, group: TargetGroup) -> str | None:
         """A network load balancer names itself in the Host header of its checks: its node and port."""

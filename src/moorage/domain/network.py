@@ -27,18 +27,29 @@ class Subnet(msgspec.Struct, frozen=True):
 EVERYWHERE = "0.0.0.0/0"
 
 
-class Ingress(msgspec.Struct, frozen=True, order=True):
-    """Lets in packets of `protocol` ("any", "tcp", "udp", "icmp" or a number) from `sources` (CIDRs that do not overlap, in
-    order) to the ports `low` … `high` (of no meaning to protocols without ports)."""
+class Traffic(msgspec.Struct, frozen=True, order=True):
+    """Packets of `protocol` ("any", "tcp", "udp", "icmp" or a number) from or to `peers` (CIDRs that do not overlap, in
+    order), to the ports `low` … `high` (of no meaning to protocols without ports)."""
 
     protocol: str
     low: int
     high: int
-    sources: tuple[str, ...]
+    peers: tuple[str, ...]
 
 
-class IngressRule(msgspec.Struct, frozen=True):
-    """A rule of a security group as EC2 has it: from these CIDRs, and from the members of these groups."""
+ALL_TRAFFIC: tuple[Traffic, ...] = (Traffic("any", 0, 65535, (EVERYWHERE,)),)
+
+
+class Guard(msgspec.Struct, frozen=True):
+    """What a network namespace lets in and out, and the TCP ports to which it resets what it lets in."""
+
+    ingress: tuple[Traffic, ...] = ALL_TRAFFIC
+    egress: tuple[Traffic, ...] = ALL_TRAFFIC
+    resets: tuple[int, ...] = ()
+
+
+class GroupRule(msgspec.Struct, frozen=True):
+    """A rule of a security group as EC2 has it: from or to these CIDRs, and the members of these groups."""
 
     protocol: str
     low: int = 0
@@ -47,13 +58,18 @@ class IngressRule(msgspec.Struct, frozen=True):
     groups: tuple[str, ...] = ()
 
 
+EVERY_WAY_OUT = (GroupRule("any", cidrs=(EVERYWHERE,)),)
+"""What a new security group lets out."""
+
+
 class SecurityGroup(msgspec.Struct, frozen=True):
     account: str
     region: str
     group_id: str
     vpc_id: str
     name: str
-    ingress: tuple[IngressRule, ...] = ()
+    ingress: tuple[GroupRule, ...] = ()
+    egress: tuple[GroupRule, ...] = EVERY_WAY_OUT
 
 
 class NetworkInterface(msgspec.Struct, frozen=True, gc=False):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from moorage.domain.errors import Retryable
-from moorage.domain.network import Ingress
+from moorage.domain.network import Guard
 
 
 class FirewallUnavailable(Retryable):
@@ -14,14 +13,14 @@ class FirewallUnavailable(Retryable):
 
 
 class Firewall(Protocol):
-    async def apply(self, namespace: str, ingress: Sequence[Ingress], resets: Sequence[int] = ()) -> None:
-        """From now on the namespace (a path) accepts new connections only as `ingress` says, and resets those to the TCP
-        ports `resets`; those that are open go on. All at once or not at all. Raises FirewallUnavailable."""
+    async def apply(self, namespace: str, guard: Guard) -> None:
+        """From now on the namespace (a path) lets new connections through only as `guard` says; those that are open go on.
+        All at once or not at all. Raises FirewallUnavailable."""
         ...
 
 
 class NoFirewall:
-    """Everything is let in: the simulated world, and machines without a firewall of ours."""
+    """Everything is let through: the simulated world, and machines without a firewall of ours."""
 
-    async def apply(self, namespace: str, ingress: Sequence[Ingress], resets: Sequence[int] = ()) -> None:
+    async def apply(self, namespace: str, guard: Guard) -> None:
         return None

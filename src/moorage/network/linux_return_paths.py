@@ -101,10 +101,11 @@ def target_routes(ways: Iterable[Way]) -> list[str]:
 
 def machine_marks(table: str, bridges: str, mark: int) -> str:
     """The input of `nft -f` on this machine. `bridges`: what the interfaces of our networks begin with."""
+    ours = f'iifname "{bridges}*" meta l4proto {{ tcp, udp }}'
     return f"""add table ip {table}
 add chain ip {table} arriving {{ type filter hook prerouting priority mangle; }}
 flush chain ip {table} arriving
-add rule ip {table} arriving iifname "{bridges}*" meta l4proto udp socket transparent 1 meta mark set {mark:#010x}
+add rule ip {table} arriving {ours} socket transparent 1 meta mark set {mark:#010x}
 """
 
 
@@ -125,8 +126,9 @@ class LinuxReturnPaths:
         if self._nft is None or self._ip is None or self._enter is None:
             return
         example = Way("02:42:0a:00:00:01", "tcp", "10.0.0.1")
-        self.streams = await self._checks(target_marks([example]))
-        self.datagrams = self.streams and await self._checks(machine_marks(self._table, self._bridges, self.mark))
+        on_machine = machine_marks(self._table, self._bridges, self.mark)
+        self.streams, also = await asyncio.gather(self._checks(target_marks([example])), self._checks(on_machine))
+        self.datagrams = self.streams and also
 
     def mac_of(self, bridge: str) -> str | None:
         try:

@@ -1,4 +1,4 @@
-"""Ingress rules as nftables in a network namespace: rendered purely, put in place in one transaction by the `nft` program
+"""Security groups as nftables in a network namespace: rendered purely, put in place in one transaction by the `nft` program
 inside the namespace (docs of nftables: a file given to `nft -f` is applied whole or not at all).
 """
 
@@ -8,7 +8,7 @@ import asyncio
 import shutil
 from collections.abc import Sequence
 
-from moorage.domain.network import EVERYWHERE, Ingress
+from moorage.domain.network import ALL_TRAFFIC, EVERYWHERE, Guard, Traffic
 from moorage.network.firewall import FirewallUnavailable
 
 TABLE = "moorage"
@@ -16,32 +16,40 @@ _PATH = "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin:/usr/local/bin"
 _WITH_PORTS = ("tcp", "udp")
 
 
-def ruleset(ingress: Sequence[Ingress], resets: Sequence[int] = ()) -> str:
+def ruleset(guard: Guard) -> str:
     """The input of `nft -f`. What is not let in is dropped; what is let in may then be reset."""
-    lines = "\n".join(f"    {line} accept" for line in map(_match, ingress))
-    nobody = f"""
-  chain nobody {{
+    chains = [_chain("ingress", "input", "iif", "saddr", guard.ingress)]
+    if guard.egress != ALL_TRAFFIC:
+        chains.append(_chain("egress", "output", "oif", "daddr", guard.egress))
+    if guard.resets:
+        ports = ", ".join(map(str, sorted(guard.resets)))
+        chains.append(f"""  chain nobody {{
     type filter hook input priority filter + 10; policy accept;
-    ct state new tcp dport {{ {", ".join(map(str, sorted(resets)))} }} reject with tcp reset
-  }}"""
+    ct state new tcp dport {{ {ports} }} reject with tcp reset
+  }}""")
     return f"""add table inet {TABLE}
 delete table inet {TABLE}
 table inet {TABLE} {{
-  chain ingress {{
-    type filter hook input priority filter; policy drop;
-    iif "lo" accept
-    ct state established,related accept
-    ct state invalid drop
-{lines}
-  }}{nobody if resets else ""}
+{chr(10).join(chains)}
 }}
 """
 
 
-def _match(rule: Ingress) -> str:
+def _chain(name: str, hook: str, device: str, peer: str, traffic: Sequence[Traffic]) -> str:
+    lines = "\n".join(f"    {_match(rule, peer)} accept" for rule in traffic)
+    return f"""  chain {name} {{
+    type filter hook {hook} priority filter; policy drop;
+    {device} "lo" accept
+    ct state established,related accept
+    ct state invalid drop
+{lines}
+  }}"""
+
+
+def _match(rule: Traffic, peer: str) -> str:
     words = []
-    if rule.sources != (EVERYWHERE,):
-        words.append(f"ip saddr {{ {', '.join(rule.sources)} }}")
+    if rule.peers != (EVERYWHERE,):
+        words.append(f"ip {peer} {{ {', '.join(rule.peers)} }}")
     if rule.protocol in _WITH_PORTS:
         ports = str(rule.low) if rule.low == rule.high else f"{rule.low}-{rule.high}"
         words.append(f"{rule.protocol} dport {ports}")
@@ -55,7 +63,7 @@ class NfTables:
         self._nft = shutil.which("nft", path=_PATH)
         self._enter = shutil.which("nsenter", path=_PATH)
 
-    async def apply(self, namespace: str, ingress: Sequence[Ingress], resets: Sequence[int] = ()) -> None:
+    async def apply(self, namespace: str, guard: Guard) -> None:
         if self._nft is None or self._enter is None:
             raise FirewallUnavailable(
                 "Security groups are not enforced",
@@ -69,7 +77,7 @@ class NfTables:
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
-        _, told = await process.communicate(ruleset(ingress, resets).encode())
+        _, told = await process.communicate(ruleset(guard).encode())
         if process.returncode != 0:
             raise FirewallUnavailable(
                 f"Security groups are not enforced in {namespace}",

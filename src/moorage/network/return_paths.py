@@ -6,7 +6,8 @@ address would answer it directly, past the load balancer, which would be nobody'
               came from it by the hardware address
     target    remembers by which hardware address a flow came in (connection mark), and answers that way (a routing table
               per mark)
-    machine   datagrams leave from this machine's own namespace, so it is the one that takes in their answers
+    machine   where datagrams are among it, the proxy speaks from this machine's own namespace, which then takes in the
+              answers
 
 Everything in a namespace goes with it; on the machine, `close` removes what `open_machine` made. All of it is idempotent,
 and put in place without a moment in between.
@@ -49,7 +50,9 @@ class ReturnPaths(Protocol):
         ...
 
     @property
-    def datagrams(self) -> bool: ...
+    def datagrams(self) -> bool:
+        """And for datagrams, and connections to the same target groups?"""
+        ...
 
     def mac_of(self, bridge: str) -> str | None:
         """The hardware address of this machine on a bridge; None when there is no such bridge."""
@@ -69,7 +72,7 @@ class ReturnPaths(Protocol):
         ...
 
     async def open_machine(self) -> None:
-        """For datagrams. Raises ReturnPathsUnavailable."""
+        """For target groups of datagrams. Raises ReturnPathsUnavailable."""
         ...
 
 

@@ -107,6 +107,9 @@ class TargetGroupConfig(msgspec.Struct, frozen=True):
     source: LoadBalancerNode | None = None
     """Where its load balancer connects from; None: from this machine."""
 
+    leaving: tuple[Endpoint, ...] = ()
+    """Of groups of datagrams: draining targets, which keep the flows that they have."""
+
 
 class Proxy(Protocol):
     async def put_load_balancer(self, config: LoadBalancerConfig) -> None: ...

@@ -10,6 +10,7 @@ listener, and a TCP or UDP listener has the port for itself or not at all (`doma
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ _IN_FRAGMENTS = {
     "int_value": 0,  # IP_PMTUDISC_DONT
     "state": "STATE_BOUND",  # after Envoy has asked for the contrary
 }
+"""The numbers are Linux's."""
 EARLY_DATA = 65536
 """Bytes that a client may send before its target has taken the connection; it waits then."""
 ALPN = {
@@ -103,7 +105,7 @@ def datagram_listener(name: str, address: str, port: int, listener: Listener) ->
         "name": name,
         "stat_prefix": "listener",
         "address": {"socket_address": {"address": address, "port_value": port, "protocol": "UDP"}},
-        "socket_options": [_IN_FRAGMENTS],
+        "socket_options": [_IN_FRAGMENTS] if sys.platform == "linux" else [],
         "udp_listener_config": {"downstream_socket_config": {"max_rx_datagram_size": LARGEST_DATAGRAM}},
         "listener_filters": [{"name": "envoy.filters.udp_listener.udp_proxy", "typed_config": proxy}],
     }

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from moorage.domain.load_balancer import LAYER_4
+from moorage.domain.load_balancer import DATAGRAM, LAYER_4
 from moorage.domain.target_group import TargetGroup, below_minimum
 from moorage.proxy.driver import Endpoint, TargetGroupConfig
 from moorage.proxy.envoy.translate_nodes import source_of
@@ -66,9 +66,8 @@ def cluster(config: TargetGroupConfig) -> dict[str, Any]:
 
 
 def _is_connected_to(group: TargetGroup) -> bool:
-    """Functions are behind a door of this machine. (Datagrams leave from this machine's own namespace whatever the cluster
-    says: Envoy looks at it for connections only.)"""
-    return group.target_type != "lambda" and group.protocol != "UDP"
+    """Functions are behind a door of this machine, and Envoy sends datagrams from this machine's own namespace only."""
+    return group.target_type != "lambda" and group.protocol not in DATAGRAM
 
 
 def assignment(
@@ -89,7 +88,34 @@ def assignment(
         made["endpoints"].append({**place, "lb_endpoints": hosts})
     if not config.cross_zone:
         made["policy"] = {"overprovisioning_factor": _WHOLE_ZONES}
+    if group.protocol in DATAGRAM:
+        _let_flows_stay(made, config)
     return made
+
+
+def _let_flows_stay(made: dict[str, Any], config: TargetGroupConfig) -> None:
+    """Flows of datagrams stay with a target that is ill or drains (semantics §4: unhealthy targets are not cut off from
+    them); new ones go elsewhere. To Envoy such a target is degraded: used for nothing new as long as any is healthy."""
+    hosts = [host for place in made["endpoints"] for host in place["lb_endpoints"]]
+    for host in hosts:
+        if host["health_status"] == "UNHEALTHY":
+            host["health_status"] = "DEGRADED"
+    made["policy"] = {"overprovisioning_factor": _WHOLE_ZONES}
+    if not any(host["health_status"] == "HEALTHY" for host in hosts):
+        return  # or who drains would get new ones
+    for zone in sorted({"" if config.cross_zone else one.zone for one in config.leaving}):
+        leaving = [
+            {**_host(one, one.port, False), "health_status": "DEGRADED"}
+            for one in config.leaving
+            if config.cross_zone or one.zone == zone
+        ]
+        name = zone or "all"
+        known = [one for one in made["endpoints"] if config.cross_zone or one["locality"]["zone"] == name]
+        if known:
+            known[0]["lb_endpoints"] += leaving
+        else:
+            place = {} if config.cross_zone else {"locality": {"zone": name}, "load_balancing_weight": 1}
+            made["endpoints"].append({**place, "lb_endpoints": leaving})
 
 
 def _traffic(config: TargetGroupConfig) -> dict[str, tuple[list[Endpoint], list[Endpoint]]]:

@@ -85,6 +85,14 @@ class Ec2Provider(Provider):
     async def revoke_security_group_ingress(self, context: RequestContext, params: Params) -> Mapping[str, Any]:
         return await self._changing_groups(context, params)
 
+    @operation("AuthorizeSecurityGroupEgress")
+    async def authorize_security_group_egress(self, context: RequestContext, params: Params) -> Mapping[str, Any]:
+        return await self._changing_groups(context, params)
+
+    @operation("RevokeSecurityGroupEgress")
+    async def revoke_security_group_egress(self, context: RequestContext, params: Params) -> Mapping[str, Any]:
+        return await self._changing_groups(context, params)
+
     @operation("ModifySecurityGroupRules")
     async def modify_security_group_rules(self, context: RequestContext, params: Params) -> Mapping[str, Any]:
         return await self._changing_groups(context, params)

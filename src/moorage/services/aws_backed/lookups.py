@@ -13,7 +13,7 @@ import msgspec
 
 from moorage.decide.ipam import usable
 from moorage.domain.errors import AwsError
-from moorage.domain.network import IngressRule, SecurityGroup, Subnet
+from moorage.domain.network import GroupRule, SecurityGroup, Subnet
 from moorage.domain.scope import Scope
 from moorage.services.aws_backed.forward import AwsBacked
 from moorage.store.api import StoreApi, Transaction
@@ -199,15 +199,16 @@ def _group(scope: Scope, item: Mapping[str, Any]) -> SecurityGroup:
         vpc_id=item.get("VpcId", ""),
         name=item["GroupName"],
         ingress=tuple(_rule(permission) for permission in item.get("IpPermissions") or ()),
+        egress=tuple(_rule(permission) for permission in item.get("IpPermissionsEgress") or ()),
     )
 
 
-def _rule(permission: Mapping[str, Any]) -> IngressRule:
+def _rule(permission: Mapping[str, Any]) -> GroupRule:
     """Source: semantics around §3; protocol -1 is all of them, ports -1 are all of ICMP's types."""
     protocol = str(permission.get("IpProtocol", "-1"))
     named = {"-1": "any", "6": "tcp", "17": "udp", "1": "icmp"}.get(protocol, protocol)
     has_ports = named in ("tcp", "udp") and int(permission.get("FromPort", -1)) >= 0
-    return IngressRule(
+    return GroupRule(
         protocol=named,
         low=int(permission["FromPort"]) if has_ports else 0,
         high=int(permission["ToPort"]) if has_ports else 65535,

@@ -1,0 +1,52 @@
+"""The names that tasks can resolve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from moorage.control.names import addresses_of
+from moorage.domain.load_balancer import LoadBalancerNode
+from moorage.store.log_memory import MemoryLog
+from moorage.store.memory import Store
+from moorage.store.tables import elbv2, network
+from moorage.store.tables.elbv2 import LOAD_BALANCER_NODES, LOAD_BALANCERS
+
+from .load_balancing_world import LB, a_load_balancer
+
+NET, NAME = LB.replace("/app/", "/net/"), "db-1.elb.us-east-1.localhost"
+
+
+@pytest.fixture
+async def store() -> Store:
+    """An application and a network load balancer, the latter with nodes in two zones."""
+    made = await Store.open(MemoryLog(), (*elbv2.TABLES, *network.TABLES), verify=True)
+
+    def write(tx: Any) -> None:
+        tx.put(LOAD_BALANCERS, a_load_balancer())
+        tx.put(LOAD_BALANCERS, msgspec.structs.replace(a_load_balancer(NET), type="network", dns_name=NAME))
+        for number, zone in ((2, "b"), (1, "a")):
+            node = LoadBalancerNode(NET, f"subnet-{zone}", f"us-east-1{zone}", f"10.0.{number}.9", f"/{zone}", zone)
+            tx.put(LOAD_BALANCER_NODES, node)
+
+    await made.update(write)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("name", "addresses"),
+    [
+        (NAME, ["10.0.1.9", "10.0.2.9"]),
+        (f"us-east-1b.{NAME}", ["10.0.2.9"]),
+        (f"us-east-1c.{NAME}", None),
+        ("us-east-1a.web-1.us-east-1.elb.localhost", None),
+        ("web-1.us-east-1.elb.localhost", []),
+        ("ip-10-0-1-4.us-east-1.compute.internal", ["10.0.1.4"]),
+        ("ip-10-0-1-444.us-east-1.compute.internal", None),
+        ("example.com", None),
+    ],
+)
+async def test_who_is_where(store: Store, name: str, addresses: list[str] | None) -> None:
+    assert addresses_of(store, name) == addresses
