@@ -44,3 +44,17 @@ def test_cause(status: int, flags: str, details: str, failure: str, cause: str |
     found = cause_of(a_record(status=status, flags=flags, details=details, failure=failure))
     assert (found.code if found else None) == cause
     assert found is None or found.sentence
+
+
+def test_what_is_refused_before_any_rule_is_the_clients_doing() -> None:
+    """Here: plain HTTP on an HTTPS port."""
+    found = cause_of(a_record(status=400, details="direct_response"))
+    assert found is not None
+    assert found.code == "BadRequest"
+    assert cause_of(a_record(status=400, details="direct_response", priority=3)) is None
+
+
+def test_a_redirect_that_would_be_too_long() -> None:
+    found = cause_of(a_record(status=500, details="direct_response", location="http://b.test/x", priority=3))
+    assert found is not None
+    assert found.code == "RedirectTooLong"

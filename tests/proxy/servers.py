@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -49,12 +49,14 @@ async def ask(
     body: bytes = b"",
     version: str = "1.1",
     source: str | None = None,
+    raw_headers: Sequence[str] = (),
 ) -> Answer:
-    """One request on one connection. `host` None sends no Host."""
+    """One request on one connection. `host` None sends no Host. `raw_headers`: lines, where a name comes twice."""
     head = [f"{method} {path} HTTP/{version}"]
     if host is not None:
         head.append(f"Host: {host}")
     head += [f"{key}: {value}" for key, value in (headers or {}).items()]
+    head += raw_headers
     if body:
         head.append(f"Content-Length: {len(body)}")
     head.append("Connection: close")

@@ -114,6 +114,16 @@ async def test_http_and_https_of_two_load_balancers_on_one_port(envoy: Balanced,
     assert (await ask(envoy.edge(443), host=plain.dns_name)).text == "plain"
 
 
+async def test_plain_http_on_an_https_port(envoy: Balanced, web: Backend, root: Root) -> None:
+    door = await serve(envoy, root.issue(DNS))
+    for address in (door, envoy.edge(443)):
+        answer = await ask(address, host=DNS)
+        assert (answer.status, answer.header("server")) == (400, "awselb/2.0")
+        assert answer.header("connection") == "close"
+        assert "<title>400 The plain HTTP request was sent to HTTPS port</title>" in answer.text
+    assert web.requests == 0
+
+
 async def test_http_is_redirected_to_https(envoy: Balanced, web: Backend, root: Root) -> None:
     balancer = a_load_balancer()
     redirect = Redirect("HTTP_301", protocol="HTTPS", port="443")

@@ -58,6 +58,15 @@ CASES = {
             ({}, "web"),
         ],
     ),
+    "header given in several lines: each is tried by itself": (
+        [(header("X-Kind", "blue", "d*"), "a")],
+        [
+            ({"raw_headers": ["X-Kind: red", "X-Kind: blue"]}, "a"),
+            ({"raw_headers": ["X-Kind: dark", "X-Kind: red"]}, "a"),
+            ({"raw_headers": ["X-Kind: red,blue"]}, "web"),
+            ({"raw_headers": ["X-Kind: red", "X-Kind: green"]}, "web"),
+        ],
+    ),
     "method, exact": (
         [(method("POST", "PUT"), "a"), (method("PURGE"), "b")],
         [({"method": "POST"}, "a"), ({"method": "PUT"}, "a"), ({}, "web"), ({"method": "PURGE"}, "b")],

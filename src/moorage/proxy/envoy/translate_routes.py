@@ -14,12 +14,12 @@ import msgspec
 
 from moorage.domain.load_balancer import Action, FixedResponse, Forward, Listener, LoadBalancer, Redirect, Rule
 from moorage.proxy.envoy import translate_auth
-from moorage.proxy.envoy.pages import SERVER_HEADER, page
+from moorage.proxy.envoy.pages import page, server_header
 from moorage.proxy.envoy.request_log import refused_name, route_name
 from moorage.proxy.envoy.script import TargetTraits, redirect_script, script
 from moorage.proxy.envoy.translate_conditions import route_match
 from moorage.proxy.envoy.translate_headers import added_header as _header
-from moorage.proxy.envoy.translate_headers import request_headers, response_headers
+from moorage.proxy.envoy.translate_headers import header_mutations, request_headers, response_headers
 from moorage.proxy.envoy.translate_transforms import per_route
 
 RETRIES = 5
@@ -28,8 +28,6 @@ LUA = "envoy.filters.http.lua"
 MUTATE = "envoy.filters.http.header_mutation"
 STICKY = "envoy.filters.http.stateful_session"
 _MUTATE_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute"
-_INVALID_NAME = "[^-A-Za-z0-9:].*|[^:].*[^-A-Za-z0-9].*"
-"""Header names that `routing.http.drop_invalid_header_fields.enabled` drops; those with a colon in front are HTTP/2's."""
 MOST_FORWARDERS = 30
 _LUA_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute"
 _STICKY_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute"
@@ -76,9 +74,8 @@ def route_configuration(name: str, context: RouteContext, rules: Iterable[Rule])
     filters: dict[str, Any] = {}
     if attributes.get("routing.http.preserve_host_header.enabled") == "true":
         filters[LUA] = _lua_per_route(script(context.listener.port, preserve_host=True))
-    if attributes.get("routing.http.drop_invalid_header_fields.enabled") == "true":
-        drop = {"remove_on_match": {"key_matcher": {"safe_regex": {"regex": _INVALID_NAME}}}}
-        filters[MUTATE] = {"@type": _MUTATE_PER_ROUTE, "mutations": {"request_mutations": [drop]}}
+    if mutations := header_mutations(context.load_balancer, default):
+        filters[MUTATE] = {"@type": _MUTATE_PER_ROUTE, "mutations": mutations}
     if filters:
         made["typed_per_filter_config"] = filters
     return made
@@ -88,7 +85,7 @@ def _too_many_forwarders() -> dict[str, Any]:
     """463: more than 30 addresses in X-Forwarded-For (semantics elbv2 §8)."""
     many = {"safe_regex": {"regex": f"(?:[^,]*,){{{MOST_FORWARDERS}}}.*"}}
     match = {"prefix": "/", "headers": [{"name": "x-forwarded-for", "string_match": many}]}
-    return {"match": match, **_fixed(463, page(463), "text/html")}
+    return {"match": match, **fixed(463, page(463), "text/html")}
 
 
 def _transformed(routes: list[dict[str, Any]], rule: Rule) -> list[dict[str, Any]]:
@@ -130,7 +127,7 @@ def _routes(match: dict[str, Any], actions: Iterable[Action], context: RouteCont
     if isinstance(action, Redirect):
         return [{"match": match, **_redirect(action, context)}]
     if isinstance(action, FixedResponse):
-        return [{"match": match, **_fixed(int(action.status_code), action.body or "", action.content_type)}]
+        return [{"match": match, **fixed(int(action.status_code), action.body or "", action.content_type)}]
     return [{"match": match, **_unavailable()}]
 
 
@@ -178,7 +175,7 @@ def _no_grpc(match: dict[str, Any], arns: Iterable[str], context: RouteContext) 
         return []
     if any(context.traits[arn].version != "HTTP1" for arn in arns if arn in context.traits):
         return []
-    return [{"match": {**match, "grpc": {}}, **_fixed(464, page(464), "text/html")}]
+    return [{"match": {**match, "grpc": {}}, **fixed(464, page(464), "text/html")}]
 
 
 def _special(arn: str, context: RouteContext) -> dict[str, Any]:
@@ -235,7 +232,7 @@ def _redirect(redirect: Redirect, context: RouteContext) -> dict[str, Any]:
         source = redirect_script(
             resolved, protocol=here, port=context.port_of(context.listener.port), status=status, body=page(status)
         )
-        return {**_fixed(500, page(500), "text/html"), "typed_per_filter_config": {LUA: _lua_per_route(source)}}
+        return {**fixed(500, page(500), "text/html"), "typed_per_filter_config": {LUA: _lua_per_route(source)}}
     code = "MOVED_PERMANENTLY" if status == 301 else "FOUND"
     return {"redirect": {"scheme_redirect": protocol, "port_redirect": port, "response_code": code, **plain}}
 
@@ -259,16 +256,17 @@ def _plain_redirect(redirect: Redirect) -> dict[str, Any] | None:
     return made
 
 
-def _fixed(status: int, body: str, content_type: str | None) -> dict[str, Any]:
+def fixed(status: int, body: str, content_type: str | None) -> dict[str, Any]:
+    """The action of a route that answers by itself."""
     response: dict[str, Any] = {"status": status}
     if body:
         response["body"] = {"inline_string": body}
-    headers = [_header("content-type", content_type or "text/plain; charset=utf-8"), SERVER_HEADER]
+    headers = [_header("content-type", content_type or "text/plain; charset=utf-8"), server_header()]
     return {"direct_response": response, "response_headers_to_add": headers}
 
 
 def _unavailable() -> dict[str, Any]:
-    return _fixed(503, page(503), "text/html")
+    return fixed(503, page(503), "text/html")
 
 
 def _lua_per_route(source: str) -> dict[str, Any]:

@@ -155,7 +155,11 @@ def _by_flow(group: TargetGroup) -> dict[str, Any]:
 def _by_request(group: TargetGroup, cross_zone: bool) -> dict[str, Any]:
     options: dict[str, Any] = {
         "@type": _HTTP,
-        "common_http_protocol_options": {"idle_timeout": "60s", "max_response_headers_kb": 32},
+        "common_http_protocol_options": {
+            "idle_timeout": "60s",
+            "max_response_headers_kb": 32,
+            "max_headers_count": _UNLIMITED,  # their size is limited, not their number
+        },
         "explicit_http_config": _protocol(group),
     }
     if group.target_type == "lambda":
