@@ -168,6 +168,24 @@ async def test_target_group_stickiness(envoy: Balanced) -> None:
         assert again == {first.seen["name"]}
 
 
+async def test_target_group_stickiness_outlives_the_weight_but_not_its_duration(envoy: Balanced) -> None:
+    async with backend("blue") as blue, backend("green") as green:
+        await envoy.group("blue", blue)
+        await envoy.group("green", green)
+        door = await envoy.serve(to(("blue", 1), ("green", 0), stick=60))
+        cookie = (await ask(door)).all("set-cookie")[0].split(";")[0]
+        await envoy.serve(to(("blue", 0), ("green", 1), stick=60))
+        assert (await ask(door)).seen["name"] == "green"
+        kept = await ask(door, headers={"Cookie": f"x=1; {cookie}"})
+        assert (kept.seen["name"], kept.all("set-cookie")) == ("blue", []), "given once: it does not last longer"
+        token, given = cookie.split(".")
+        for old in (f"{token}.{int(given) - 60}", f"x=1; {token}.{int(given) - 60}; y=2"):
+            moved = await ask(door, headers={"Cookie": old})
+            assert moved.seen["name"] == "green"
+            assert "AWSALBTG" not in moved.seen["headers"].get("cookie", "")
+            assert [c.split("=")[0] for c in moved.all("set-cookie")] == ["AWSALBTG", "AWSALBTGCORS"]
+
+
 async def test_load_balancer_cookie(envoy: Balanced) -> None:
     async with backend("one") as one, backend("two") as two:
         await envoy.group("web", one, two)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from moorage.domain.load_balancer import Redirect
+from moorage.proxy.envoy import sticky
 from moorage.proxy.envoy.pages import page
 
 _HEAD = """
@@ -90,45 +91,6 @@ _ONLY_HTTP2 = """
 _ONLY_POST = """
   if headers:get(":method") ~= "POST" then refuse(h, "464", page464) end
 """
-_CORS_COOKIE = """
-  local cookies = headers:get("cookie")
-  if cookies and not cookies:find("AWSALB=", 1, true) then
-    local value = cookies:match("AWSALBCORS=([^;]*)")
-    if value then headers:replace("cookie", cookies .. "; AWSALB=" .. value) end
-  end
-"""
-_CORS_ANSWER = """
-function envoy_on_response(h)
-  local headers = h:headers()
-  for i = 0, headers:getNumValues("set-cookie") - 1 do
-    local value = headers:getAtIndex("set-cookie", i)
-    if value:sub(1, 7) == "AWSALB=" then
-      headers:add("set-cookie", "AWSALBCORS=" .. value:sub(8) .. "; SameSite=None; Secure")
-    end
-  end
-end
-"""
-_APP_COOKIE = """
-  local cookies = headers:get("cookie")
-  if cookies and cookies:find("AWSALBAPP-0=", 1, true) then
-    h:streamInfo():dynamicMetadata():set("moorage", "stuck", true)
-  end
-"""
-_APP_ANSWER = """
-function envoy_on_response(h)
-  local headers, kept, given = h:headers(), {}, false
-  local known = h:streamInfo():dynamicMetadata():get("moorage")
-  if known and known["stuck"] then return end
-  for i = 0, headers:getNumValues("set-cookie") - 1 do
-    local value = headers:getAtIndex("set-cookie", i)
-    if value:sub(1, #application) == application then given = true end
-    if value:sub(1, 12) ~= "AWSALBAPP-0=" then kept[#kept + 1] = value end
-  end
-  if given then return end
-  headers:remove("set-cookie")
-  for _, value in ipairs(kept) do headers:add("set-cookie", value) end
-end
-"""
 
 
 class TargetTraits(msgspec.Struct, frozen=True):
@@ -140,28 +102,38 @@ class TargetTraits(msgspec.Struct, frozen=True):
     app_cookie: str = ""
 
 
-def script(port: int, *, preserve_host: bool = False, edge: bool = False, traits: TargetTraits | None = None) -> str:
+def script(
+    port: int,
+    *,
+    preserve_host: bool = False,
+    edge: bool = False,
+    traits: TargetTraits | None = None,
+    group_seconds: int | None = None,
+) -> str:
     """The program for a listener on `port` (the port of the API, not of this machine). `preserve_host`: the load
     balancer's attribute. `edge`: the listener is shared and finds the load balancer by a lower-case Host. `traits`: of
-    the target group, for the routes that lead to one that needs more."""
-    parts = (
-        [f"local page464, application = {lua_text(page(464))}, {lua_text(traits.app_cookie + '=')}"] if traits else []
-    )
+    the target group, for the routes that lead to one that needs more. `group_seconds`: how long a cookie may lead to the
+    target group."""
+    sticky_traits = traits if traits is not None and traits.sticky_seconds is not None else None
+    of_application = sticky_traits is not None and bool(sticky_traits.app_cookie)
+    parts = [f"local page464 = {lua_text(page(464))}"] if traits else []
+    if sticky_traits is not None:
+        parts.append(sticky.declarations(lua_text(sticky_traits.app_cookie + "=") if of_application else None))
     parts += [f"local page405, page414 = {lua_text(page(405))}, {lua_text(page(414))}", _HEAD]
+    if group_seconds is not None:
+        parts.append(sticky.group_on_request(group_seconds))
     if edge:
         parts.append(_EDGE)
     if not preserve_host:
         parts.append(_HOST_WITHOUT_PORT if port in (80, 443) else _HOST_WITH_PORT.replace("{port}", str(port)))
-    if traits is None:
-        return "".join([*parts, _TRACE_AND_RETRY])
-    if traits.version != "HTTP1":
+    if traits is not None and traits.version != "HTTP1":
         parts.append(_ONLY_HTTP2)
-    if traits.version == "GRPC":
+    if traits is not None and traits.version == "GRPC":
         parts.append(_ONLY_POST)
-    if traits.sticky_seconds is None:
+    if sticky_traits is None:
         return "".join([*parts, _TRACE_AND_RETRY])
-    cookie, answer = (_APP_COOKIE, _APP_ANSWER) if traits.app_cookie else (_CORS_COOKIE, _CORS_ANSWER)
-    return "".join([*parts, cookie, _TRACE_AND_RETRY, answer])
+    asked, answered = (part(of_application=of_application) for part in (sticky.on_request, sticky.on_response))
+    return "".join([*parts, asked, _TRACE_AND_RETRY, answered])
 
 
 def redirect_script(redirect: Redirect, *, protocol: str, port: int, status: int, body: str) -> str:

@@ -157,14 +157,14 @@ def _forward(match: dict[str, Any], action: Forward, context: RouteContext) -> l
     refused = _no_grpc(match, [g.arn for g in groups], context)
     if seconds is None:
         return [*refused, weighted]
+    # a group that gets nobody new keeps those who are its own already
     stuck = [
         {
             "match": _with_cookie(match, g.arn),
             "route": {"cluster": g.arn, **common},
-            **_special(g.arn, context),
-            **_group_cookies(g.arn, seconds),
+            **_special(g.arn, context, group_seconds=seconds),
         }
-        for g in groups
+        for g in action.target_groups
     ]
     return [*refused, *stuck, weighted]
 
@@ -178,15 +178,16 @@ def _no_grpc(match: dict[str, Any], arns: Iterable[str], context: RouteContext) 
     return [{"match": {**match, "grpc": {}}, **fixed(464, page(464), "text/html")}]
 
 
-def _special(arn: str, context: RouteContext) -> dict[str, Any]:
+def _special(arn: str, context: RouteContext, *, group_seconds: int | None = None) -> dict[str, Any]:
     """What a route to this target group needs beside its cluster: target stickiness by the load balancer's own cookie,
-    and a program of its own."""
+    and a program of its own. `group_seconds`: a cookie has led here, and for how long it may."""
     traits = context.traits.get(arn)
-    if traits is None:
+    if traits is None and group_seconds is None:
         return {}
     preserve = context.load_balancer.attributes.get("routing.http.preserve_host_header.enabled") == "true"
-    filters = {LUA: _lua_per_route(script(context.listener.port, preserve_host=preserve, traits=traits))}
-    if traits.sticky_seconds is not None:
+    source = script(context.listener.port, preserve_host=preserve, traits=traits, group_seconds=group_seconds)
+    filters = {LUA: _lua_per_route(source)}
+    if traits is not None and traits.sticky_seconds is not None:
         name = "AWSALBAPP-0" if traits.app_cookie else "AWSALB"
         cookie = {"name": name, "path": "/", "ttl": f"{traits.sticky_seconds}s"}
         state = {
@@ -202,8 +203,8 @@ def _token(arn: str) -> str:
 
 
 def _group_cookies(arn: str, seconds: int) -> dict[str, Any]:
-    """Target group stickiness: the cookie names the group that was drawn."""
-    value = f"{_token(arn)}; Max-Age={seconds}; Path=/"
+    """Target group stickiness: the cookie names the group that was drawn, and the second in which it was."""
+    value = f"{_token(arn)}.%START_TIME(%s)%; Max-Age={seconds}; Path=/"
     plain, cors = f"AWSALBTG={value}", f"AWSALBTGCORS={value}; SameSite=None; Secure"
     append = "APPEND_IF_EXISTS_OR_ADD"
     return {
@@ -215,7 +216,7 @@ def _group_cookies(arn: str, seconds: int) -> dict[str, Any]:
 
 
 def _with_cookie(match: dict[str, Any], arn: str) -> dict[str, Any]:
-    regex = rf"(?:.*;\s*)?AWSALBTG(?:CORS)?={_token(arn)}(?:;.*)?"
+    regex = rf"(?:.*;\s*)?AWSALBTG(?:CORS)?={_token(arn)}\.\d+(?:;.*)?"
     cookie = {"name": "cookie", "string_match": {"safe_regex": {"regex": regex}}}
     return {**match, "headers": [*match.get("headers", []), cookie]}
 
