@@ -88,3 +88,13 @@ def test_object_key() -> None:
         "logs/AWSLogs/000000000000/elasticloadbalancing/us-east-1/2023/11/14/000000000000_elasticloadbalancing_us-east-1_"
         "app.web.50dc6c495c0c9188_20231114T2213Z_127.0.10.1_2soosksi.log.gz"
     )
+
+
+def test_what_does_not_comply_is_classified() -> None:
+    assert a_line(desync="EmptyHeader")[-6:-4] == ["Ambiguous", "EmptyHeader"]
+    assert a_line(desync="NonCompliantHeader")[-6:-4] == ["Acceptable", "NonCompliantHeader"]
+    refused = {"status": 400, "flags": "DPE", "target": "", "request_time": None}
+    details = "http1.content_length_and_chunked_not_allowed"
+    assert a_line(**refused, details=details)[-6:-4] == ["Ambiguous", "BothTeClPresent"]
+    assert a_line(**refused, details="http1.codec_error")[-6:-4] == ["Severe", "-"]
+    assert a_line()[-6:-4] == ["-", "-"]

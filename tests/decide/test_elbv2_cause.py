@@ -37,6 +37,8 @@ BEFORE, AFTER = "upstream_reset_before_response_started", "upstream_reset_after_
         (460, "DC", "downstream_remote_disconnect", "", "ClientClosed"),
         (404, "NR", "route_not_found", "", "UnknownHost"),
         (400, "DPE", "http1.codec_error", "", "BadRequest"),
+        (464, "", "direct_response", "", "ProtocolMismatch"),
+        (464, "", "lua_response", "", "ProtocolMismatch"),
         (500, "", "something_new", "", "LoadBalancerError"),
     ],
 )

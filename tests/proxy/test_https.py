@@ -195,7 +195,7 @@ async def grpc_server() -> AsyncIterator[Endpoint]:
     await server.stop(None)
 
 
-async def _call(door: Address, root: Root, name: str) -> bytes:
+async def call(door: Address, root: Root, name: str) -> bytes:
     options = [("grpc.ssl_target_name_override", name), ("grpc.default_authority", name)]
     credentials = grpc.ssl_channel_credentials(root.pem)
     async with grpc.aio.secure_channel(f"{door[0]}:{door[1]}", credentials, options) as channel:
@@ -207,13 +207,13 @@ async def _call(door: Address, root: Root, name: str) -> bytes:
 async def test_grpc_reaches_a_grpc_target(envoy: Balanced, root: Root, grpc_server: Endpoint, version: str) -> None:
     await envoy.proxy.put_target_group(targets(a_target_group("web", version=version), grpc_server))
     door = await serve(envoy, root.issue("a.example.com"))
-    assert await _call(door, root, "a.example.com") == b"hello"
+    assert await call(door, root, "a.example.com") == b"hello"
 
 
 async def test_protocol_mismatches_are_464(envoy: Balanced, web: Backend, root: Root, grpc_server: Endpoint) -> None:
     door = await serve(envoy, root.issue("a.example.com"))
     with pytest.raises(grpc.aio.AioRpcError) as refusal:  # gRPC to a target that speaks HTTP/1.1
-        await _call(door, root, "a.example.com")
+        await call(door, root, "a.example.com")
     assert "464" in str(refusal.value.details())
     await envoy.proxy.put_target_group(targets(a_target_group("web", version="GRPC"), grpc_server))
     answer = await get(door, "a.example.com", root.trust())  # HTTP/1.1 to a target that speaks gRPC

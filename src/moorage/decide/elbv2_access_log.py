@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from moorage.decide.elbv2_cause import CLIENT_TIMEOUT, cause_of
+from moorage.decide.elbv2_desync import classified
 from moorage.domain.request_record import RequestRecord
 
 LONGEST_USER_AGENT = 8192
@@ -47,8 +48,7 @@ def log_line(record: RequestRecord, *, load_balancer: str, scheme: str, port: in
         _quoted(""),
         _quoted(record.target),
         _quoted(target_status),
-        _quoted(""),
-        _quoted(""),
+        *(_quoted(word) for word in classified(record)),
         "-",
         _quoted(""),
         _quoted(""),

@@ -10,7 +10,15 @@ from collections.abc import Iterator
 
 import msgspec
 
-from moorage.decide.elbv2_cause import CONNECT_FAILED, CONNECT_TIMEOUT, REFUSED, cause_of
+from moorage.decide.elbv2_cause import (
+    CONNECT_FAILED,
+    CONNECT_TIMEOUT,
+    LONG_REDIRECT,
+    MISMATCH,
+    REFUSED,
+    cause_of,
+)
+from moorage.decide.elbv2_desync import classified
 from moorage.domain.request_record import RequestRecord
 
 NAMESPACE = "AWS/ApplicationELB"
@@ -84,6 +92,8 @@ def _measured(record: RequestRecord) -> Iterator[tuple[str, float, str, bool]]:
     if record.target:
         yield "RequestCount", 1, COUNT, True
     yield "ProcessedBytes", record.received_bytes + record.sent_bytes, BYTES, False
+    if classified(record)[0]:
+        yield "DesyncMitigationMode_NonCompliant_Request_Count", 1, COUNT, False
     if ":" in record.client.rpartition(":")[0]:
         yield "IPv6RequestCount", 1, COUNT, False
         yield "IPv6ProcessedBytes", record.received_bytes + record.sent_bytes, BYTES, False
@@ -99,10 +109,14 @@ def _measured(record: RequestRecord) -> Iterator[tuple[str, float, str, bool]]:
         yield f"HTTPCode_ELB_{record.status}_Count", 1, COUNT, False
     if record.location and record.status in (301, 302):
         yield "HTTP_Redirect_Count", 1, COUNT, False
-    elif record.details == "direct_response" and record.priority is not None:
-        yield "HTTP_Fixed_Response_Count", 1, COUNT, False
     cause = cause_of(record)
-    if cause is not None and cause.code in _CONNECTION_ERRORS:
+    code = cause.code if cause is not None else ""
+    if code == LONG_REDIRECT:
+        yield "HTTP_Redirect_Url_Limit_Exceeded_Count", 1, COUNT, False
+    of_rule = record.details == "direct_response" and record.priority is not None and code != MISMATCH
+    if of_rule and not record.location:
+        yield "HTTP_Fixed_Response_Count", 1, COUNT, False
+    if code in _CONNECTION_ERRORS:
         tls = "tls" in record.failure.lower()
         yield "TargetTLSNegotiationErrorCount" if tls else "TargetConnectionErrorCount", 1, COUNT, True
 

@@ -43,6 +43,8 @@ class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     tls_version: str = ""
     tls_cipher: str = ""
     server_name: str = ""
+    desync: str = ""
+    """Why it does not comply with HTTP (`domain.desync`), if anybody looked."""
 
     @property
     def from_target(self) -> bool:

@@ -12,6 +12,7 @@ import msgspec
 
 from moorage.domain.load_balancer import Redirect
 from moorage.proxy.envoy import sticky
+from moorage.proxy.envoy.lua import lua_text
 from moorage.proxy.envoy.pages import page
 
 _HEAD = """
@@ -157,9 +158,3 @@ function envoy_on_request(h)
     ["content-type"] = "text/html"}}, {lua_text(body)})
 end
 """
-
-
-def lua_text(text: str) -> str:
-    """A Lua string literal for any text."""
-    plain = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 _-./:?#{}=&<>,;+~@!*()$^|[]%'")
-    return '"' + "".join(c if c in plain else "".join(f"\\{b:03d}" for b in c.encode()) for c in text) + '"'

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from moorage.domain.desync import Mode
 from moorage.domain.load_balancer import (
     DATAGRAM,
     LAYER_4,
@@ -29,6 +30,7 @@ from moorage.domain.load_balancer import (
 from moorage.domain.target_group import TargetGroup
 from moorage.proxy.driver import LoadBalancerConfig
 from moorage.proxy.envoy import translate_network as network
+from moorage.proxy.envoy.desync import mode_of, shared_mode
 from moorage.proxy.envoy.script import TargetTraits
 from moorage.proxy.envoy.translate_listeners import edge_listener, named_chain, own_listener, scopes
 from moorage.proxy.envoy.translate_nodes import at_node
@@ -56,6 +58,7 @@ class LoadBalancerResources(msgspec.Struct, frozen=True):
     unnamed: tuple[tuple[LoadBalancer, Listener], ...] = ()
     """TCP and UDP listeners: at the edge only on a port that they have for themselves."""
 
+    desync: Mode = "defensive"
     inside: Resources = {}
     """Listeners at the load balancer's nodes: what of `listeners` clients inside the VPC reach."""
 
@@ -70,6 +73,7 @@ class LoadBalancerResources(msgspec.Struct, frozen=True):
             other.edge_chains,
             self.secrets | other.secrets,
             other.unnamed,
+            other.desync,
             self.inside | other.inside,
         )
 
@@ -94,6 +98,7 @@ def load_balancer_resources(
             if arn in config.certificates
         },
         tuple((config.load_balancer, listener) for listener in served if listener.protocol in STREAM | DATAGRAM),
+        mode_of(config.load_balancer),
     )
     also = names_beside(config)
     for listener in served:
@@ -171,11 +176,12 @@ def edge_resources(
     shared = bool(tls) or plain or not unnamed
     stream = None if shared else owner_of_shared_port(pair for pair in unnamed if pair[1].protocol in STREAM)
     datagram = owner_of_shared_port(pair for pair in unnamed if pair[1].protocol in DATAGRAM)
+    mode = shared_mode({one.desync for one in of_port if port in one.plain_ports})
     made: Resources = {}
     for family in families:
         name, address, bind_port = edge_name(port, family), EDGE_ADDRESSES[family], port_of(port)
         if shared:
-            made[name] = edge_listener(name, address, port, bind_port, plain=plain or not tls, tls=tls)
+            made[name] = edge_listener(name, address, port, bind_port, plain=plain or not tls, tls=tls, mode=mode)
         elif stream:
             made[name] = network.stream_listener(name, address, bind_port, [network.stream_chain(*stream)])
         if datagram:

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from moorage.domain.desync import Mode
 from moorage.domain.load_balancer import Listener, LoadBalancer
 from moorage.proxy.driver import TrustAnchors
-from moorage.proxy.envoy import translate_auth, translate_transforms
+from moorage.proxy.envoy import desync, translate_auth, translate_transforms
 from moorage.proxy.envoy.pages import SERVER, local_replies, plain_on_https
 from moorage.proxy.envoy.request_log import access_log, refused_name
 from moorage.proxy.envoy.script import script
@@ -78,22 +79,25 @@ def named_chain(
 
 
 def edge_listener(
-    name: str, address: str, port: int, bind_port: int, *, plain: bool = True, tls: Sequence[dict[str, Any]] = ()
+    name: str,
+    address: str,
+    port: int,
+    bind_port: int,
+    *,
+    plain: bool = True,
+    tls: Sequence[dict[str, Any]] = (),
+    mode: Mode = "defensive",
 ) -> dict[str, Any]:
     """The shared listener of a port. `plain`: some load balancer has an HTTP listener there; `tls`: the chains of those
-    with HTTPS. The plain one's idle timeout between requests is AWS's default for all; the idle timeout of a request is
-    its load balancer's own (set on the route)."""
+    with HTTPS. `mode`: of desync mitigation, what the load balancers with HTTP make of it together. The plain one's idle
+    timeout between requests is AWS's default for all; the idle timeout of a request is its load balancer's own (set on
+    the route)."""
     if not plain:
         refused = [_plain_refused("")] if any(_speaks_http(chain) for chain in tls) else []
         return _listener(name, address, bind_port, [*tls, *refused])
-    manager = _connection_manager(port, default_host="localhost", idle="60", keep_alive="3600", edge=True, secure=False)
-    mark = {"header": {"key": EDGE_HEADER, "value": str(port)}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-    manager["early_header_mutation_extensions"] = [
-        {
-            "name": "envoy.http.early_header_mutation.header_mutation",
-            "typed_config": {"@type": _EARLY, "mutations": [{"append": mark}]},
-        }
-    ]
+    manager = _connection_manager(
+        port, default_host="localhost", idle="60", keep_alive="3600", edge=True, secure=False, mode=mode
+    )
     manager["scoped_routes"] = {
         "name": "edge",
         "rds_config_source": _ADS,
@@ -127,12 +131,13 @@ def _own_chain(
         edge=False,
         secure=listener.protocol == "HTTPS",
         server="" if says_no_server(listener) else SERVER,
+        mode=desync.mode_of(load_balancer),
     )
     manager["rds"] = {"config_source": _ADS, "route_config_name": name}
     if listener.protocol != "HTTPS":
         return _chain(manager)
     manager["codec_type"] = "AUTO"
-    manager["access_log"] = access_log(tls=True)
+    manager["access_log"] = access_log(tls=True, watched=desync.mode_of(load_balancer) != "defensive")
     manager["http2_protocol_options"] = {"max_concurrent_streams": CONCURRENT_STREAMS}
     manager["common_http_protocol_options"]["max_requests_per_connection"] = REQUESTS_OF_A_CONNECTION
     return {**_chain(manager), "transport_socket": transport_socket(load_balancer, listener, certificates, anchors)}
@@ -212,8 +217,18 @@ def _chain(manager: dict[str, Any]) -> dict[str, Any]:
 
 
 def _connection_manager(
-    port: int, *, default_host: str, idle: str, keep_alive: str, edge: bool, secure: bool, server: str = SERVER
+    port: int,
+    *,
+    default_host: str,
+    idle: str,
+    keep_alive: str,
+    edge: bool,
+    secure: bool,
+    server: str = SERVER,
+    mode: Mode = "defensive",
 ) -> dict[str, Any]:
+    mark = {"header": {"key": EDGE_HEADER, "value": str(port)}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    early = [*([{"append": mark}] if edge else []), *desync.early_mutations(mode)]
     return {
         "@type": _HCM,
         "stat_prefix": "alb",
@@ -240,13 +255,17 @@ def _connection_manager(
             "accept_http_10": True,
             "default_host_for_http_10": default_host,
             "allow_custom_methods": True,
+            # Envoy then believes Transfer-Encoding and takes Content-Length away; otherwise both together are refused
+            "allow_chunked_length": mode == "monitor",
             # an offer to speak something else is the hop's business: the request is served as it is
             "ignore_http_11_upgrade": [{"safe_regex": {"regex": NOT_WEB_SOCKET}}],
         },
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "local_reply_config": local_replies(unknown_host=edge, server=server),
-        "access_log": access_log(),
+        "access_log": access_log(watched=mode != "defensive"),
+        **({"early_header_mutation_extensions": [_mutated_early(early)]} if early else {}),
         "http_filters": [
+            *desync.filters(mode),
             {
                 "name": LUA,
                 "typed_config": {
@@ -271,6 +290,13 @@ def _connection_manager(
             *translate_transforms.filters(),
             _router(),
         ],
+    }
+
+
+def _mutated_early(mutations: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "name": "envoy.http.early_header_mutation.header_mutation",
+        "typed_config": {"@type": _EARLY, "mutations": mutations},
     }
 
 

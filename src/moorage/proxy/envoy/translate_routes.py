@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from moorage.domain.load_balancer import Action, FixedResponse, Forward, Listener, LoadBalancer, Redirect, Rule
-from moorage.proxy.envoy import translate_auth
+from moorage.proxy.envoy import desync, translate_auth
+from moorage.proxy.envoy.lua import lua_per_route
 from moorage.proxy.envoy.pages import page, server_header
 from moorage.proxy.envoy.request_log import refused_name, route_name
 from moorage.proxy.envoy.script import TargetTraits, redirect_script, script
@@ -29,7 +30,6 @@ MUTATE = "envoy.filters.http.header_mutation"
 STICKY = "envoy.filters.http.stateful_session"
 _MUTATE_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute"
 MOST_FORWARDERS = 30
-_LUA_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute"
 _STICKY_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute"
 _STICKY_COOKIE = "type.googleapis.com/envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState"
 _PREVIOUS = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
@@ -71,9 +71,9 @@ def route_configuration(name: str, context: RouteContext, rules: Iterable[Rule])
         **response_headers(default),
     }
     attributes = context.load_balancer.attributes
-    filters: dict[str, Any] = {}
+    filters = desync.per_route(context.load_balancer)
     if attributes.get("routing.http.preserve_host_header.enabled") == "true":
-        filters[LUA] = _lua_per_route(script(context.listener.port, preserve_host=True))
+        filters[LUA] = lua_per_route(script(context.listener.port, preserve_host=True))
     if mutations := header_mutations(context.load_balancer, default):
         filters[MUTATE] = {"@type": _MUTATE_PER_ROUTE, "mutations": mutations}
     if filters:
@@ -102,8 +102,8 @@ def _transformed(routes: list[dict[str, Any]], rule: Rule) -> list[dict[str, Any
 
 
 def _named(priority: int, rule_arn: str, routes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The name is what the request log knows of the rule."""
-    return [{"name": route_name(priority, rule_arn), **route} for route in routes]
+    """The name is what the request log knows of the rule. (A route that has a name already refuses with this status.)"""
+    return [{**route, "name": route_name(priority, rule_arn, route.get("name", ""))} for route in routes]
 
 
 def _retry_policy() -> dict[str, Any]:
@@ -175,7 +175,7 @@ def _no_grpc(match: dict[str, Any], arns: Iterable[str], context: RouteContext) 
         return []
     if any(context.traits[arn].version != "HTTP1" for arn in arns if arn in context.traits):
         return []
-    return [{"match": {**match, "grpc": {}}, **fixed(464, page(464), "text/html")}]
+    return [{"name": "464", "match": {**match, "grpc": {}}, **fixed(464, page(464), "text/html")}]
 
 
 def _special(arn: str, context: RouteContext, *, group_seconds: int | None = None) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def _special(arn: str, context: RouteContext, *, group_seconds: int | None = Non
         return {}
     preserve = context.load_balancer.attributes.get("routing.http.preserve_host_header.enabled") == "true"
     source = script(context.listener.port, preserve_host=preserve, traits=traits, group_seconds=group_seconds)
-    filters = {LUA: _lua_per_route(source)}
+    filters = {LUA: lua_per_route(source)}
     if traits is not None and traits.sticky_seconds is not None:
         name = "AWSALBAPP-0" if traits.app_cookie else "AWSALB"
         cookie = {"name": name, "path": "/", "ttl": f"{traits.sticky_seconds}s"}
@@ -233,7 +233,7 @@ def _redirect(redirect: Redirect, context: RouteContext) -> dict[str, Any]:
         source = redirect_script(
             resolved, protocol=here, port=context.port_of(context.listener.port), status=status, body=page(status)
         )
-        return {**fixed(500, page(500), "text/html"), "typed_per_filter_config": {LUA: _lua_per_route(source)}}
+        return {**fixed(500, page(500), "text/html"), "typed_per_filter_config": {LUA: lua_per_route(source)}}
     code = "MOVED_PERMANENTLY" if status == 301 else "FOUND"
     return {"redirect": {"scheme_redirect": protocol, "port_redirect": port, "response_code": code, **plain}}
 
@@ -268,7 +268,3 @@ def fixed(status: int, body: str, content_type: str | None) -> dict[str, Any]:
 
 def _unavailable() -> dict[str, Any]:
     return fixed(503, page(503), "text/html")
-
-
-def _lua_per_route(source: str) -> dict[str, Any]:
-    return {"@type": _LUA_PER_ROUTE, "source_code": {"inline_string": source}}
