@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -180,7 +181,7 @@ async def backend(name: str, *, ip: str = "127.0.0.1", port: int = 0) -> AsyncIt
 
 @contextlib.asynccontextmanager
 async def raw_backend(
-    talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], *, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Endpoint]:
     """A server that misbehaves as `talk` wants."""
 
@@ -189,7 +190,7 @@ async def raw_backend(
             await talk(reader, writer)
         writer.close()
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
     try:
         yield Endpoint(*server.sockets[0].getsockname()[:2])
     finally:

@@ -36,6 +36,19 @@ CASES = {
         [(Condition("path-pattern", regex=(r"^/api/v\d+$",)), "a")],
         [({"path": "/api/v12?x"}, "a"), ({"path": "/api/v"}, "web"), ({"path": "/x/api/v1"}, "web")],
     ),
+    "host and header regex values": (
+        [
+            (Condition("host-header", regex=(r"^(www|shop)\.[a-z]+\.test$",)), "a"),
+            (Condition("http-header", header="X-Build", regex=(r"^v[0-9]+$", "canary")), "b"),
+        ],
+        [
+            ({"host": "WWW.one.test"}, "a"),
+            ({"host": "api.one.test"}, "web"),
+            ({"headers": {"x-build": "V12"}}, "b"),
+            ({"headers": {"x-build": "my canary build"}}, "b"),
+            ({"headers": {"x-build": "v12a"}}, "web"),
+        ],
+    ),
     "host, case-insensitive, port ignored": (
         [(host("*.example.com", "shop.test"), "a"), (host("api?.x.org"), "b")],
         [
