@@ -118,8 +118,8 @@ def script(
     sticky_traits = traits if traits is not None and traits.sticky_seconds is not None else None
     of_application = sticky_traits is not None and bool(sticky_traits.app_cookie)
     parts = [f"local page464 = {lua_text(page(464))}"] if traits else []
-    if sticky_traits is not None:
-        parts.append(sticky.declarations(lua_text(sticky_traits.app_cookie + "=") if of_application else None))
+    if sticky_traits is not None and sticky_traits.sticky_seconds is not None:
+        parts.append(sticky.declarations(sticky_traits.sticky_seconds, lua_text(f"{sticky_traits.app_cookie}=")))
     parts += [f"local page405, page414 = {lua_text(page(405))}, {lua_text(page(414))}", _HEAD]
     if group_seconds is not None:
         parts.append(sticky.group_on_request(group_seconds))

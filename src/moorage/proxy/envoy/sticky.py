@@ -1,9 +1,9 @@
 """Stickiness by cookies: what the program of a route to a sticky target group has beside the common one. Pure.
 
-Envoy's own cookie names the target and when it expires (`stickiness.….duration_seconds` after it was first given), and
-Envoy sets it only when it chose a target. AWS gives the cookie again with every answer, for seven days, and twice: once for
-requests from other sites. The cookie of target group stickiness carries the second in which it was given, so that its
-duration ends here and not only in the client. Source: semantics elbv2 §6.
+Envoy's own cookie names the target and when stickiness ends (base64 of a protobuf with these two fields), and Envoy sets
+it only when it chose a target. AWS gives the cookie again with every answer, and each time its duration begins anew; the
+client keeps it for seven days. The cookie of target group stickiness carries the second in which it was given, so that its
+duration ends here and not only in the client. Source: semantics elbv2 §6 and AWS's page on sticky sessions.
 """
 
 from __future__ import annotations
@@ -29,9 +29,33 @@ local function taken(headers, name)
   end
   return value
 end
+local letters, places = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", {}
+for i = 1, 64 do places[letters:byte(i)] = i - 1 end
+local function decoded(text)
+  local out, bits, held = {}, 0, 0
+  for i = 1, #text do
+    local place = places[text:byte(i)]
+    if not place then break end
+    held, bits = (held * 64 + place) % 16777216, bits + 6
+    if bits >= 8 then
+      bits = bits - 8
+      out[#out + 1] = string.char(math.floor(held / 2 ^ bits) % 256)
+    end
+  end
+  return table.concat(out)
+end
+local function renewed(h, value)
+  local old = decoded(value)
+  local target = old:sub(1, 2 + (old:byte(2) or 0))
+  if old:byte(1) ~= 10 or old:byte(#target + 1) ~= 16 then return value end
+  local rest, ends = os.time() + seconds, ""
+  while rest > 127 do ends, rest = ends .. string.char(rest % 128 + 128), math.floor(rest / 128) end
+  return h:base64Escape(target .. string.char(16) .. ends .. string.char(rest))
+end
 local function remembered(h)
   local known = h:streamInfo():dynamicMetadata():get("moorage")
-  return known and known["stuck"]
+  local value = known and known["stuck"]
+  return value and renewed(h, value)
 end
 local function remember(h, value)
   if value then h:streamInfo():dynamicMetadata():set("moorage", "stuck", value) end
@@ -56,7 +80,13 @@ function envoy_on_response(h)
 end
 """
 _OF_APPLICATION = """
-  remember(h, (headers:get("cookie") or ""):match('AWSALBAPP%-0="?([^;"]*)'))
+  local cookies = headers:get("cookie") or ""
+  local stuck = cookies:match('AWSALBAPP%-0="?([^;"]*)')
+  if stuck and not (";" .. cookies:gsub("%s", "")):find(";" .. application, 1, true) then
+    stuck = nil
+    headers:replace("cookie", (cookies:gsub("AWSALBAPP%-0=[^;]*;?%s*", "")))
+  end
+  remember(h, stuck)
 """
 _APPLICATION_ANSWERS = """
 function envoy_on_response(h)
@@ -65,9 +95,8 @@ function envoy_on_response(h)
     if headers:getAtIndex("set-cookie", i):sub(1, #application) == application then given = true end
   end
   local chosen, known = taken(headers, "AWSALBAPP-0"), remembered(h)
-  if not given and not known then return end
-  local value = chosen or (given and known)
-  if value then headers:add("set-cookie", sticky("AWSALBAPP-0", value)) end
+  local value = chosen or known
+  if value and (given or known) then headers:add("set-cookie", sticky("AWSALBAPP-0", value)) end
 end
 """
 _OF_GROUP = """
@@ -81,9 +110,10 @@ _OF_GROUP = """
 """
 
 
-def declarations(application_cookie: str | None) -> str:
-    """What comes before the request function. `application_cookie`: a Lua string; None: the load balancer's own."""
-    return _COOKIES if application_cookie is None else f"{_COOKIES}local application = {application_cookie}\n"
+def declarations(seconds: int, application_cookie: str = "nil") -> str:
+    """What comes before the request function. `seconds`: the duration; `application_cookie`: a Lua string, the name and an
+    equals sign."""
+    return f"local seconds, application = {seconds}, {application_cookie}\n{_COOKIES}"
 
 
 def on_request(*, of_application: bool) -> str:

@@ -163,6 +163,7 @@ def _forward(match: dict[str, Any], action: Forward, context: RouteContext) -> l
             "match": _with_cookie(match, g.arn),
             "route": {"cluster": g.arn, **common},
             **_special(g.arn, context, group_seconds=seconds),
+            **_group_cookies(g.arn, seconds),
         }
         for g in action.target_groups
     ]
