@@ -60,3 +60,11 @@ def test_a_redirect_that_would_be_too_long() -> None:
     found = cause_of(a_record(status=500, details="direct_response", location="http://b.test/x", priority=3))
     assert found is not None
     assert found.code == "RedirectTooLong"
+
+
+def test_what_desync_mitigation_refused() -> None:
+    found = cause_of(a_record(status=400, details="lua_response", desync="EmptyHeader", priority=0))
+    assert found is not None
+    assert found.code == "RequestNotCompliant"
+    passed = a_record(status=400, details="via_upstream", desync="EmptyHeader", priority=0)
+    assert cause_of(passed) is None, "the target's own answer, in monitor mode"

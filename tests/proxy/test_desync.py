@@ -14,8 +14,10 @@ from moorage.proxy.envoy.desync import filters, mode_of, per_route, shared_mode
 from moorage.proxy.envoy.proxy import EnvoyProxy
 from moorage.settings import Settings
 from proxy.builders import a_load_balancer, to
+from proxy.certificates import Root
 from proxy.conftest import Balanced, Ports
 from proxy.servers import Backend, ask, backend, raw
+from proxy.test_https import get, serve
 from proxy.test_request_log import Log
 
 GET = b"GET /length HTTP/1.1\r\nHost: x\r\n"
@@ -96,6 +98,16 @@ async def test_defensive_refuses_what_is_severe_only(envoy: Balanced, web: Backe
     for reason, sent in NOT_COMPLIANT.items():
         assert (await raw(door, sent)).status == 200, reason
     assert (await raw(door, BOTH)).status == 400
+
+
+async def test_https_is_watched_too(log: Log) -> None:
+    root, balancer = Root(), in_mode("strictest")
+    async with backend("web") as web:
+        await log.balanced.group("web", web)
+        door = await serve(log.balanced, root.issue("a.example.com"), balancer=balancer)
+        assert (await get(door, "a.example.com", root.trust(), host="a.example.com\r\nX-Empty:")).status == 400
+        record = await log.one()
+    assert (record.desync, record.tls_version) == ("EmptyHeader", "TLSv1.2")
 
 
 async def test_load_balancers_in_different_modes_share_a_door(log: Log) -> None:
