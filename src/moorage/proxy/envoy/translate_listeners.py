@@ -21,7 +21,7 @@ from moorage.proxy.envoy.script import script
 from moorage.proxy.envoy.translate_conditions import PEER
 from moorage.proxy.envoy.translate_headers import says_no_server
 from moorage.proxy.envoy.translate_routes import LUA, MUTATE, STICKY, fixed
-from moorage.proxy.envoy.translate_tls import inspector, transport_socket
+from moorage.proxy.envoy.translate_tls import client_filters, inspector, transport_socket
 
 EDGE_HEADER = "x-moorage-port"
 """Added by the edge listener so that the scope key holds the port as well as the Host; never reaches a target."""
@@ -137,6 +137,7 @@ def _own_chain(
     if listener.protocol != "HTTPS":
         return _chain(manager)
     manager["codec_type"] = "AUTO"
+    manager["http_filters"] = [*client_filters(listener), *manager["http_filters"]]
     manager["access_log"] = access_log(tls=True, watched=desync.mode_of(load_balancer) != "defensive")
     manager["http2_protocol_options"] = {"max_concurrent_streams": CONCURRENT_STREAMS}
     manager["common_http_protocol_options"]["max_requests_per_connection"] = REQUESTS_OF_A_CONNECTION
