@@ -57,7 +57,7 @@ def test_what_is_refused_before_any_rule_is_the_clients_doing() -> None:
 
 
 def test_a_redirect_that_would_be_too_long() -> None:
-    found = cause_of(a_record(status=500, details="direct_response", location="http://b.test/x", priority=3))
+    found = cause_of(a_record(status=507, details="direct_response", location="http://b.test/x", priority=3))
     assert found is not None
     assert found.code == "RedirectTooLong"
 

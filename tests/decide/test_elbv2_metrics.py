@@ -47,8 +47,8 @@ def counted(**changes: object) -> dict[str, float]:
             {"HTTPCode_ELB_3XX_Count", "HTTP_Redirect_Count"},
         ),
         (
-            {"status": 500, "details": "direct_response", "location": "https://h:443/" + "x" * 8192, "priority": 1},
-            {"HTTPCode_ELB_5XX_Count", "HTTPCode_ELB_500_Count", "HTTP_Redirect_Url_Limit_Exceeded_Count"},
+            {"status": 507, "details": "direct_response", "location": "https://h:443/" + "x" * 8192, "priority": 1},
+            {"HTTPCode_ELB_5XX_Count", "HTTP_Redirect_Url_Limit_Exceeded_Count"},
         ),
         ({"status": 464, "details": "direct_response", "priority": 1}, {"HTTPCode_ELB_4XX_Count"}),
         (

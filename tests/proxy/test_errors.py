@@ -165,7 +165,7 @@ async def test_methods_that_nobody_knows_reach_the_target(envoy: Balanced) -> No
         assert (answer.status, answer.text) == (200, "FOO")
 
 
-@pytest.mark.parametrize(("length", "status"), [(8000, 301), (8200, 500)])
+@pytest.mark.parametrize(("length", "status"), [(8000, 301), (8200, 507)])
 async def test_a_redirect_to_more_than_8k(envoy: Balanced, length: int, status: int) -> None:
     for redirect in (Redirect("HTTP_301", host="b.test"), Redirect("HTTP_301", path="/new/#{path}")):
         door = await envoy.serve(redirect)

@@ -94,7 +94,7 @@ _ROWS: tuple[tuple[str, Callable[[RequestRecord, frozenset[str]], bool]], ...] =
     (NOT_COMPLIANT, lambda r, f: r.status == 400 and bool(r.desync) and not r.from_target),
     (MISMATCH, lambda r, f: r.status == 464 and not r.from_target),
     (BAD_REQUEST, lambda r, f: r.status in (400, 414, 463) and not r.from_target and r.priority is None),
-    (LONG_REDIRECT, lambda r, f: r.status == 500 and bool(r.location) and not r.from_target),
+    (LONG_REDIRECT, lambda r, f: r.status == 507 and bool(r.location) and not r.from_target),
     (NO_WEIGHT, lambda r, f: r.status == 503 and r.details == "direct_response" and bool(r.target_group_arn)),
     (FIXED, lambda r, f: r.status >= 500 and r.details == "direct_response"),
     (BAD_REQUEST, lambda r, f: r.status in (400, 405, 414, 431, 463, 505) and not r.from_target

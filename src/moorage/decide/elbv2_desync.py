@@ -13,13 +13,13 @@ _REFUSED = {
     "http1.invalid_transfer_encoding": "BadTransferEncoding",
 }
 """The proxy's words for a request that it could not accept → AWS's reason."""
-_UNREADABLE = "http1.codec_error"
+_UNREADABLE = ("http1.codec_error", "http1.invalid_url")
 
 
 def classified(record: RequestRecord) -> tuple[str, str]:
     """(classification, reason); empty for what complies. What could not be read at all is Severe, for no reason that can be
     told."""
     reason = record.desync or _REFUSED.get(record.details, "")
-    if not reason and record.details == _UNREADABLE:
+    if not reason and record.details in _UNREADABLE:
         return "Severe", ""
     return TIERS.get(reason, ""), reason if reason in TIERS else ""

@@ -29,6 +29,7 @@ TITLES = {
     503: "503 Service Temporarily Unavailable",
     504: "504 Gateway Time-out",
     505: "505 HTTP Version Not Supported",
+    507: "507 Insufficient Storage",
     561: "561",
 }
 UNKNOWN_HOST = (
@@ -71,7 +72,7 @@ def local_replies(*, unknown_host: bool, server: str = SERVER) -> dict[str, Any]
     rows = [
         (_both(_flags("NR"), _expression("request.method == 'CONNECT'")), 400),  # no route can be for it
         (_details("absolute_path_rejected"), 400),  # `OPTIONS *`
-        (_both(_redirects(), _expression(f"size(response.headers['location']) > {LONGEST_LOCATION}")), 500),
+        (_both(_redirects(), _expression(f"size(response.headers['location']) > {LONGEST_LOCATION}")), 507),
         (_both(_flags("UF"), _details("timeout")), 504),  # no connection within the connect timeout
         (_flags("UT"), 504),
         (_both(_flags("SI"), _status(408)), 408),  # the client did not finish its request
