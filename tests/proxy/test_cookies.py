@@ -139,3 +139,15 @@ async def test_a_gone_target_is_replaced_and_the_cookie_rewritten(envoy: Balance
         answer = await ask(door, headers={"Cookie": f"AWSALBAPP-0={old}; session=1"})
         assert answer.seen["name"] == "two"
         assert _pairs(answer.all("set-cookie"))["AWSALBAPP-0"] != old
+
+
+async def test_an_unhealthy_target_keeps_nobody(envoy: Balanced) -> None:
+    async with backend("one") as one, backend("two") as two:
+        await envoy.group("web", one, two.sick, **LB)
+        door = await envoy.serve(to("web"))
+        kept = {"Cookie": f"AWSALB={_cookie(two.address, 60)}"}
+        answer = await ask(door, headers=kept)
+        assert answer.seen["name"] == "one"
+        assert _pairs(answer.all("set-cookie"))["AWSALB"] != _cookie(two.address, 60)
+        await envoy.group("web", one.sick, two.sick, **LB)
+        assert (await ask(door, headers=kept)).seen["name"] == "two", "fail-open"
