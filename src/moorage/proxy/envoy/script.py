@@ -96,11 +96,13 @@ _ONLY_POST = """
 
 class TargetTraits(msgspec.Struct, frozen=True):
     """What the routes to a target group depend on beside its ARN. `version`: HTTP1, HTTP2 or GRPC. `sticky_seconds`:
-    of the load balancer's cookie, or of the application's when `app_cookie` names one; None: not sticky."""
+    of the load balancer's cookie, or of the application's when `app_cookie` names one; None: not sticky. `zonal`: without
+    cross-zone balancing (which is the listeners' business, not the program's)."""
 
     version: str = "HTTP1"
     sticky_seconds: int | None = None
     app_cookie: str = ""
+    zonal: bool = False
 
 
 def script(

@@ -36,6 +36,7 @@ from moorage.proxy.envoy.translate_listeners import edge_listener, named_chain, 
 from moorage.proxy.envoy.translate_nodes import at_node
 from moorage.proxy.envoy.translate_routes import RouteContext, route_configuration
 from moorage.proxy.envoy.translate_tls import secret
+from moorage.proxy.envoy.translate_zones import at_zone, keeps_zones_apart
 
 EXPRESS_NAME = re.compile(r"[a-z]{2}-[0-9a-f]{32}\.ecs\.[a-z0-9-]+\.localhost")
 EDGE_ADDRESSES = {"v4": "127.0.0.1", "v6": "::1"}
@@ -118,10 +119,11 @@ def load_balancer_resources(
             made.scopes.update(scopes(name, balancer, port, also))
         else:
             chains[port] = named_chain(name, balancer, listener, arns, anchors, also)
-    return msgspec.structs.replace(made, inside=_at_nodes(made.listeners, served, config))
+    apart = keeps_zones_apart(config, traits)
+    return msgspec.structs.replace(made, inside=_at_nodes(made.listeners, served, config, apart))
 
 
-def _at_nodes(listeners: Resources, served: Iterable[Listener], config: LoadBalancerConfig) -> Resources:
+def _at_nodes(listeners: Resources, served: Iterable[Listener], config: LoadBalancerConfig, apart: bool) -> Resources:
     """The listeners once more per node: at its address, in its network namespace, on the port that the API names. The
     namespace is part of the name: a node that is made again is another one."""
     made: Resources = {}
@@ -131,7 +133,8 @@ def _at_nodes(listeners: Resources, served: Iterable[Listener], config: LoadBala
             for known in (name, datagram_name(name)):
                 if known in listeners:
                     inside = f"{known}@{node.namespace}"
-                    made[inside] = at_node(listeners[known], inside, node, listener.port)
+                    found = at_zone(listeners[known], node.zone) if apart else listeners[known]
+                    made[inside] = at_node(found, inside, node, listener.port)
     return made
 
 
@@ -196,8 +199,9 @@ def edge_names(port: int) -> tuple[str, ...]:
     return (*streams, *(datagram_name(name) for name in streams))
 
 
-def traits_of(group: TargetGroup) -> TargetTraits | None:
-    """What routes to the target group must know of it; None when there is nothing special about it."""
+def traits_of(group: TargetGroup, *, zonal: bool = False) -> TargetTraits | None:
+    """What routes and listeners must know of the target group; None when there is nothing special about it. `zonal`: it is
+    without cross-zone balancing."""
     if group.protocol in LAYER_4:
         return None
     attributes = group.attributes
@@ -206,7 +210,7 @@ def traits_of(group: TargetGroup) -> TargetTraits | None:
     if attributes.get("stickiness.enabled", "false") == "true" and kind in ("lb_cookie", "app_cookie"):
         seconds = int(attributes.get(f"stickiness.{kind}.duration_seconds", "86400"))
         name = attributes.get("stickiness.app_cookie.cookie_name", "") if kind == "app_cookie" else ""
-    traits = TargetTraits(group.protocol_version or "HTTP1", seconds, name)
+    traits = TargetTraits(group.protocol_version or "HTTP1", seconds, name, zonal)
     return None if traits == TargetTraits() else traits
 
 

@@ -183,7 +183,7 @@ def _special(arn: str, context: RouteContext, *, group_seconds: int | None = Non
     """What a route to this target group needs beside its cluster: target stickiness by the load balancer's own cookie,
     and a program of its own. `group_seconds`: a cookie has led here, and for how long it may."""
     traits = context.traits.get(arn)
-    if traits is None and group_seconds is None:
+    if traits in (None, TargetTraits(zonal=True)) and group_seconds is None:
         return {}
     preserve = context.load_balancer.attributes.get("routing.http.preserve_host_header.enabled") == "true"
     source = script(context.listener.port, preserve_host=preserve, traits=traits, group_seconds=group_seconds)
