@@ -1,4 +1,4 @@
-"""Application load balancers without cross-zone balancing: what the address in each zone answers, and that of this machine."""
+"""ALBs without cross-zone balancing: what the addresses in zones answer, and those of this machine."""
 
 from __future__ import annotations
 
