@@ -57,6 +57,17 @@ async def test_forwarded_for_in_several_lines(envoy: Balanced, web: Backend) -> 
     assert seen == ["192.0.2.1", "192.0.2.2", "127.0.0.1"]
 
 
+async def test_other_headers_pass_as_they_came(envoy: Balanced, web: Backend) -> None:
+    door = await envoy.serve(to("web"))
+    sent = {
+        "X-Forwarded-Host": "h", "Forwarded": "for=192.0.2.1", "X-Real-Ip": "192.0.2.1", "Via": "1.1 cdn", "Date": "x",
+        "X-Forwarded-Client-Cert": "Hash=1", "X-Request-Id": "1", "X-B3-TraceId": "2", "Traceparent": "00-1",
+        "Priority": "u=1", "Proxy-Authorization": "Basic x", "Upgrade-Insecure-Requests": "1", "X-Empty": "",
+    }  # fmt: skip
+    seen = (await ask(door, headers=sent)).seen["headers"]
+    assert {name: seen.get(name.lower()) for name in sent} == sent
+
+
 async def test_what_is_of_one_hop_only_stays_there(envoy: Balanced, web: Backend) -> None:
     door = await envoy.serve(to("web"))
     hop = {"Keep-Alive": "timeout=5", "Proxy-Connection": "keep-alive", "TE": "gzip"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 
 import pytest
 
@@ -174,7 +175,9 @@ async def test_target_group_stickiness(envoy: Balanced) -> None:
         first = await ask(door)
         cookies = first.all("set-cookie")
         assert [c.split("=")[0] for c in cookies] == ["AWSALBTG", "AWSALBTGCORS"]
-        assert "Max-Age=60" in cookies[0]
+        assert re.fullmatch(
+            r"AWSALBTG=[0-9a-f]{32}\.\d+; Expires=\w{3}, \d\d \w{3} \d{4} [\d:]{8} GMT; Path=/", cookies[0]
+        )
         assert cookies[1].endswith("SameSite=None; Secure")
         cookie = cookies[0].split(";")[0]
         again = {(await ask(door, headers={"Cookie": f"x=1; {cookie}; y=2"})).seen["name"] for _ in range(20)}
@@ -198,6 +201,13 @@ async def test_target_group_stickiness_outlives_the_weight_but_not_its_duration(
             assert moved.seen["name"] == "green"
             assert "AWSALBTG" not in moved.seen["headers"].get("cookie", "")
             assert [c.split("=")[0] for c in moved.all("set-cookie")] == ["AWSALBTG", "AWSALBTGCORS"]
+
+
+async def test_nobody_is_bound_to_a_group_that_could_not_answer(envoy: Balanced) -> None:
+    await envoy.group("empty")
+    door = await envoy.serve(to(("empty", 1), ("other", 0), stick=60))
+    answer = await ask(door)
+    assert (answer.status, answer.all("set-cookie")) == (503, [])
 
 
 async def test_load_balancer_cookie(envoy: Balanced) -> None:

@@ -14,6 +14,7 @@ from moorage.domain.load_balancer import Redirect
 from moorage.proxy.envoy import sticky
 from moorage.proxy.envoy.lua import lua_text
 from moorage.proxy.envoy.pages import page
+from moorage.proxy.envoy.sticky import Stickiness
 
 _HEAD = """
 collectgarbage("setpause", 1000)
@@ -111,20 +112,15 @@ def script(
     preserve_host: bool = False,
     edge: bool = False,
     traits: TargetTraits | None = None,
-    group_seconds: int | None = None,
+    stickiness: Stickiness | None = None,
 ) -> str:
     """The program for a listener on `port` (the port of the API, not of this machine). `preserve_host`: the load
     balancer's attribute. `edge`: the listener is shared and finds the load balancer by a lower-case Host. `traits`: of
-    the target group, for the routes that lead to one that needs more. `group_seconds`: how long a cookie may lead to the
-    target group."""
-    sticky_traits = traits if traits is not None and traits.sticky_seconds is not None else None
-    of_application = sticky_traits is not None and bool(sticky_traits.app_cookie)
+    the target group, for the routes that lead to one that needs more; `stickiness` of such a route."""
     parts = [f"local page464 = {lua_text(page(464))}"] if traits else []
-    if sticky_traits is not None and sticky_traits.sticky_seconds is not None:
-        parts.append(sticky.declarations(sticky_traits.sticky_seconds, lua_text(f"{sticky_traits.app_cookie}=")))
+    if stickiness is not None:
+        parts.append(sticky.declarations(stickiness))
     parts += [f"local page405, page414 = {lua_text(page(405))}, {lua_text(page(414))}", _HEAD]
-    if group_seconds is not None:
-        parts.append(sticky.group_on_request(group_seconds))
     if edge:
         parts.append(_EDGE)
     if not preserve_host:
@@ -133,10 +129,9 @@ def script(
         parts.append(_ONLY_HTTP2)
     if traits is not None and traits.version == "GRPC":
         parts.append(_ONLY_POST)
-    if sticky_traits is None:
+    if stickiness is None:
         return "".join([*parts, _TRACE_AND_RETRY])
-    asked, answered = (part(of_application=of_application) for part in (sticky.on_request, sticky.on_response))
-    return "".join([*parts, asked, _TRACE_AND_RETRY, answered])
+    return "".join([*parts, sticky.on_request(stickiness), _TRACE_AND_RETRY, sticky.on_response(stickiness)])
 
 
 def redirect_script(redirect: Redirect, *, protocol: str, port: int, status: int, body: str) -> str:

@@ -2,16 +2,25 @@
 
 Envoy's own cookie names the target and when stickiness ends (base64 of a protobuf with these two fields), and Envoy sets
 it only when it chose a target. AWS gives the cookie again with every answer, and each time its duration begins anew; the
-client keeps it for seven days. The cookie of target group stickiness carries the second in which it was given, so that its
-duration ends here and not only in the client. Source: semantics elbv2 §6 and AWS's page on sticky sessions.
+client keeps it for seven days. The cookie of target group stickiness, which Envoy knows nothing of, names the group and the
+second in which it was given. Source: semantics elbv2 §6 and AWS's page on sticky sessions.
 """
 
 from __future__ import annotations
+
+import msgspec
+
+from moorage.proxy.envoy.lua import lua_text
+from moorage.proxy.envoy.pages import SERVER
 
 _COOKIES = """
 local function sticky(name, value)
   local expires = os.date("!%a, %d %b %Y %H:%M:%S GMT", os.time() + 604800)
   return name .. "=" .. value .. "; Expires=" .. expires .. "; Path=/"
+end
+local function twice(headers, name, value)
+  headers:add("set-cookie", sticky(name, value))
+  headers:add("set-cookie", sticky(name .. "CORS", value) .. "; SameSite=None; Secure")
 end
 local function taken(headers, name)
   local kept, value = {}, nil
@@ -71,13 +80,8 @@ _OF_LOAD_BALANCER = """
   remember(h, stuck)
 """
 _LOAD_BALANCER_ANSWERS = """
-function envoy_on_response(h)
-  local headers = h:headers()
   local value = taken(headers, "AWSALB") or remembered(h)
-  if not value then return end
-  headers:add("set-cookie", sticky("AWSALB", value))
-  headers:add("set-cookie", sticky("AWSALBCORS", value) .. "; SameSite=None; Secure")
-end
+  if value then twice(headers, "AWSALB", value) end
 """
 _OF_APPLICATION = """
   local cookies = headers:get("cookie") or ""
@@ -89,20 +93,21 @@ _OF_APPLICATION = """
   remember(h, stuck)
 """
 _APPLICATION_ANSWERS = """
-function envoy_on_response(h)
-  local headers, given = h:headers(), false
+  local given = false
   for i = 0, headers:getNumValues("set-cookie") - 1 do
     if headers:getAtIndex("set-cookie", i):sub(1, #application) == application then given = true end
   end
   local chosen, known = taken(headers, "AWSALBAPP-0"), remembered(h)
   local value = chosen or known
   if value and (given or known) then headers:add("set-cookie", sticky("AWSALBAPP-0", value)) end
-end
+"""
+_GROUP_ANSWERS = """
+  twice(headers, "AWSALBTG", group .. "." .. os.time())
 """
 _OF_GROUP = """
   local sent = headers:get("cookie") or ""
   local given = tonumber(sent:match("AWSALBTG%a*=%x+%.(%d+)"))
-  if not given or os.time() - given >= {seconds} then
+  if not given or os.time() - given >= group_seconds then
     local rest = sent:gsub("AWSALBTG%a*=[^;]*;?%s*", "")
     if rest == "" then headers:remove("cookie") else headers:replace("cookie", rest) end
     h:clearRouteCache()
@@ -110,21 +115,38 @@ _OF_GROUP = """
 """
 
 
-def declarations(seconds: int, application_cookie: str = "nil") -> str:
-    """What comes before the request function. `seconds`: the duration; `application_cookie`: a Lua string, the name and an
-    equals sign."""
-    return f"local seconds, application = {seconds}, {application_cookie}\n{_COOKIES}"
+class Stickiness(msgspec.Struct, frozen=True):
+    """What a route needs. `seconds`: of the target's cookie, that of the application named `application` if there is one;
+    None: targets are not sticky. `group`: what the cookie of target group stickiness says, `group_seconds` how long it
+    holds; `led`: such a cookie has led to this route."""
+
+    seconds: int | None = None
+    application: str = ""
+    group: str = ""
+    group_seconds: int = 0
+    led: bool = False
 
 
-def on_request(*, of_application: bool) -> str:
-    return _OF_APPLICATION if of_application else _OF_LOAD_BALANCER
+def declarations(of: Stickiness) -> str:
+    """What comes before the request function."""
+    names = "local seconds, application, group, group_seconds = "
+    values = f"{of.seconds or 0}, {lua_text(of.application + '=')}, {lua_text(of.group)}, {of.group_seconds}"
+    return f"{names}{values}\n{_COOKIES}"
 
 
-def on_response(*, of_application: bool) -> str:
-    """A function of its own, after that of requests."""
-    return _APPLICATION_ANSWERS if of_application else _LOAD_BALANCER_ANSWERS
+def on_request(of: Stickiness) -> str:
+    parts = [_OF_GROUP] if of.led else []
+    if of.seconds is not None:
+        parts.append(_OF_APPLICATION if of.application else _OF_LOAD_BALANCER)
+    return "".join(parts)
 
 
-def group_on_request(seconds: int) -> str:
-    """For the route that a target group's cookie leads to: a cookie of more than `seconds` ago is as good as none."""
-    return _OF_GROUP.replace("{seconds}", str(seconds))
+def on_response(of: Stickiness) -> str:
+    """A function of its own, after that of requests. Where the load balancer itself had to answer, nobody should stay."""
+    own = f'  if headers:get("server") == "{SERVER}" then return end\n'
+    parts = [own]
+    if of.seconds is not None:
+        parts.append(_APPLICATION_ANSWERS if of.application else _LOAD_BALANCER_ANSWERS)
+    if of.group:
+        parts.append(_GROUP_ANSWERS)
+    return "".join(["\nfunction envoy_on_response(h)\n  local headers = h:headers()\n", *parts, "end\n"])

@@ -237,6 +237,7 @@ def _connection_manager(
         # the TCP peer is the client; nobody's X-Envoy headers are believed
         "use_remote_address": True,
         "skip_xff_append": True,
+        "forward_client_cert_details": "ALWAYS_FORWARD_ONLY",  # a header like any other
         "internal_address_config": {"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
         "generate_request_id": False,
         "preserve_external_request_id": True,

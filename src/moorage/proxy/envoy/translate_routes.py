@@ -18,6 +18,7 @@ from moorage.proxy.envoy.lua import lua_per_route
 from moorage.proxy.envoy.pages import page, server_header
 from moorage.proxy.envoy.request_log import refused_name, route_name
 from moorage.proxy.envoy.script import TargetTraits, redirect_script, script
+from moorage.proxy.envoy.sticky import Stickiness
 from moorage.proxy.envoy.translate_conditions import route_match
 from moorage.proxy.envoy.translate_headers import added_header as _header
 from moorage.proxy.envoy.translate_headers import header_mutations, request_headers, response_headers
@@ -144,15 +145,7 @@ def _forward(match: dict[str, Any], action: Forward, context: RouteContext) -> l
             {"match": match, "route": {"cluster": arn, **common}, **_special(arn, context)},
         ]
     seconds = action.stickiness_seconds
-    shares = [
-        {
-            "name": g.arn,
-            "weight": g.weight,
-            **_special(g.arn, context),
-            **({} if seconds is None else _group_cookies(g.arn, seconds)),
-        }
-        for g in groups
-    ]
+    shares = [{"name": g.arn, "weight": g.weight, **_special(g.arn, context, group_seconds=seconds)} for g in groups]
     weighted = {"match": match, "route": {"weighted_clusters": {"clusters": shares}, **common}}
     refused = _no_grpc(match, [g.arn for g in groups], context)
     if seconds is None:
@@ -162,8 +155,7 @@ def _forward(match: dict[str, Any], action: Forward, context: RouteContext) -> l
         {
             "match": _with_cookie(match, g.arn),
             "route": {"cluster": g.arn, **common},
-            **_special(g.arn, context, group_seconds=seconds),
-            **_group_cookies(g.arn, seconds),
+            **_special(g.arn, context, group_seconds=seconds, led=True),
         }
         for g in action.target_groups
     ]
@@ -179,18 +171,23 @@ def _no_grpc(match: dict[str, Any], arns: Iterable[str], context: RouteContext) 
     return [{"name": "464", "match": {**match, "grpc": {}}, **fixed(464, page(464), "text/html")}]
 
 
-def _special(arn: str, context: RouteContext, *, group_seconds: int | None = None) -> dict[str, Any]:
-    """What a route to this target group needs beside its cluster: target stickiness by the load balancer's own cookie,
-    and a program of its own. `group_seconds`: a cookie has led here, and for how long it may."""
+def _special(arn: str, context: RouteContext, *, group_seconds: int | None = None, led: bool = False) -> dict[str, Any]:
+    """What a route to this target group needs beside its cluster: target stickiness by a cookie, and a program of its own.
+    `group_seconds`: of target group stickiness; `led`: its cookie leads here."""
     traits = context.traits.get(arn)
     if traits in (None, TargetTraits(zonal=True)) and group_seconds is None:
         return {}
+    seconds = traits.sticky_seconds if traits is not None else None
+    application = traits.app_cookie if traits is not None else ""
+    stickiness = None
+    if seconds is not None or group_seconds is not None:
+        token = "" if group_seconds is None else _token(arn)
+        stickiness = Stickiness(seconds, application, token, group_seconds or 0, led)
     preserve = context.load_balancer.attributes.get("routing.http.preserve_host_header.enabled") == "true"
-    source = script(context.listener.port, preserve_host=preserve, traits=traits, group_seconds=group_seconds)
+    source = script(context.listener.port, preserve_host=preserve, traits=traits, stickiness=stickiness)
     filters = {LUA: lua_per_route(source)}
-    if traits is not None and traits.sticky_seconds is not None:
-        name = "AWSALBAPP-0" if traits.app_cookie else "AWSALB"
-        cookie = {"name": name, "path": "/", "ttl": f"{traits.sticky_seconds}s"}
+    if seconds is not None:
+        cookie = {"name": "AWSALBAPP-0" if application else "AWSALB", "path": "/", "ttl": f"{seconds}s"}
         state = {
             "name": "envoy.http.stateful_session.cookie",
             "typed_config": {"@type": _STICKY_COOKIE, "cookie": cookie},
@@ -201,19 +198,6 @@ def _special(arn: str, context: RouteContext, *, group_seconds: int | None = Non
 
 def _token(arn: str) -> str:
     return hashlib.sha256(arn.encode()).hexdigest()[:32]
-
-
-def _group_cookies(arn: str, seconds: int) -> dict[str, Any]:
-    """Target group stickiness: the cookie names the group that was drawn, and the second in which it was."""
-    value = f"{_token(arn)}.%START_TIME(%s)%; Max-Age={seconds}; Path=/"
-    plain, cors = f"AWSALBTG={value}", f"AWSALBTGCORS={value}; SameSite=None; Secure"
-    append = "APPEND_IF_EXISTS_OR_ADD"
-    return {
-        "response_headers_to_add": [
-            _header("set-cookie", plain, action=append),
-            _header("set-cookie", cors, action=append),
-        ]
-    }
 
 
 def _with_cookie(match: dict[str, Any], arn: str) -> dict[str, Any]:
