@@ -98,3 +98,8 @@ def test_what_does_not_comply_is_classified() -> None:
     assert a_line(**refused, details=details)[-6:-4] == ["Ambiguous", "BothTeClPresent"]
     assert a_line(**refused, details="http1.codec_error")[-6:-4] == ["Severe", "-"]
     assert a_line()[-6:-4] == ["-", "-"]
+
+
+def test_the_type_tells_the_protocol() -> None:
+    assert a_line(protocol="HTTP/2")[0] == "h2"
+    assert a_line(protocol="HTTP/2", grpc=True)[0] == "grpcs"

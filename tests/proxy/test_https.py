@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import ssl
 from collections.abc import AsyncIterator
@@ -176,8 +177,8 @@ async def test_http2_to_clients(envoy: Balanced, web: Backend, root: Root, attri
     assert out.decode() == f"{version} 200"
 
 
-@pytest.fixture
-async def grpc_server() -> AsyncIterator[Endpoint]:
+@contextlib.asynccontextmanager
+async def grpc_echo() -> AsyncIterator[Endpoint]:
     """Answers every unary call with its request."""
     server = grpc.aio.server()
 
@@ -193,6 +194,12 @@ async def grpc_server() -> AsyncIterator[Endpoint]:
     await server.start()
     yield Endpoint("127.0.0.1", port)
     await server.stop(None)
+
+
+@pytest.fixture
+async def grpc_server() -> AsyncIterator[Endpoint]:
+    async with grpc_echo() as endpoint:
+        yield endpoint
 
 
 async def call(door: Address, root: Root, name: str) -> bytes:

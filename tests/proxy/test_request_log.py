@@ -18,7 +18,7 @@ from proxy.builders import PREFIX, a_load_balancer, a_rule, a_target_group, path
 from proxy.certificates import Root
 from proxy.conftest import Balanced, Ports
 from proxy.servers import ask, backend, free_port, raw_backend, reset
-from proxy.test_https import call, serve
+from proxy.test_https import call, grpc_echo, serve
 
 
 class Log:
@@ -174,6 +174,18 @@ async def test_a_client_that_goes_away_in_the_middle_of_its_head_is_400(log: Log
     writer.close()
     assert (await log.one()).status == 400
     assert await log.cause() == "ClientClosed"
+
+
+async def test_grpc_calls_are_told_from_others(log: Log) -> None:
+    root = Root()
+    async with grpc_echo() as endpoint:
+        for version in ("GRPC", "HTTP2"):
+            await log.balanced.proxy.put_target_group(targets(a_target_group("web", version=version), endpoint))
+            door = await serve(log.balanced, root.issue("a.example.com"))
+            log.records.clear()
+            assert await call(door, root, "a.example.com") == b"hello"
+            record = await log.one()
+            assert (record.status, record.priority, record.grpc) == (200, 0, version == "GRPC")
 
 
 async def test_grpc_failures_are_logged_with_what_they_are(log: Log) -> None:

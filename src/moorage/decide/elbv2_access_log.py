@@ -79,7 +79,7 @@ def _type(record: RequestRecord, scheme: str) -> str:
     if record.upgrade.lower() == "websocket" and record.status == 101:
         return "wss" if secure else "ws"
     if record.protocol.startswith("HTTP/2"):
-        return "h2"
+        return "grpcs" if record.grpc else "h2"
     return scheme
 
 

@@ -45,6 +45,8 @@ class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     server_name: str = ""
     desync: str = ""
     """Why it does not comply with HTTP (`domain.desync`), if anybody looked."""
+    grpc: bool = False
+    """It went to target groups that speak gRPC."""
 
     @property
     def from_target(self) -> bool:

@@ -16,6 +16,7 @@ FILE = "requests.log"
 _FILE_LOG = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
 CLIENT_CLOSED = 460
 BROKEN_OFF = 400
+GRPC = "grpc"
 
 SEPARATOR = "\x1f"
 """Between the fields of a line: a character that neither a path nor a header value may hold (Envoy answers 400)."""
@@ -81,10 +82,10 @@ def access_log(*, tls: bool = False, watched: bool = False) -> list[dict[str, An
     ]
 
 
-def route_name(priority: int, rule_arn: str, refusal: str = "") -> str:
-    """How a rule tells the log that it was matched; the default rule has priority 0. `refusal`: the status with which the
-    route refuses gRPC, because the client will not get to see it."""
-    return f"{priority} {rule_arn} {refusal}".rstrip()
+def route_name(priority: int, rule_arn: str, remark: str = "") -> str:
+    """How a rule tells the log that it was matched; the default rule has priority 0. `remark`: `GRPC`, when that is what
+    its target groups speak, or the status with which the route refuses gRPC, because the client will not get to see it."""
+    return f"{priority} {rule_arn} {remark}".rstrip()
 
 
 def refused_name(default_rule_arn: str) -> str:
@@ -100,7 +101,7 @@ def parse(line: bytes) -> RequestRecord | None:
         return None
     seen = dict(zip(names, values, strict=True))
     priority, _, named = seen["route"].partition(" ")
-    rule, _, refusal = named.partition(" ")
+    rule, _, remark = named.partition(" ")
     try:
         return RequestRecord(
             at=float(seen["at"]),
@@ -110,7 +111,7 @@ def parse(line: bytes) -> RequestRecord | None:
             method=seen["method"],
             host=seen["host"],
             path=seen["path"],
-            status=_status(seen, refusal),
+            status=_status(seen, remark if remark.isdigit() else ""),
             duration=float(seen["duration"] or 0) / 1000,
             flags="" if seen["flags"] == "-" else seen["flags"],
             details=seen["details"],
@@ -133,6 +134,7 @@ def parse(line: bytes) -> RequestRecord | None:
             tls_cipher=seen.get("tls_cipher", ""),
             server_name=seen.get("server_name", ""),
             desync=seen.get("desync", ""),
+            grpc=remark == GRPC,
         )
     except ValueError:
         return None

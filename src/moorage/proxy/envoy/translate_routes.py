@@ -16,7 +16,7 @@ from moorage.domain.load_balancer import Action, FixedResponse, Forward, Listene
 from moorage.proxy.envoy import desync, translate_auth
 from moorage.proxy.envoy.lua import lua_per_route
 from moorage.proxy.envoy.pages import page, server_header
-from moorage.proxy.envoy.request_log import refused_name, route_name
+from moorage.proxy.envoy.request_log import GRPC, refused_name, route_name
 from moorage.proxy.envoy.script import TargetTraits, redirect_script, script
 from moorage.proxy.envoy.sticky import Stickiness
 from moorage.proxy.envoy.translate_conditions import route_match
@@ -103,7 +103,7 @@ def _transformed(routes: list[dict[str, Any]], rule: Rule) -> list[dict[str, Any
 
 
 def _named(priority: int, rule_arn: str, routes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The name is what the request log knows of the rule. (A route that has a name already refuses with this status.)"""
+    """The name is what the request log knows of the rule. (What a route has for a name already is a remark in it.)"""
     return [{**route, "name": route_name(priority, rule_arn, route.get("name", ""))} for route in routes]
 
 
@@ -138,21 +138,23 @@ def _forward(match: dict[str, Any], action: Forward, context: RouteContext) -> l
     if not groups:
         return [{"match": match, **_unavailable()}]
     common = {"timeout": "0s", **context.idle_timeout}
+    named = {"name": GRPC} if all(_speaks_grpc(g.arn, context) for g in action.target_groups) else {}
     if len(action.target_groups) == 1:
         arn = groups[0].arn
         return [
             *_no_grpc(match, [arn], context),
-            {"match": match, "route": {"cluster": arn, **common}, **_special(arn, context)},
+            {**named, "match": match, "route": {"cluster": arn, **common}, **_special(arn, context)},
         ]
     seconds = action.stickiness_seconds
     shares = [{"name": g.arn, "weight": g.weight, **_special(g.arn, context, group_seconds=seconds)} for g in groups]
-    weighted = {"match": match, "route": {"weighted_clusters": {"clusters": shares}, **common}}
+    weighted = {**named, "match": match, "route": {"weighted_clusters": {"clusters": shares}, **common}}
     refused = _no_grpc(match, [g.arn for g in groups], context)
     if seconds is None:
         return [*refused, weighted]
     # a group that gets nobody new keeps those who are its own already
     stuck = [
         {
+            **named,
             "match": _with_cookie(match, g.arn),
             "route": {"cluster": g.arn, **common},
             **_special(g.arn, context, group_seconds=seconds, led=True),
@@ -160,6 +162,10 @@ def _forward(match: dict[str, Any], action: Forward, context: RouteContext) -> l
         for g in action.target_groups
     ]
     return [*refused, *stuck, weighted]
+
+
+def _speaks_grpc(arn: str, context: RouteContext) -> bool:
+    return arn in context.traits and context.traits[arn].version == "GRPC"
 
 
 def _no_grpc(match: dict[str, Any], arns: Iterable[str], context: RouteContext) -> list[dict[str, Any]]:
