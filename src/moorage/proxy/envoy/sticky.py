@@ -66,6 +66,9 @@ local function remembered(h)
   local value = known and known["stuck"]
   return value and renewed(h, value)
 end
+local function anew(h)
+  h:streamInfo():dynamicMetadata():set("moorage", "anew", "1")
+end
 local function remember(h, value)
   if value then h:streamInfo():dynamicMetadata():set("moorage", "stuck", value) end
 end
@@ -80,7 +83,9 @@ _OF_LOAD_BALANCER = """
   remember(h, stuck)
 """
 _LOAD_BALANCER_ANSWERS = """
-  local value = taken(headers, "AWSALB") or remembered(h)
+  local chosen = taken(headers, "AWSALB")
+  local value = chosen or remembered(h)
+  if chosen then anew(h) end
   if value then twice(headers, "AWSALB", value) end
 """
 _OF_APPLICATION = """
@@ -99,6 +104,7 @@ _APPLICATION_ANSWERS = """
   end
   local chosen, known = taken(headers, "AWSALBAPP-0"), remembered(h)
   local value = chosen or known
+  if chosen then anew(h) end
   if value and (given or known) then headers:add("set-cookie", sticky("AWSALBAPP-0", value)) end
 """
 _GROUP_ANSWERS = """
