@@ -19,8 +19,8 @@ import uvloop
 from aiohttp import web
 
 from moorage.authentication import Authentication
-from moorage.control.access_logs import AccessLogs
 from moorage.control.elbv2_metrics import LoadBalancerMetrics
+from moorage.control.load_balancer_logs import DeliveredLogs, LoadBalancerLogs
 from moorage.control.log_retention import LogRetention
 from moorage.control.log_router import LogRouter
 from moorage.control.names import SubnetDoors, addresses_of
@@ -31,17 +31,20 @@ from moorage.control.requests import RequestLog
 from moorage.dns.resolvers import host_resolvers
 from moorage.dns.server import DnsServer
 from moorage.domain.clock import Clock, Ids, SystemClock
+from moorage.domain.connection_record import ConnectionRecord
 from moorage.domain.errors import MoorageError, Permanent
 from moorage.domain.load_balancer import LoadBalancer
 from moorage.domain.request_record import RequestRecord
 from moorage.domain.scope import Scope
 from moorage.downloads_door import DownloadsDoor
 from moorage.engine.docker.engine import DockerEngine, HostFacts
+from moorage.engine.docker.names import bridge_prefix
 from moorage.engine.driver import RegistryAuth
 from moorage.functions_door import FunctionsDoor
 from moorage.gateway.inside import InsideCalls
 from moorage.gateway.server import Gateway
 from moorage.interrupt_door import InterruptDoor
+from moorage.network.linux_return_paths import LinuxReturnPaths
 from moorage.network.nftables import NfTables
 from moorage.people import People
 from moorage.proxy.envoy.ports import default_port_of
@@ -71,7 +74,7 @@ from moorage.store.log_events import SqliteLogEvents
 from moorage.store.log_sqlite import SqliteLog
 from moorage.store.memory import Store
 from moorage.store.tables import codedeploy, ecr, ecs, elbv2, logs, network
-from moorage.store.tables.elbv2 import LISTENERS
+from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS
 
 log = logging.getLogger("moorage.app")
 
@@ -86,6 +89,7 @@ class App:
         self.clock: Clock = SystemClock()
         self.ids = Ids()
         self.stopping = asyncio.Event()
+        self.return_paths = LinuxReturnPaths(bridge_prefix(settings.installation))
         self.purge = False
         self.host: HostFacts | None = None
         self._then = contextlib.AsyncExitStack()
@@ -126,7 +130,10 @@ class App:
         then(self.backed.close)
         self.host_groups = MotoHostGroups(self.backed)
         self.requests_door = RequestsDoor(self.requests, self.proxy)
-        access_logs = AccessLogs(clock, ids, self._put_object)
+        delivered = DeliveredLogs(clock, ids, self._put_object)
+        self.load_balancer_logs = LoadBalancerLogs(
+            self.store, delivered, access_line=self.requests_door.line, api_port=self.proxy.api_port
+        )
         self.metrics = LoadBalancerMetrics(self.store, clock, MotoMetrics(self.backed))
         self.metrics.start()
         then(self.metrics.close)
@@ -134,13 +141,13 @@ class App:
         def requested(balancer: LoadBalancer, record: RequestRecord) -> None:
             self.metrics.take(balancer, record)
             self._count_request(record.target_group_arn)
-            if balancer.attributes.get("access_logs.s3.enabled") == "true":
-                access_logs.take(balancer, self.requests_door.line(record))
+            self.load_balancer_logs.request(balancer, record)
 
         self.requests.on_request = requested
-        access_logs.watch(self.store)
-        access_logs.start()
-        then(access_logs.close)
+        self.proxy.on_connections = self._connected
+        delivered.watch(self.store)
+        delivered.start()
+        then(delivered.close)
         self.certificates = Certificates(self.backed, settings.data_dir, clock, in_use=self._serving)
         self.authentication = Authentication(
             self.store, clock, ids, settings.data_dir / "authentication", settings.data_dir / "authority" / "root.pem"
@@ -151,6 +158,8 @@ class App:
         then(self.registry.close)
         await self.registry.start()
         self.calls = InsideCalls(ids, self.backed)
+        if self.engine.enters_networks:
+            await self.return_paths.probe()
         self.plane = ControlPlane(
             self.store,
             clock,
@@ -166,11 +175,13 @@ class App:
             groups=self.host_groups,
             security_groups=MotoNetworks(self.backed, self.store),
             firewall=NfTables(),
+            return_paths=self.return_paths,
         )
         self._count_request = self.plane.express_scaling.count_request
         self.people = People(settings, self.store, clock, self.plane, proxy=self.proxy.status, host=self.host)
         self.people.answers = AnswersExplained(self.requests, self.proxy, self.store, clock)
         self.plane.targets.port_of = self.proxy.machine_port
+        self.plane.targets.on_check = self.load_balancer_logs.check
         self.functions = FunctionsDoor(self.store)
         then(self.functions.close)
         await self.functions.start(self.proxy.functions_socket)
@@ -274,6 +285,7 @@ class App:
         try:
             if self.purge:
                 await self.engine.cleanup()
+                await self.return_paths.close()
         except MoorageError as error:
             log.error("containers could not be removed: %s", error)
         finally:
@@ -300,6 +312,13 @@ class App:
         if service == "cloudwatch":
             await self.metrics.deliver()
         return await self.backed.forward(service, context, method, path, headers, body)
+
+    def _connected(self, records: Sequence[ConnectionRecord]) -> None:
+        for record in records:
+            balancer = self.store.get(LOAD_BALANCERS, record.load_balancer_arn)
+            if balancer is not None:
+                self.metrics.connection(balancer, record)
+                self.load_balancer_logs.connection(balancer, record)
 
     async def _put_object(self, scope: Scope, bucket: str, key: str, body: bytes) -> None:
         await self.backed.call(scope, "s3", "PutObject", {"Bucket": bucket, "Key": key, "Body": body})
@@ -354,6 +373,7 @@ async def _cleanup(settings: Settings) -> None:
     engine = DockerEngine(settings)
     try:
         await engine.cleanup()
+        await LinuxReturnPaths(bridge_prefix(settings.installation)).close()
     finally:
         await engine.close()
 

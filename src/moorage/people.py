@@ -2,7 +2,7 @@
 HTTP and JSON.
 
     GET /_moorage/people/services   account=, region=, cluster=
-    GET /_moorage/people/tasks      account=, region=, cluster=, service=, stopped=1
+    GET /_moorage/people/tasks      account=, region=, cluster=, service=, stopped=1, limit=
     GET /_moorage/people/events     account=, region=, cluster=, service=, after=<cursor>, wait=<seconds>, limit=
     GET /_moorage/explain           of=<name or ARN>, kind=, account=, region=
                                     of=<HTTP status>, load_balancer=, since=<epoch>, until=<epoch>
@@ -25,7 +25,7 @@ from moorage.control.event_feed import EventFeed
 from moorage.control.explain_names import KINDS, services
 from moorage.control.explain_task import counts, story_of, waits
 from moorage.control.explain_words import name_of, shortened
-from moorage.control.explainer import Ambiguous, Explainer, Unknown
+from moorage.control.explainer import LISTED, Ambiguous, Explainer, Unknown
 from moorage.control.plane import ControlPlane
 from moorage.domain.clock import Clock
 from moorage.domain.load_balancer import LAYER_4, Listener, LoadBalancer, answers_by_name
@@ -43,7 +43,7 @@ Door = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 NOT_PLACED = ". Not placed: "
 """After it, the sentence of a service's last pass says why no instance takes its next task."""
-MOST_STOPPED = 200
+MOST_STOPPED = 10_000
 MOST_EVENTS = 1000
 LONGEST_WAIT = 25.0
 
@@ -180,26 +180,25 @@ class People:
     async def _tasks(self, request: web.BaseRequest) -> Any:
         self._check_cluster(request)
         stopped = request.query.get("stopped") in ("1", "true")
+        limit = max(0, min(int(request.query.get("limit", LISTED)), MOST_STOPPED))
         words = request.query.get("service")
         if words is not None:
-            found = [task for one in self._named(request, words) for task in await self._of(one, stopped=stopped)]
+            found = [task for one in self._named(request, words) for task in await self._of(one, stopped, limit)]
         else:
             found = list(self._store.find(TASKS, "stopped" if stopped else "live", True))
             if stopped:
-                found += [t for c in self._store.all(CLUSTERS) for t in await self._left_memory(c.arn)]
+                clusters = [one.arn for one in self._store.all(CLUSTERS)]
+                found += [task for arn in clusters for task in await self._explainer.left_memory(arn, limit)]
         mine = [task for task in found if self._asked(request, task)]
         if stopped:
-            mine = heapq.nlargest(MOST_STOPPED, mine, key=lambda task: task.stopped_at or 0.0)
+            mine = heapq.nlargest(limit, mine, key=lambda task: task.stopped_at or 0.0)
         now = self._clock.now()
         return {"now": now, "tasks": [self._task(task) for task in mine]}
 
-    async def _left_memory(self, cluster_arn: str) -> list[Task]:
-        return await self._store.history(TASKS, "cluster_status", (cluster_arn, "STOPPED"), MOST_STOPPED)
-
-    async def _of(self, service: Service, *, stopped: bool) -> Collection[Task]:
+    async def _of(self, service: Service, stopped: bool, limit: int) -> Collection[Task]:
         if not stopped:
             return self._store.find(TASKS, "service", service.arn)
-        return [task for task in await self._explainer.ended(service.arn) if task.last_status == "STOPPED"]
+        return [task for task in await self._explainer.ended(service.arn, limit) if task.last_status == "STOPPED"]
 
     def _named(self, request: web.BaseRequest, words: str) -> tuple[Service, ...]:
         found = tuple(one for one in services(self._store, words) if self._asked(request, one))

@@ -74,6 +74,7 @@ class RequestsDoor:
             load_balancer=record.load_balancer,
             scheme="https" if record.tls_version else "http",
             port=self._source.api_port(record.local_port),
+            certificate=self._log.certificate(record),
         )
 
 

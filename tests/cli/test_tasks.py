@@ -48,6 +48,11 @@ def test_what_stopped_and_why(moor, served):
     ]
 
 
+def test_more_of_what_stopped(moor, served):
+    served.answers[f"{DOOR}?stopped=1&limit=5000"] = (200, {"now": 1000, "tasks": []})
+    assert moor("tasks", "--stopped", "--limit", "5000") == (0, "No task has stopped.\n", "")
+
+
 def test_a_service_that_does_not_exist(moor, served):
     refusal = {
         "message": "There is no service 'x'",

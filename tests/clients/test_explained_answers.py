@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -33,6 +35,35 @@ def test_a_502_is_explained_by_the_task_that_died(stack: Stack):
     assert f"it is task {task['taskArn'].rsplit('/', 1)[-1][:8]} of service app, deployment ecs-svc/" in told
     assert "Essential container in task exited" in told
     assert "container app: exit code 137" in told
+
+
+AT_THE_TASK = {"TargetConnectionRefused", "TargetConnectionTimeout", "TargetConnectionFailed", "TargetReset"}
+
+
+def test_every_failure_has_a_cause_while_the_only_task_of_a_service_is_replaced(stack: Stack):
+    stack.create_service(stack.register(), desired=1)
+    stack.wait_stable()
+    (task,) = stack.tasks()
+    with stack.load(100) as load:
+        docker("kill", stack.docker_id(task["taskArn"]))
+        until(load.failures, "requests fail")
+        stack.wait_stable()
+    name = f"{stack.name}&failed=true&last=1000"
+    with urllib.request.urlopen(f"{stack.server.endpoint}/_moorage/requests?load_balancer={name}") as answer:
+        failed = json.load(answer)["requests"]
+    assert failed
+    causes = {one["cause"] for one in failed}
+    assert causes <= {*AT_THE_TASK, "NoRegisteredTargets", "DeregistrationDelayOver"}
+    for one in failed:
+        if one["cause"] in AT_THE_TASK:
+            assert one["task_arn"] == task["taskArn"]
+            assert one["deployment_id"].startswith("ecs-svc/")
+    for status in {one["record"]["status"] for one in failed}:
+        told = " ".join(stack.server.moor("explain", str(status), stack.name).split())
+        assert f"by load balancer {stack.name}" in told
+        if "TargetConnection" in told or "TargetReset" in told:
+            assert f"it is task {task['taskArn'].rsplit('/', 1)[-1][:8]} of service app" in told
+            assert "Essential container in task exited" in told
 
 
 def test_envoy_is_restarted_by_moor_without_a_failed_request(stack: Stack):

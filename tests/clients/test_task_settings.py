@@ -80,6 +80,7 @@ echo "shm=$(df -m /dev/shm | tail -1 | awk '{print $2}') tmpfs=$(df -m /scratch 
 touch /rooted 2>/dev/null || echo "root=read-only"; touch /fixed/x 2>/dev/null || echo "mount=read-only"
 echo "init=$(cat /proc/1/comm)"; echo "capabilities=$(grep CapBnd /proc/self/status | awk '{print $2}')"
 echo kept > /shared/word && echo "shared=$(cat /shared/word) from=$(cat /from/word)"
+until [ -e /fixed/seen ]; do usleep 50000; done
 """
 
 
@@ -148,6 +149,9 @@ def test_a_bridge_task_with_many_settings(ecs: Any, server: Server, images: dict
         "containerOverrides": [{"name": "app", "environment": [{"name": "FROM_OVERRIDE", "value": "override"}]}]
     }
     [task] = ecs.run_task(cluster=CLUSTER, taskDefinition="many", launchType="EC2", overrides=overrides)["tasks"]
+    # It lives until its host ports have been seen: Docker knows none of a container that has ended.
+    until(lambda: described(ecs, task["taskArn"])["lastStatus"] == "RUNNING", "the task is RUNNING")
+    (tmp_path / "fixed/seen").touch()
     done = ended(ecs, task["taskArn"])
     assert (done["stopCode"], done["stoppedReason"]) == (
         "EssentialContainerExited",

@@ -19,7 +19,10 @@ from moorage.simulation.loop import VirtualClock, run
 from moorage.store.elbv2_queries import put_listener, target_state
 from moorage.store.log_memory import MemoryDisk, MemoryLog
 from moorage.store.memory import Store
-from moorage.store.tables.elbv2 import LOAD_BALANCERS, TABLES, TARGET_GROUPS, TARGETS
+from moorage.store.tables import ecs, elbv2, network
+from moorage.store.tables.elbv2 import LOAD_BALANCERS, TARGET_GROUPS, TARGETS
+
+TABLES = (*ecs.TABLES, *elbv2.TABLES, *network.TABLES)
 
 ELB = "arn:aws:elasticloadbalancing:us-east-1:000000000000:"
 LB, GROUP = f"{ELB}loadbalancer/app/web/1", f"{ELB}targetgroup/web/1"

@@ -38,6 +38,8 @@ async def test_a_first_deployment_has_nothing_to_shift(street: Street) -> None:
     assert street.target_group_of() == street.blue
     assert street.share() == (1, 0)
     assert await street.world.users.get(street.front.load_balancer) == 200
+    shown = await street.describe((await street.world.describe_service())["currentServiceDeployment"])
+    assert (shown["status"], shown["lifecycleStage"]) == ("SUCCESSFUL", "CLEAN_UP")
     await street.world.settled()
 
 
@@ -49,10 +51,12 @@ async def test_blue_green_shifts_everything_at_once_and_keeps_blue_for_the_bake_
     arn = await street.deploy()
     await street.stage("TEST_TRAFFIC_SHIFT")
     assert street.share() == (1, 0)
+    testing = (await street.describe(arn))["updatedAt"]
     await street.stage("BAKE_TIME")
     assert street.share() == (0, 100)
     assert len(world.running()) == 4
     baking = world.clock.now()
+    assert (await street.describe(arn))["updatedAt"] > testing, "every stage is an update of the service deployment"
     await street.ends(arn, "SUCCESSFUL")
     assert world.clock.now() - baking >= 300
     assert len(world.running(revision=2)) == 2

@@ -7,10 +7,11 @@ from msgspec.structs import replace
 
 from decide.builders import NOW, a_container, a_deployment, a_fresh_task, a_service, a_snapshot, a_task, with_breaker
 from moorage.control.explain import DeploymentRecords, ServiceRecords, explain_deployment, explain_service
-from moorage.control.explain_task import TaskRecords, counts
+from moorage.control.explain_task import Place, TaskRecords, counts
 from moorage.decide.service import decide_service
 from moorage.domain import sentences
 from moorage.domain.service import Revision, Service, ServiceDeployment, ServiceEvent
+from moorage.domain.target_group import TargetState
 from moorage.domain.task import Task
 
 
@@ -43,6 +44,7 @@ def an_event(message: str, seconds_ago: float = 3.0) -> ServiceEvent:
     return ServiceEvent("e", "u", a_service().arn, NOW - seconds_ago, 1, message)
 
 
+DRAINING = TargetState("draining", "Target.DeregistrationInProgress", "Target deregistration is in progress")
 ROLLING = a_deployment(rollout_state="IN_PROGRESS", failures=2, failed_tasks=2)
 
 
@@ -155,6 +157,29 @@ def test_why_no_place_was_found_and_trouble_of_the_loop() -> None:
     told = explain_service(found, NOW)
     assert told.section("Not placed") == (f"3 s ago: {refused.message}",)
     assert told.section("Now")[1] == "the last pass failed: The disk is full (attempt 3, next in 0.8 s)"
+
+
+def test_a_task_that_did_not_start_is_told_once() -> None:
+    """ECS calls that a task it was unable to place."""
+    reason = "CannotPullContainerError: no"
+    told = sentences.not_placed("web", reason)
+    found = records(a_service(ROLLING), ended=(an_end("t", 3, "TaskFailedToStart", reason),), events=(an_event(told),))
+    explained = explain_service(found, NOW)
+    assert "Not placed" not in [section.heading for section in explained.sections]
+    assert explained.section("Last events") == (f"3 s ago: {told}",)
+
+
+def test_the_time_until_the_last_target_has_drained() -> None:
+    old, new = a_deployment(1, status="ACTIVE"), a_deployment(2, rollout_state="IN_PROGRESS")
+    service = a_service(new, old, desired_count=1)
+    going = [a_task(name, desired_status="STOPPED", last_status="DEACTIVATING") for name in "xy"]
+    found = records(service, a_task("a", deployment_id="ecs-svc/2"), *going)
+    places = [Place("arn:aws:elasticloadbalancing:targetgroup/web/1", 80, DRAINING, rest) for rest in (12.0, 54.0)]
+    staying, *rest = found.tasks
+    found = replace(found, tasks=(staying, *(replace(t, places=(p,)) for t, p in zip(rest, places, strict=True))))
+    now = explain_service(found, NOW).section("Now")
+    assert now[0].startswith("waits: 2 tasks of older deployments still stopping. ")
+    assert now[1] == "54 s until the last of its targets has drained"
 
 
 def test_events_name_target_groups_shortly() -> None:

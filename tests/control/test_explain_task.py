@@ -51,6 +51,17 @@ def test_health_checks_are_counted_as_the_engine_counts_them() -> None:
     assert "started again 2 times" in told[0]
 
 
+def test_a_container_that_was_started_again() -> None:
+    again = a_container(known="RUNNING", started_at=NOW - 7, finished_at=NOW - 8, restarts=1, restarted_after=137)
+    told = explain_task(TaskRecords(a_task(service_arn=None, containers=(again,)), a_document()), NOW)
+    (line,) = told.section("Containers")
+    assert line.endswith("RUNNING, for 7 s, started again once (last after exit code 137 (SIGKILL))")
+    moments = told.section("What happened")
+    assert any(
+        "container app ended (exit code 137 (SIGKILL)), its restart policy starts it again" in m for m in moments
+    )
+
+
 def test_how_long_a_dependency_may_still_take() -> None:
     document = a_document(
         {"name": "app", "image": "a", "startTimeout": 60, "healthCheck": {"command": ["CMD", "x"]}},

@@ -106,10 +106,28 @@ async def test_a_task_that_left_memory_is_told_from_history(world):
     task = world.standalone()[0]
     await world.run_for(3 * 3600)
     assert world.store.get(TASKS, task.arn) is None
-    for words in (task.id, task.arn):
+    for words in (task.id, task.arn, task.id[:8]):
         told = await explainer(world).explain(words, None, SCOPE)
         assert told.section("Why it stopped") == ("EssentialContainerExited: Essential container in task exited",)
         assert told.facts["exit_codes"] == {"app": 4}
+
+
+async def test_what_is_listed_of_those_that_left_memory_can_be_explained(world, people):
+    world.engine.images["web"] = SimulatedImage(exits_after=1, exit_code=4)
+    for _ in range(3):
+        await world.ecs("RunTask", cluster="main", taskDefinition="web", launchType="FARGATE", **network(world))
+        await world.run_for(60)
+    await world.run_for(7 * 24 * 3600)
+    assert world.store.all(TASKS) == ()
+    listed = (await get(people, "/_moorage/people/tasks?stopped=1"))[1]["tasks"]
+    assert len(listed) == 3
+    assert [one["stopped_at"] for one in listed] == sorted((one["stopped_at"] for one in listed), reverse=True)
+    for one in listed:
+        status, told = await get(people, f"/_moorage/explain?of={one['id'][:8]}")
+        assert status == 200
+        assert one["id"] in told["title"]
+    assert len((await get(people, "/_moorage/people/tasks?stopped=1&limit=2"))[1]["tasks"]) == 2
+    assert (await get(people, "/_moorage/people/tasks?stopped=1&limit=many"))[0] == 400
 
 
 def network(world: World) -> dict[str, Any]:

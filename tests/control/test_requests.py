@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
+
 from moorage.control.requests import RequestLog
+from moorage.domain.load_balancer import FixedResponse
 from moorage.domain.request_record import RequestRecord
 from moorage.domain.target_group import Target, TargetHealth
 from moorage.domain.task import Interface, Task
@@ -13,9 +16,11 @@ from moorage.store.log_memory import MemoryDisk, MemoryLog
 from moorage.store.memory import Store
 from moorage.store.tables import ecs, elbv2
 from moorage.store.tables.ecs import TASKS
-from moorage.store.tables.elbv2 import TARGET_HEALTH, TARGETS
+from moorage.store.tables.elbv2 import LISTENERS, TARGET_GROUPS, TARGET_HEALTH, TARGETS
+from proxy.builders import a_listener, a_load_balancer, a_target_group, to
 
 GROUP = "arn:aws:elasticloadbalancing:us-east-1:000000000000:targetgroup/web/1"
+DELAY = "deregistration_delay.timeout_seconds"
 TASK = "arn:aws:ecs:us-east-1:000000000000:task/default/abc"
 
 
@@ -126,5 +131,77 @@ def test_what_came_after_the_request_does_not_count() -> None:
         log.take([a_request(status=503, flags="UH")])
         (found,), _ = log.after()
         assert (found.cause, found.registered) == ("NoRegisteredTargets", 0)
+
+    run(story())
+
+
+def test_a_connection_that_was_cut_when_the_deregistration_delay_was_over() -> None:
+    async def story() -> None:
+        store = await a_store()
+        log = RequestLog(store, VirtualClock(asyncio.get_running_loop()))
+        log.start()
+        group = msgspec.structs.replace(a_target_group(), arn=GROUP, attributes={DELAY: "5"})
+        gone = Target(GROUP, "10.0.0.7", 80, "us-east-1a", registered_at=0.0, deregistered_at=-4.0)
+        well = TargetHealth(GROUP, "10.0.0.7", 80, "healthy", 0.0, 0.0)
+        await store.update(
+            lambda tx: (tx.put(TARGET_GROUPS, group), tx.put(TARGETS, gone), tx.put(TARGET_HEALTH, well))
+        )
+        cut = a_request(status=502, flags="UC", details="upstream_reset_before", target="10.0.0.7:80")
+        log.take([cut])  # before the registration goes
+        await store.update(lambda tx: (tx.delete(TARGETS, gone.key), tx.delete(TARGET_HEALTH, gone.key)))
+        log.take([cut, msgspec.structs.replace(cut, target="10.0.0.8:80")])
+        found, _ = log.after()
+        assert [one.cause for one in found] == ["DeregistrationDelayOver", "DeregistrationDelayOver", "TargetReset"]
+        assert "deregistration delay was over" in found[0].sentence
+
+    run(story())
+
+
+def test_a_target_that_went_since_counts_as_it_was() -> None:
+    async def story() -> None:
+        clock = VirtualClock(asyncio.get_running_loop())
+        store, at = await a_store(), clock.now()
+        log = RequestLog(store, clock)
+        log.start()
+        there = Target(GROUP, "10.0.0.7", 80, "us-east-1a", registered_at=at - 9)
+        well = TargetHealth(GROUP, "10.0.0.7", 80, "healthy", at - 9, at - 9)
+        await store.update(lambda tx: (tx.put(TARGETS, there), tx.put(TARGET_HEALTH, well)))
+        await store.update(lambda tx: (tx.delete(TARGETS, there.key), tx.delete(TARGET_HEALTH, there.key)))
+        refused = a_request(status=502, flags="UF", details="Connection_refused", target="10.0.0.7:80")
+        log.take([msgspec.structs.replace(refused, at=at), msgspec.structs.replace(refused, at=at + 1)])
+        found, _ = log.after()
+        assert [(one.registered, one.healthy) for one in found] == [(1, 1), (0, 0)]
+
+    run(story())
+
+
+def test_the_certificate_is_known_where_there_is_no_choice() -> None:
+    async def story() -> None:
+        store, balancer = await a_store(), a_load_balancer()
+        log = RequestLog(store, VirtualClock(asyncio.get_running_loop()))
+        plain = a_listener(balancer, port=443, protocol="HTTPS")
+        one = msgspec.structs.replace(plain, certificates=("arn:one",))
+        two = msgspec.structs.replace(
+            a_listener(balancer, port=444, protocol="HTTPS"), certificates=("arn:one", "arn:two")
+        )
+        await store.update(lambda tx: (tx.put(LISTENERS, one), tx.put(LISTENERS, two)))
+        seen = [msgspec.structs.replace(a_request(), rule_arn=each.default_rule_arn) for each in (one, two)]
+        secure = [msgspec.structs.replace(each, tls_version="TLSv1.3") for each in seen]
+        assert [log.certificate(each) for each in (*secure, *seen)] == ["arn:one", "", "", ""]
+
+    run(story())
+
+
+def test_a_rule_that_has_target_groups_but_no_weight() -> None:
+    async def story() -> None:
+        store, balancer = await a_store(), a_load_balancer()
+        log = RequestLog(store, VirtualClock(asyncio.get_running_loop()))
+        weightless = a_listener(balancer, to(("blue", 0), ("green", 0)))
+        fixed = a_listener(balancer, FixedResponse("503"), port=81)
+        await store.update(lambda tx: (tx.put(LISTENERS, weightless), tx.put(LISTENERS, fixed)))
+        answered = msgspec.structs.replace(a_request(status=503, details="direct_response"), target_group_arn="")
+        for listener in (weightless, fixed):
+            log.take([msgspec.structs.replace(answered, rule_arn=listener.default_rule_arn, priority=0)])
+        assert [one.cause for one in log.after()[0]] == ["RuleWithoutWeight", "RuleFixedResponse"]
 
     run(story())

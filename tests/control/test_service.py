@@ -261,6 +261,10 @@ async def test_a_breaker_without_rollback_stops_launching(world: PortsWorld) -> 
     await world.update_service(taskDefinition=revision)
     await world.until(lambda: world.service().deployments[0].rollout_state == "FAILED", within=600)
     assert world.service().deployments[0].rollout_reason == "ECS deployment circuit breaker: tasks failed to start."
+    arn = world.service().deployments[0].service_deployment_arn
+    [shown] = (await world.ecs("DescribeServiceDeployments", serviceDeploymentArns=[arn]))["serviceDeployments"]
+    assert shown["status"] == "STOPPED"
+    assert shown["stoppedAt"] == shown["finishedAt"], "it failed, and nothing is rolled back"
     started = len(world.tasks(all=True))
     await world.run_for(1800)
     assert len(world.tasks(all=True)) == started, "nothing is launched any more"

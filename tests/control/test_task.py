@@ -59,7 +59,8 @@ async def test_the_whole_life(world: PortsWorld) -> None:
     assert attachment["status"] == "DELETED"
     assert (container["lastStatus"], container["exitCode"]) == ("STOPPED", 143)
     times = (
-        "createdAt", "pullStartedAt", "pullStoppedAt", "startedAt", "stoppingAt", "executionStoppedAt", "stoppedAt",
+        "createdAt", "connectivityAt", "pullStartedAt", "pullStoppedAt", "startedAt", "stoppingAt", "executionStoppedAt",
+        "stoppedAt",
     )  # fmt: skip
     assert sorted(times, key=lambda name: stopped[name]) == list(times)
     assert list(dict.fromkeys(seen)) == [
@@ -314,6 +315,7 @@ async def test_a_secret_that_cannot_be_read_ends_the_task(world: PortsWorld, mem
     )
     assert why in (task.stopped_reason or "")
     assert world.verbs("start") == []
+    assert "pullStartedAt" not in await described(world, arn)
     await world.settled()
 
 
@@ -409,7 +411,8 @@ async def test_a_container_is_started_again_and_the_task_goes_on(world: PortsWor
     task = world.task(arn)
     assert (task.last_status, task.desired_status) == ("RUNNING", "RUNNING")
     [first, _] = task.containers
-    assert (first.restarts, first.runtime_id, first.exit_code) == (3, before, None)
+    assert (first.restarts, first.restarted_after) == (3, 1)
+    assert (first.runtime_id, first.exit_code) == (before, None)
     assert world.logs.said.count(("follow", "a")) == 4
     assert task.execution_stopped_at is None
     await world.stop_task(arn)

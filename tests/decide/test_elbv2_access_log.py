@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import shlex
 
-from moorage.decide.elbv2_access_log import log_line, object_key
+from moorage.decide.elbv2_access_log import connection_trace_id, log_line
 from moorage.domain.request_record import RequestRecord
 
 ARN = "arn:aws:elasticloadbalancing:us-east-1:000000000000:"
@@ -74,22 +74,6 @@ def test_nobody_forges_fields_or_lines() -> None:
     assert "\n" not in log_line(SERVED, load_balancer="", scheme="http", port=80)
 
 
-def test_object_key() -> None:
-    made = object_key(
-        prefix="logs/",
-        account="000000000000",
-        region="us-east-1",
-        load_balancer="app/web/50dc6c495c0c9188",
-        ended_at=1700000000.0,
-        address="127.0.10.1",
-        random="2soosksi",
-    )
-    assert made == (
-        "logs/AWSLogs/000000000000/elasticloadbalancing/us-east-1/2023/11/14/000000000000_elasticloadbalancing_us-east-1_"
-        "app.web.50dc6c495c0c9188_20231114T2213Z_127.0.10.1_2soosksi.log.gz"
-    )
-
-
 def test_what_does_not_comply_is_classified() -> None:
     assert a_line(desync="EmptyHeader")[-6:-4] == ["Ambiguous", "EmptyHeader"]
     assert a_line(desync="NonCompliantHeader")[-6:-4] == ["Acceptable", "NonCompliantHeader"]
@@ -103,3 +87,7 @@ def test_what_does_not_comply_is_classified() -> None:
 def test_the_type_tells_the_protocol() -> None:
     assert a_line(protocol="HTTP/2")[0] == "h2"
     assert a_line(protocol="HTTP/2", grpc=True)[0] == "grpcs"
+
+
+def test_a_request_names_its_connection() -> None:
+    assert a_line(connection_id=5)[29] == connection_trace_id(SERVED.client, 5)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from moorage.decide.elbv2_cause import cause_of
+from moorage.decide.elbv2_cause import CUT, RESET, TIMEOUT, Cause, cause_of, cut_by_draining
 from moorage.domain.request_record import RequestRecord
 
 BASE = RequestRecord(0.0, "127.0.0.1:1", 80, "HTTP/1.1", "GET", "h", "/", 200, 0.01)
@@ -28,9 +28,17 @@ BEFORE, AFTER = "upstream_reset_before_response_started", "upstream_reset_after_
         (503, "NC", "cluster_not_found", "", "NoRegisteredTargets"),
         (502, "UF,URX", BEFORE + "{remote_connection_failure}", "Connection refused", "TargetConnectionRefused"),
         (504, "UF", BEFORE + "{connection_timeout}", "", "TargetConnectionTimeout"),
-        (502, "UF", BEFORE + "{remote_connection_failure}", "TLS_error", "TargetConnectionFailed"),
+        (502, "UF", BEFORE + "{remote_connection_failure}", "", "TargetConnectionFailed"),
+        (
+            502,
+            "URX,UF",
+            BEFORE + "{remote_connection_failure|TLS_error:…}",
+            "TLS_error:…",
+            "TargetTLSNegotiationFailed",
+        ),
         (502, "UC", BEFORE + "{connection_termination}", "", "TargetReset"),
         (200, "UC", AFTER + "{connection_termination}", "", "TargetResponseCut"),
+        (200, "UPE", AFTER + "{protocol_error}", "", "TargetResponseCut"),
         (502, "UPE", BEFORE + "{protocol_error}", "", "TargetBadResponse"),
         (504, "SI", "stream_idle_timeout", "", "TargetTimeout"),
         (408, "SI", "stream_idle_timeout", "", "ClientTimeout"),
@@ -68,3 +76,18 @@ def test_what_desync_mitigation_refused() -> None:
     assert found.code == "RequestNotCompliant"
     passed = a_record(status=400, details="via_upstream", desync="EmptyHeader", priority=0)
     assert cause_of(passed) is None, "the target's own answer, in monitor mode"
+
+
+@pytest.mark.parametrize(
+    ("code", "drained_at", "cut"),
+    [
+        (RESET, 10.0, True),
+        (RESET, 10.05, True),  # two clocks
+        (RESET, 11.0, False),
+        (RESET, None, False),
+        (CUT, 9.0, True),
+        (TIMEOUT, 9.0, False),
+    ],
+)
+def test_what_the_load_balancer_broke_off(code: str, drained_at: float | None, cut: bool) -> None:
+    assert cut_by_draining(Cause(code, ""), ended_at=10.0, drained_at=drained_at) is cut

@@ -5,8 +5,16 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from moorage.decide.elbv2_metrics import of_request, of_targets, requests_per_target
+from moorage.decide.elbv2_metrics import (
+    dimensions_of,
+    of_failed_handshake,
+    of_request,
+    of_targets,
+    of_zones,
+    requests_per_target,
+)
 from moorage.domain.request_record import RequestRecord
+from proxy.builders import a_target_group
 
 GROUP = "arn:aws:elasticloadbalancing:us-east-1:000000000000:targetgroup/web/73e2"
 OF_LB = ("LoadBalancer", "app/web/50dc")
@@ -17,20 +25,14 @@ ANSWERED = {"target_group_arn": GROUP, "target": "10.0.0.7:80", "details": "via_
 
 
 def counted(**changes: object) -> dict[str, float]:
-    """Metric → value, those of the load balancer alone."""
-    record = msgspec.structs.replace(PLAIN, **changes)
-    samples = of_request(record, load_balancer="app/web/50dc", zone="us-east-1a")
-    return {one.name: one.value for one in samples if one.dimensions == (OF_LB,)}
+    """Metric → value."""
+    return {one.name: one.value for one in of_request(msgspec.structs.replace(PLAIN, **changes))}
 
 
 @pytest.mark.parametrize(
     ("changes", "names"),
     [
         ({**ANSWERED}, {"RequestCount", "HTTPCode_Target_2XX_Count", "TargetResponseTime"}),
-        (
-            {**ANSWERED, "grpc": True},
-            {"RequestCount", "GrpcRequestCount", "HTTPCode_Target_2XX_Count", "TargetResponseTime"},
-        ),
         ({**ANSWERED, "status": 503}, {"RequestCount", "HTTPCode_Target_5XX_Count", "TargetResponseTime"}),
         ({**ANSWERED, "status": 101}, {"RequestCount", "TargetResponseTime"}),
         (
@@ -70,21 +72,81 @@ def test_what_counts(changes: dict[str, object], names: set[str]) -> None:
 
 
 def test_dimensions() -> None:
-    record = msgspec.structs.replace(PLAIN, **ANSWERED)
-    samples = list(of_request(record, load_balancer="app/web/50dc", zone="us-east-1a"))
-    of_requests = [one.dimensions for one in samples if one.name == "RequestCount"]
-    assert of_requests == [
-        (OF_LB,), (OF_ZONE, OF_LB), (OF_GROUP, OF_LB), (OF_GROUP, OF_ZONE, OF_LB),
+    assert list(dimensions_of("app/web/50dc", "", "us-east-1a")) == [(OF_LB,), (OF_ZONE, OF_LB)]
+    assert list(dimensions_of("app/web/50dc", "targetgroup/web/73e2", "us-east-1a")) == [
+        (OF_GROUP, OF_LB), (OF_GROUP, OF_ZONE, OF_LB),
     ]  # fmt: skip
-    assert [one.dimensions for one in samples if one.name == "ProcessedBytes"] == [(OF_LB,), (OF_ZONE, OF_LB)]
-    time = next(one for one in samples if one.name == "TargetResponseTime")
+    assert list(dimensions_of("app/web/50dc", "", "")) == [(OF_LB,)]
+
+
+def test_which_metrics_a_target_group_has_too() -> None:
+    measures = list(of_request(msgspec.structs.replace(PLAIN, **ANSWERED)))
+    assert {one.name for one in measures if one.group == "targetgroup/web/73e2"} == {
+        "RequestCount", "HTTPCode_Target_2XX_Count", "TargetResponseTime",
+    }  # fmt: skip
+    assert {one.name for one in measures if not one.group} == {"ProcessedBytes"}
+    time = next(one for one in measures if one.name == "TargetResponseTime")
     assert (time.value, time.unit) == (0.25, "Seconds")
 
 
 def test_targets() -> None:
     names = {"load_balancer": "app/web/50dc", "target_group": "targetgroup/web/73e2"}
-    made = {one.name: one.value for one in of_targets(**names, healthy=2, unhealthy=1, enough=True)}
-    assert made == {"HealthyHostCount": 2, "UnHealthyHostCount": 1, "HealthyStateRouting": 1}
-    assert "UnhealthyStateRouting" in {one.name for one in of_targets(**names, healthy=0, unhealthy=1, enough=False)}
+    made = {one.name: one.value for one in of_targets(**names, healthy=2, unhealthy=1)}
+    assert made == {"HealthyHostCount": 2, "UnHealthyHostCount": 1}
     assert {one.value for one in requests_per_target(**names, requests=90, targets=3)} == {30}
     assert list(requests_per_target(**names, requests=90, targets=0)) == []
+
+
+def test_requests_that_go_to_ill_targets_and_those_of_grpc() -> None:
+    record = msgspec.structs.replace(PLAIN, **ANSWERED)
+    names = {one.name for one in of_request(record, grpc=True, fail_open=True)}
+    assert {"UnhealthyRoutingRequestCount", "GrpcRequestCount"} <= names
+    unanswered = msgspec.structs.replace(PLAIN, status=503, flags="UH", target_group_arn=GROUP)
+    assert not {"UnhealthyRoutingRequestCount", "GrpcRequestCount"} & {
+        one.name for one in of_request(unanswered, grpc=True, fail_open=True)
+    }
+
+
+def test_what_is_no_http_is_counted_as_not_compliant() -> None:
+    names = counted(status=400, flags="DPE", details="http1.codec_error")
+    assert names["DesyncMitigationMode_NonCompliant_Request_Count"] == 1
+    assert names["HTTPCode_ELB_4XX_Count"] == 1
+
+
+def test_a_target_that_no_cookie_led_to() -> None:
+    assert counted(**ANSWERED, chosen_anew=True)["NonStickyRequestCount"] == 1
+    assert "NonStickyRequestCount" not in counted(**ANSWERED)
+
+
+def test_a_failed_handshake_is_a_connection_too() -> None:
+    made = {one.name for one in of_failed_handshake()}
+    assert made == {"ActiveConnectionCount", "NewConnectionCount", "ClientTLSNegotiationErrorCount"}
+
+
+@pytest.mark.parametrize(
+    ("targets", "crosses", "attributes", "dns", "routing"),
+    [
+        ([("a", True), ("b", False)], True, {}, (2, 0), (2, 0)),
+        ([("a", True), ("b", False)], False, {}, (1, 1), (1, 1)),
+        ([("", True)], False, {}, (2, 0), (2, 0)),
+        ([("a", False), ("b", False)], True, {}, (0, 2), (0, 2)),
+        ([], True, {}, (0, 2), (0, 2)),
+        ([("a", True), ("b", False)], True, {"dns_failover.minimum_healthy_targets.percentage": "60"}, (0, 2), (2, 0)),
+        ([("a", True), ("b", False)], True, {"dns_failover.minimum_healthy_targets.count": "off"}, (2, 0), (2, 0)),
+        ([("a", True)], True, {"unhealthy_state_routing.minimum_healthy_targets.count": "2"}, (2, 0), (0, 2)),
+    ],
+)
+def test_zones_with_enough_healthy_targets(
+    targets: list[tuple[str, bool]],
+    crosses: bool,
+    attributes: dict[str, str],
+    dns: tuple[int, int],
+    routing: tuple[int, int],
+) -> None:
+    group = msgspec.structs.replace(
+        a_target_group("web"), attributes={f"target_group_health.{key}": value for key, value in attributes.items()}
+    )
+    samples = of_zones(group, load_balancer="app/web/1", zones=["a", "b"], targets=targets, crosses=crosses)
+    found = {one.name: one.value for one in samples if len(one.dimensions) == 2}
+    assert (found.get("HealthyStateDNS", 0), found.get("UnhealthyStateDNS", 0)) == dns
+    assert (found.get("HealthyStateRouting", 0), found.get("UnhealthyStateRouting", 0)) == routing

@@ -199,13 +199,34 @@ def test_old_deployments_stay_listed_while_they_drain() -> None:
     plan = decide_service(a_snapshot(service, a_task("a", **mine), a_task("b", **mine), draining), NOW)
     assert len(plan.service.deployments) == 2
     assert plan.service.deployments[0].rollout_state == "IN_PROGRESS"
+    assert plan.said.startswith(
+        "waits: 1 task of older deployments still stopping. Deployment ecs-svc/2 is IN_PROGRESS"
+    )
+
+
+def test_a_scale_in_waits_for_what_it_stopped() -> None:
+    stopping = [a_task(name, desired_status="STOPPED", last_status="DEACTIVATING") for name in "xy"]
+    plan = decide_service(a_snapshot(a_service(), a_task("a"), a_task("b"), *stopping), NOW)
+    assert plan.said.startswith("waits: 2 tasks still stopping. ")
 
 
 def test_a_deleted_service_stops_everything_and_ends() -> None:
     service = a_service(status="DRAINING", desired_count=0)
     plan = decide_service(a_snapshot(service, a_task("a")), NOW)
     assert stopped_names(plan) == {"a"}
+    assert plan.events == ("(service web) has stopped 1 running tasks: (task a).",)
     assert decide_service(a_snapshot(service), NOW).service.status == "INACTIVE"
+
+
+def test_the_targets_of_a_deleted_service_are_told_to_drain() -> None:
+    service = a_service(status="DRAINING", desired_count=0)
+    tasks = [a_task(name, targets_registered=True) for name in "ab"]
+    assert decide_service(a_snapshot(service, *tasks), NOW).events == (
+        "(service web) has stopped 2 running tasks: (task a) (task b).",
+        "(service web, taskSet ecs-svc/1) has begun draining connections on 2 tasks.",
+    )
+    stopping = [a_task(name, targets_registered=True, desired_status="STOPPED") for name in "ab"]
+    assert decide_service(a_snapshot(service, *stopping), NOW).events == ()
 
 
 def test_container_health_decides_when_there_is_a_check() -> None:

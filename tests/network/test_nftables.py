@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,21 @@ async def test_rules_replace_each_other(namespace: str) -> None:
     assert "udp dport 53 accept" in listed
     assert "tcp dport" not in listed
     assert "policy drop" in listed
+
+
+async def test_connections_that_lead_nowhere_are_reset(namespace: str) -> None:
+    everybody = [Ingress("any", 0, 65535, ANY)]
+    await NfTables().apply(namespace, everybody, [9000, 80])
+    connect = "import socket; socket.create_connection(('127.0.0.1', 9000), timeout=2)"
+    listen = (
+        f"import socket, subprocess, sys; s = socket.create_server(('127.0.0.1', 9000)); {connect.partition('; ')[2]}"
+    )
+    inside = ["nsenter", f"--net={namespace}"]
+    subprocess.run([*inside, "ip", "link", "set", "lo", "up"], check=True)
+    done = subprocess.run([*inside, sys.executable, "-c", listen], capture_output=True, text=True, check=False)
+    assert "ConnectionRefusedError" in done.stderr
+    await NfTables().apply(namespace, everybody)
+    subprocess.run([*inside, sys.executable, "-c", listen], check=True)
 
 
 async def test_a_namespace_that_is_gone(namespace: str) -> None:

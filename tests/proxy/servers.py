@@ -115,6 +115,11 @@ class Backend:
     def let_go(self) -> None:
         self._go.set()
 
+    async def has_busy(self, count: int) -> None:
+        while self.busy < count:
+            self.arrived.clear()
+            await self.arrived.wait()
+
     async def stop(self) -> None:
         await self.runner.cleanup()
 

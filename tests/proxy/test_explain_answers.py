@@ -4,6 +4,8 @@ was recorded: rule, target group, target, task and deployment."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -25,7 +27,7 @@ from moorage.store.memory import Store
 from moorage.store.tables import ecs, elbv2
 from moorage.store.tables.ecs import TASKS
 from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, TARGET_HEALTH, TARGETS
-from proxy.builders import a_listener, a_load_balancer, a_rule, path, tg_arn, to
+from proxy.builders import a_listener, a_load_balancer, a_rule, a_target_group, path, targets, tg_arn, to
 from proxy.conftest import Balanced, Ports
 from proxy.servers import ask, backend, free_port, raw_backend, reset
 
@@ -166,6 +168,71 @@ async def test_what_goes_wrong_at_the_target(world: World, how: str, status: int
     assert causes(told) == [cause]
     assert said in told.title
     assert "task abc" in text(told)
+
+
+async def test_no_connection_in_time(world: World) -> None:
+    """A full backlog: the kernel answers nothing, as a dead address does."""
+    with socket.socket() as full, contextlib.ExitStack() as held:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for client in [held.enter_context(socket.socket()) for _ in range(4)]:
+            client.setblocking(False)
+            client.connect_ex(full.getsockname())
+        await world.register(Endpoint(*full.getsockname()))
+        assert (await ask(await world.serve(to("web")))).status == 504
+        told = await world.explained(504)
+    assert causes(told) == ["TargetConnectionTimeout"]
+    assert "did not accept a connection in time" in told.title
+    assert "task abc" in text(told)
+
+
+async def test_a_target_that_does_not_speak_tls(world: World) -> None:
+    async with backend("web") as web:
+        await world.register(web.endpoint)
+        await world.balanced.proxy.put_target_group(targets(a_target_group("web", protocol="HTTPS"), web.endpoint))
+        assert (await ask(await world.serve(to("web")))).status == 502
+        told = await world.explained(502)
+    assert causes(told) == ["TargetTLSNegotiationFailed"]
+    assert "the TLS handshake with it failed" in told.title
+
+
+async def test_a_response_that_breaks_off(world: World) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc")
+        await writer.drain()
+
+    async with raw_backend(talk) as endpoint:
+        await world.register(endpoint)
+        door = await world.serve(to("web"))
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await ask(door)
+        told = await world.explained(200)
+    assert causes(told) == ["TargetResponseCut"]
+    assert "closed the connection in the middle of its response" in told.title
+
+
+async def test_what_is_cut_when_the_deregistration_delay_is_over(world: World) -> None:
+    async with backend("web") as web:
+        await world.register(web.endpoint)
+        door = await world.serve(to("web"))
+        asked = asyncio.create_task(ask(door, "/slow", method="POST", body=b"x"))
+        await web.arrived.wait()
+        target = Target(tg_arn("web"), *web.address, "us-east-1a", registered_at=1.0, deregistered_at=1.0)
+        await world.store.update(lambda tx: tx.put(TARGETS, target))
+        assert await world.balanced.proxy.cut([web.address]) == 1
+        await world.store.update(lambda tx: tx.delete(TARGETS, target.key))
+        assert (await asked).status == 502
+        told = await world.explained(502)
+    assert causes(told) == ["DeregistrationDelayOver"]
+    assert "its deregistration delay was over before it had answered" in told.title
+
+
+async def test_a_rule_whose_target_groups_have_no_weight(world: World) -> None:
+    assert (await ask(await world.serve(to(("blue", 0), ("green", 0))))).status == 503
+    told = await world.explained(503)
+    assert causes(told) == ["RuleWithoutWeight"]
+    assert "all target groups of the rule have weight 0" in told.title
 
 
 async def test_a_listener_whose_rules_do_not_match(world: World) -> None:

@@ -223,3 +223,17 @@ async def test_a_malformed_request(log: Log) -> None:
     await reader.read()
     writer.close()
     assert await log.cause() == "BadRequest"
+
+
+@pytest.mark.parametrize("kind", ["lb_cookie", "app_cookie"])
+async def test_a_target_that_no_cookie_led_to(log: Log, kind: str) -> None:
+    sticky = {"stickiness__enabled": "true", "stickiness__type": kind, "stickiness__app_cookie__cookie_name": "ID"}
+    async with backend("web") as web:
+        await log.balanced.group("web", web, **sticky)
+        door = await log.balanced.serve(to("web"))
+        answer = await ask(door, "/first?cookie=ID%3D1")
+        cookies = "; ".join(one.partition(";")[0] for one in answer.all("set-cookie"))
+        await ask(door, "/second", headers={"Cookie": cookies})
+        await ask(door, "/third")
+        seen = [await log.one(lambda r, path=path: r.path.startswith(path)) for path in ("/first", "/second", "/third")]
+    assert [one.chosen_anew for one in seen] == [True, False, True]

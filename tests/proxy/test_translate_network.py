@@ -221,7 +221,7 @@ def test_load_balancers_behind_are_on_ports_of_this_machine() -> None:
         ("TCP", "ip", True),
         ("HTTP", "ip", True),
         ("UDP", "ip", False),
-        ("TCP_UDP", "ip", False),
+        ("TCP_UDP", "ip", True),
         ("HTTP", "lambda", False),
     ],
 )

@@ -178,7 +178,7 @@ async def deregistration(world: World, load: Load) -> None:
     async with backend("leaving") as leaving:
         await world.group(leaving)
         slow = [asyncio.create_task(ask(world.door(80), "/slow")) for _ in range(4)]
-        await leaving.arrived.wait()
+        await leaving.has_busy(4)
         await world.group(*world.members)
         await load.more()
         leaving.let_go()

@@ -67,6 +67,21 @@ def test_ecs_checks_meaning_itself() -> None:
     assert refused("ecs", "DescribeTasks", {}).code == "InvalidParameterException"
 
 
+def test_values_that_ecs_does_not_know() -> None:
+    refusal = refused("ecs", "RunTask", {"taskDefinition": "web", "launchType": "LAMBDA"})
+    assert refusal.code == "InvalidParameterException"
+    assert refusal.message == (
+        "1 validation error detected: Value 'LAMBDA' at 'launchType' failed to satisfy constraint: Member must satisfy "
+        "enum value set: [EC2, FARGATE, EXTERNAL, MANAGED_INSTANCES]"
+    )
+    document = {"family": "web", "containerDefinitions": [{"name": "app", "image": "app"}]}
+    refusal = refused("ecs", "RegisterTaskDefinition", document | {"requiresCompatibilities": ["LAMBDA"]})
+    assert refusal.code == "InvalidParameterException"
+    assert "Value 'LAMBDA' at 'requiresCompatibilities.1.member'" in refusal.message
+    # What the service has sentences for is left to it.
+    accepted("ecs", "RegisterTaskDefinition", document | {"networkMode": "nonsense"})
+
+
 def test_ec2_says_which_parameter_is_missing() -> None:
     error = refused("ec2", "DescribeInstanceAttribute", {"InstanceId": "i-1"})
     assert (error.code, error.message) == ("MissingParameter", "The request must contain the parameter Attribute")
@@ -81,3 +96,39 @@ def test_secrets_are_not_repeated() -> None:
 def test_a_shape_may_contain_itself() -> None:
     accepted("ecs", "CreateCluster", {})
     accepted("dynamodb", "PutItem", {"TableName": "abc", "Item": {"a": {"M": {"b": {"L": [{"S": "x"}]}}}}})
+
+
+@pytest.mark.parametrize(
+    ("operation", "params", "path", "allowed"),
+    [
+        ("CreateService", {"schedulingStrategy": "FOO"}, "schedulingStrategy", "REPLICA, DAEMON"),
+        (
+            "UpdateService",
+            {"deploymentConfiguration": {"strategy": "FOO"}},
+            "deploymentConfiguration.strategy",
+            "ROLLING, BLUE_GREEN, LINEAR, CANARY",
+        ),
+        ("ListServices", {"launchType": "FOO"}, "launchType", "EC2, FARGATE, EXTERNAL, MANAGED_INSTANCES"),
+        (
+            "UpdateCapacityProvider",
+            {"name": "x", "autoScalingGroupProvider": {"managedScaling": {"status": "FOO"}}},
+            "autoScalingGroupProvider.managedScaling.status",
+            "ENABLED, DISABLED",
+        ),
+    ],
+)
+def test_ecs_values_that_it_has_no_words_of_its_own_for(
+    operation: str, params: dict[str, Any], path: str, allowed: str
+) -> None:
+    given = {"serviceName": "a", "service": "a", **params}
+    error = refused("ecs", operation, given)
+    assert (error.code, error.message) == (
+        "InvalidParameterException",
+        f"1 validation error detected: Value 'FOO' at '{path}' failed to satisfy constraint: Member must satisfy enum "
+        f"value set: [{allowed}]",
+    )
+
+
+def test_ecs_has_words_of_its_own_for_most_values() -> None:
+    accepted("ecs", "CreateService", {"serviceName": "a", "placementStrategy": [{"type": "FOO"}]})
+    accepted("ecs", "RegisterTaskDefinition", {"family": "a", "containerDefinitions": [], "networkMode": "FOO"})

@@ -42,6 +42,18 @@ class Addresses:
         address = next_address(subnet.range, taken, self._last.get(key))
         if address is None:
             return None
+        self._last[key] = address
+        return self._made(tx, subnet, address, owner_arn, security_groups, description)
+
+    def _made(
+        self,
+        tx: Transaction,
+        subnet: Subnet,
+        address: str,
+        owner_arn: str,
+        security_groups: tuple[str, ...],
+        description: str,
+    ) -> NetworkInterface:
         interface = NetworkInterface(
             account=subnet.account,
             region=subnet.region,
@@ -54,9 +66,27 @@ class Addresses:
             description=description,
         )
         tx.put(NETWORK_INTERFACES, interface)
-        taken.add(address)
-        self._last[key] = address
+        self._taken.setdefault(_key(interface), set()).add(address)
         return interface
+
+    def claim(
+        self,
+        tx: Transaction,
+        subnet: Subnet,
+        *,
+        address: str,
+        owner_arn: str,
+        security_groups: tuple[str, ...],
+        description: str,
+    ) -> NetworkInterface | None:
+        """A new interface with this very address, or None when somebody has it (the warm pool gives way). Otherwise as
+        `allocate`."""
+        for known in list(tx.find(NETWORK_INTERFACES, "address", address)):
+            if _key(known) == (subnet.account, subnet.region, subnet.subnet_id):
+                if known.owner_arn != OWNER:
+                    return None
+                tx.delete(NETWORK_INTERFACES, _record_key(known))
+        return self._made(tx, subnet, address, owner_arn, security_groups, description)
 
     async def reserve(self, subnet: Subnet) -> NetworkInterface | None:
         """One more interface for the warm pool, or None when the subnet is nearly full: tasks come first."""
@@ -90,7 +120,11 @@ class Addresses:
         tx.delete(NETWORK_INTERFACES, _record_key(interface))
 
     def forget(self, interface: NetworkInterface) -> None:
-        """The interface's record is gone for good (or was never written): its address is free again."""
+        """The interface's record is gone for good (or was never written): its address is free again, unless somebody has
+        claimed it meanwhile."""
+        same = self._store.find(NETWORK_INTERFACES, "address", interface.ipv4)
+        if any(_key(one) == _key(interface) for one in same):
+            return
         self._taken.get(_key(interface), set()).discard(interface.ipv4)
 
 

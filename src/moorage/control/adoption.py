@@ -145,7 +145,7 @@ class Adoption:
             if container.restarts and ended_at <= (container.finished_at or 0.0) + SAME_END:
                 return task  # told once more; it is being started again already
             if is_restarted(task, self._definition(task, name), container, exit_code, ended_at):
-                return with_container(task, _restarting(container, runtime_id, ended_at))
+                return with_container(task, _restarting(container, runtime_id, exit_code, ended_at))
             task = with_container(task, replace(container, runtime_id=runtime_id))
             return container_stopped(
                 task,
@@ -287,13 +287,14 @@ def _for_memory(container: Container, exit_code: int | None, oom_killed: bool) -
     return oom_killed and exit_code in (None, KILLED) and container.stop_sent_at is None
 
 
-def _restarting(container: Container, runtime_id: str, now: float) -> Container:
+def _restarting(container: Container, runtime_id: str, exit_code: int | None, now: float) -> Container:
     """Ready to be started again; the task goes on running."""
     return replace(
         container,
         known="CREATED",
         runtime_id=runtime_id,
         restarts=container.restarts + 1,
+        restarted_after=exit_code,
         started_at=None,
         finished_at=now,
         health="UNKNOWN",

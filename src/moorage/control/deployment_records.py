@@ -32,6 +32,7 @@ def note_outcome(tx: Transaction, outcome: DeploymentOutcome, now: float) -> Non
             status_reason=outcome.reason or record.status_reason,
             updated_at=now,
             finished_at=now if finished else None,
+            stopped_at=now if outcome.status == "STOPPED" and record.stopped_at is None else record.stopped_at,
             rollback_reason=outcome.reason if rolling_back else record.rollback_reason,
             rollback_started_at=now if rolling_back else record.rollback_started_at,
             rollback_revision=outcome.rollback_revision or record.rollback_revision,

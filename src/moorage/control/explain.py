@@ -74,7 +74,7 @@ def explain_service(records: ServiceRecords, now: float) -> Explanation:
         title=f"Service {service.name} in cluster {cluster} is {service.status}: {service.desired_count} desired, "
         f"{running} running, {pending} pending.",
         sections=sections(
-            ("Now", (plan.said, *_no_place(records), records.trouble and f"the last pass failed: {records.trouble}")),
+            ("Now", (plan.said, *_drains(records), *_no_place(records), _trouble(records))),
             ("Express Mode", records.express),
             ("Instances", standing_lines(records.standings) if records.standings is not None else ()),
             ("Tasks", task_lines(records.tasks, now)),
@@ -82,7 +82,7 @@ def explain_service(records: ServiceRecords, now: float) -> Explanation:
             ("Task sets", task_set_lines(records.task_sets, service, records.tasks, records.revisions, now)),
             ("Deployments", (line for d in service.deployments for line in deployment_lines(d, records, now))),
             ("Failed tasks", failing),
-            ("Not placed", (*refusal_lines(records.refused), *not_placed(records.events, now))),
+            ("Not placed", (*refusal_lines(records.refused), *not_placed(records, now))),
             ("Capacity", records.capacity),
             ("Last events", (event_line(event, now) for event in records.events[:MOST_EVENTS])),
         ),
@@ -99,6 +99,17 @@ def explain_service(records: ServiceRecords, now: float) -> Explanation:
         },
         next=_next_of_service(records),
     )
+
+
+def _drains(records: ServiceRecords) -> Iterator[str]:
+    """How long the slowest of the tasks that stop still drains."""
+    drains = [place.drain_left for one in records.tasks for place in one.places if place.drain_left is not None]
+    if drains:
+        yield f"{left(max(drains))} until the last of its targets has drained"
+
+
+def _trouble(records: ServiceRecords) -> str:
+    return records.trouble and f"the last pass failed: {records.trouble}"
 
 
 def _no_place(records: ServiceRecords) -> Iterator[str]:
@@ -134,10 +145,13 @@ def task_lines(tasks: Sequence[TaskRecords], now: float) -> Iterator[str]:
         yield f"{count(len(protected), 'task')} protected from scale-in and deployments: {names}; the first for {ends}"
 
 
-def not_placed(events: Sequence[ServiceEvent], now: float) -> Iterator[str]:
-    """The last reasons for which no place was found for a task."""
-    for event in [e for e in events if "unable to place a task" in e.message][:2]:
-        yield event_line(event, now)
+def not_placed(records: ServiceRecords, now: float) -> Iterator[str]:
+    """The last reasons for which no place was found for a task. ECS says that it was unable to place a task also when
+    one could not be started: those are told as failed tasks already."""
+    failed = {circuit_breaker.reason_of(task).rstrip(".") for task in records.ended} - {""}
+    for event in [e for e in records.events if "unable to place a task" in e.message][:2]:
+        if not any(text in event.message for text in failed):
+            yield event_line(event, now)
 
 
 def event_line(event: ServiceEvent, now: float) -> str:

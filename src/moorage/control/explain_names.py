@@ -140,19 +140,24 @@ def _instances(view: View, words: str) -> Iterator[Subject]:
 def _tasks(view: View, words: str) -> Iterator[Subject]:
     named = view.get(TASKS, words)
     if named is not None:
-        yield _task(named)
-    elif _ID.fullmatch(words):
-        yield from (_task(one) for one in view.all(TASKS) if one.id.startswith(words))
+        yield task_subject(named)
+    elif is_id(words):
+        yield from (task_subject(one) for one in view.all(TASKS) if one.id.startswith(words))
 
 
 def _tasks_at(view: View, address: str) -> Iterator[Subject]:
     """The living task with this address; whoever names an address means its target first."""
     for one in view.find(TASKS, "live", True) if _PLACE.fullmatch(address) else ():
         if one.interface is not None and one.interface.ipv4 == address:
-            yield _task(one)
+            yield task_subject(one)
 
 
-def _task(task: Task) -> Subject:
+def is_id(words: str) -> bool:
+    """May it be the id of a task or container instance, or the beginning of one?"""
+    return _ID.fullmatch(words) is not None
+
+
+def task_subject(task: Task) -> Subject:
     return Subject("task", task.arn, task.id, Scope(task.account, task.region))
 
 

@@ -204,24 +204,29 @@ def _container_line(container: Container, records: TaskRecords, now: float) -> s
     told = [container.last_status]
     if definition is not None and definition.health_check is not None:
         told.append(_health(container, definition.health_check, records.observed.get(container.name)))
-    if container.restarts:
-        told.append(f"started again {container.restarts} times")
     if container.known == "RUNNING" and container.started_at is not None:
         told.append(f"for {span(now - container.started_at)}")
-    if container.started_at is not None and container.finished_at is not None:
+    if container.restarts:
+        times = "once" if container.restarts == 1 else f"{container.restarts} times"
+        code = container.restarted_after
+        told.append(f"started again {times}" + (f" (last after {_exit_code(code)})" if code is not None else ""))
+    if container.known == "STOPPED" and container.started_at is not None and container.finished_at is not None:
         told.append(f"ran {span(container.finished_at - container.started_at)}")
     elif container.known == "STOPPED":
         told.append("never started")
     if container.exit_code is not None:
-        told.append(f"exit code {container.exit_code}{_signal(container.exit_code)}")
+        told.append(_exit_code(container.exit_code))
     if container.reason:
         told.append(container.reason)
     role = "" if definition is None or definition.is_essential else " (not essential)"
     return f"{container.name}{role} [{container.image}]: {', '.join(told)}"
 
 
-def _signal(code: int) -> str:
-    return {137: " (SIGKILL)", 143: " (SIGTERM)", 139: " (SIGSEGV)", 134: " (SIGABRT)", 130: " (SIGINT)"}.get(code, "")
+_SIGNALS = {137: " (SIGKILL)", 143: " (SIGTERM)", 139: " (SIGSEGV)", 134: " (SIGABRT)", 130: " (SIGINT)"}
+
+
+def _exit_code(code: int) -> str:
+    return f"exit code {code}{_SIGNALS.get(code, '')}"
 
 
 def _place_line(place: Place) -> str:
@@ -249,12 +254,18 @@ def _what_happened(task: Task, now: float) -> Iterator[str]:
     """The moments that the record knows, in order, counted from the creation of the task."""
     known = [(at, what) for field, what in _MOMENTS if (at := getattr(task, field)) is not None]
     known += [
-        (container.finished_at, f"container {container.name} ended ({_end_of(container) or 'no code'})")
-        for container in task.containers
-        if container.finished_at is not None
+        (container.finished_at, _how_it_ended(container)) for container in task.containers if container.finished_at
     ]
     for at, what in sorted(known, key=lambda moment: moment[0]):
         yield f"{what} {ago(at, now)}" if at == task.created_at else f"+{span(at - task.created_at)} {what}"
+
+
+def _how_it_ended(container: Container) -> str:
+    """Its last end: for good, or before its restart policy had it started again."""
+    if container.known == "STOPPED":
+        return f"container {container.name} ended ({_end_of(container) or 'no code'})"
+    code = "" if container.restarted_after is None else f" ({_exit_code(container.restarted_after)})"
+    return f"container {container.name} ended{code}, its restart policy starts it again"
 
 
 def _what_it_is(task: Task) -> Iterator[str]:

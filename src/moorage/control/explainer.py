@@ -17,7 +17,7 @@ from moorage.control.daemons import daemon_facts
 from moorage.control.explain import DeploymentRecords, ServiceRecords, explain_deployment, explain_service
 from moorage.control.explain_express import explain_unmade, express_lines
 from moorage.control.explain_instance import InstanceRecords, explain_instance
-from moorage.control.explain_names import Kind, Subject, find, nearest, within
+from moorage.control.explain_names import Kind, Subject, find, is_id, nearest, task_subject, within
 from moorage.control.explain_placement import refusals_of
 from moorage.control.explain_schedulers import explain_task_set
 from moorage.control.explain_task import Place, TaskRecords, explain_task
@@ -68,6 +68,8 @@ from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, RULES, TARGET_
 
 HISTORY = 50
 """Stopped tasks of a service that are read back from disk."""
+LISTED = 200
+"""Stopped tasks that are listed, unless more are asked for."""
 MOST_NAMES = 8
 
 Urls = Callable[[LoadBalancer], tuple[str, ...]]
@@ -113,8 +115,12 @@ class Explainer:
         found = nearest(find(self._store, words, kind), scope)
         if cluster:
             found = within(found, cluster)
-        if not found and kind in (None, "task") and (task := await self._stopped_long_ago(words)) is not None:
-            return explain_task(self.records(task), self._clock.now())
+        if not found and kind in (None, "task"):
+            forgotten = await self._stopped_long_ago(words, scope, cluster)
+            if len(forgotten) > 1:
+                raise _ambiguous(words, tuple(task_subject(one) for one in forgotten))
+            if forgotten:
+                return explain_task(self.records(forgotten[0]), self._clock.now())
         if not found:
             raise self._unknown(words, kind, scope)
         if len(found) > 1:
@@ -202,10 +208,10 @@ class Explainer:
         service_arn, id = subject.key.split(" ", 1)
         return self._store.get(TASK_SETS, arn_of(service_arn, id))
 
-    async def ended(self, service_arn: str) -> tuple[Task, ...]:
+    async def ended(self, service_arn: str, limit: int = HISTORY) -> tuple[Task, ...]:
         """The tasks of a service that stopped or should stop, newest first, also those that left memory."""
         mine = self._store.find(TASKS, "service_all", service_arn)
-        kept = await self._store.history(TASKS, "service_all", service_arn, HISTORY)
+        kept = await self._store.history(TASKS, "service_all", service_arn, limit)
         tasks = {task.arn: task for task in (*kept, *mine) if task.desired_status == "STOPPED"}
         return tuple(sorted(tasks.values(), key=lambda t: -(t.stopping_at or t.stopped_at or t.created_at)))
 
@@ -225,16 +231,23 @@ class Explainer:
         return DeploymentRecords(id, await self._service(service), live, record, mine)
 
     # --- tasks -------------------------------------------------------------------------------------------------------
-    async def _stopped_long_ago(self, words: str) -> Task | None:
-        """A task that left memory: by its ARN or its whole id."""
-        arns = [words] if ":task/" in words else [
-            f"{one.arn.replace(':cluster/', ':task/')}/{words}" for one in self._store.all(CLUSTERS)
-        ]  # fmt: skip
-        for arn in arns:
-            found = await self._store.history(TASKS, "key", arn, 1)
-            if found:
-                return found[0]
-        return None
+    async def left_memory(self, cluster_arn: str, limit: int) -> list[Task]:
+        """The tasks of a cluster that the ECS API has forgotten, an hour after they stopped; newest first."""
+        return await self._store.history(TASKS, "cluster_status", (cluster_arn, "STOPPED"), limit)
+
+    async def _stopped_long_ago(self, words: str, scope: Scope, cluster: str) -> tuple[Task, ...]:
+        """Tasks that left memory: by their ARN or their id; by how their id begins those that `moor tasks --stopped`
+        lists."""
+        if ":task/" in words:
+            return tuple(await self._store.history(TASKS, "key", words, 1))
+        found: list[Task] = []
+        for one in self._store.all(CLUSTERS) if is_id(words) else ():
+            if cluster in ("", one.name, one.arn):
+                arn = f"{one.arn.replace(':cluster/', ':task/')}/{words}"
+                found += await self._store.history(TASKS, "key", arn, 1) or [
+                    task for task in await self.left_memory(one.arn, LISTED) if task.id.startswith(words)
+                ]
+        return tuple(t for t in found if Scope(t.account, t.region) == scope) or tuple(found)
 
     def records(self, task: Task, verdict: Verdict | None = None) -> TaskRecords:
         """What is known of a task. `verdict`: the scheduler's, when it was asked already."""
@@ -296,7 +309,7 @@ class Explainer:
             listeners=tuple(listeners),
             rules=rules,
             groups=groups,
-            said=self._plane.load_balancers.said(balancer.arn) or "",
+            said=self._plane.explain(balancer.arn) or "",
             proxy=self._proxy(),
             urls=self._urls(balancer),
         )

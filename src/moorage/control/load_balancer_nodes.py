@@ -9,7 +9,9 @@ whose proxy cannot enter the engine's networks, the load balancer answers on its
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -98,10 +100,13 @@ class LoadBalancerNodes:
     # --- a pass ------------------------------------------------------------------------------------------------------
     async def _reconcile(self, arn: str) -> Pass:
         record = self._store.get(LOAD_BALANCERS, arn)
-        if record is None or not self._store.find(LISTENERS, "load_balancer", arn):
+        if record is None:
             await self._remove(arn, keep=())
-            if record is None:
-                asyncio.get_running_loop().call_soon(self.loop.forget, arn)
+            asyncio.get_running_loop().call_soon(self.loop.forget, arn)
+            return Pass("no nodes: it is gone")
+        if not self._store.find(LISTENERS, "load_balancer", arn):
+            await self._remove(arn, keep=(), reserved={one.subnet_id for one in record.addresses})
+            await self._reserve(record)
             return Pass("no nodes: it has no listener")
         troubles: list[str] = []
         for subnet_id, zone in sorted(record.subnets, key=lambda pair: pair[1]):
@@ -111,7 +116,8 @@ class LoadBalancerNodes:
                 trouble = error.reason()
             if trouble is not None:
                 troubles.append(f"{subnet_id}: {trouble}")
-        await self._remove(arn, keep={subnet_id for subnet_id, _ in record.subnets})
+        subnets = {subnet_id for subnet_id, _ in record.subnets}
+        await self._remove(arn, keep=subnets, reserved=subnets)
         made = sorted(node.address for node in self._store.find(LOAD_BALANCER_NODES, "load_balancer", arn))
         said = f"inside the VPC at {', '.join(made)}" if made else "not reachable inside the VPC"
         if troubles:
@@ -126,7 +132,8 @@ class LoadBalancerNodes:
         subnet = await on_this_host(self._store, self._engine, subnet)
         interface = await self._interface(record, subnet)
         if interface is None:
-            return "it has no free address"
+            chosen = _chosen(record, subnet)
+            return "it has no free address" if chosen is None else f"somebody else has the address {chosen}"
         spec = SandboxSpec(
             task_arn=f"{record.arn}/{subnet_id}",
             mode="awsvpc",
@@ -143,22 +150,34 @@ class LoadBalancerNodes:
         await self._store.update(lambda tx: tx.put(LOAD_BALANCER_NODES, node))
         return None
 
+    async def _reserve(self, record: LoadBalancer) -> None:
+        """The addresses that were chosen for a load balancer are its own before it has a listener."""
+        for chosen in record.addresses:
+            subnet = self._store.get(SUBNETS, f"{record.account}/{record.region}/{chosen.subnet_id}")
+            if subnet is not None and chosen.private_ipv4 is not None:
+                await self._interface(record, subnet)
+
     async def _interface(self, record: LoadBalancer, subnet: Subnet) -> NetworkInterface | None:
-        """The load balancer's interface in this subnet, made now when there is none."""
+        """The load balancer's interface in this subnet, made now when there is none. None: nothing is free, or not the
+        address that was chosen for it."""
         given: list[NetworkInterface] = []
+        chosen = _chosen(record, subnet)
 
         def write(tx: Transaction) -> NetworkInterface | None:
             for known in tx.find(NETWORK_INTERFACES, "owner", record.arn):
                 if known.subnet_id == subnet.subnet_id:
                     return tx.put(NETWORK_INTERFACES, replace(known, security_groups=record.security_groups))
-            found = self._addresses.allocate(
+            take = self._addresses.allocate if chosen is None else partial(self._addresses.claim, address=chosen)
+            found = take(
                 tx,
                 subnet,
                 owner_arn=record.arn,
                 security_groups=record.security_groups,
                 description=f"ELB {record.full_name}",
             )
-            given.extend([found] if found is not None else [])
+            if found is not None:
+                found = tx.put(NETWORK_INTERFACES, replace(found, public_ipv4=_elastic(record, subnet)))
+                given.append(found)
             return found
 
         try:
@@ -168,9 +187,9 @@ class LoadBalancerNodes:
                 self._addresses.forget(interface)
             raise
 
-    async def _remove(self, arn: str, keep: Collection[str]) -> None:
+    async def _remove(self, arn: str, keep: Collection[str], reserved: Collection[str] = ()) -> None:
         """Nodes in other subnets than these: the record first, so that the proxy leaves, then the sandbox, then the
-        address."""
+        address, except those in `reserved` subnets."""
         nodes = self._store.find(LOAD_BALANCER_NODES, "load_balancer", arn)
         gone = [node for node in nodes if node.subnet_id not in keep]
 
@@ -187,12 +206,27 @@ class LoadBalancerNodes:
             self._strays[arn].discard(stray)
         self._strays.pop(arn, None)
         for interface in self._store.find(NETWORK_INTERFACES, "owner", arn):
-            if interface.subnet_id not in keep:
+            if interface.subnet_id not in reserved:
                 await self._addresses.give_back(interface)
                 self._addresses.forget(interface)
+
+
+def _chosen(record: LoadBalancer, subnet: Subnet) -> str | None:
+    """The private address that its owner chose for the load balancer there. One that is not in the range which the subnet
+    has on this machine cannot be used."""
+    for one in record.addresses:
+        if one.subnet_id == subnet.subnet_id and one.private_ipv4 is not None:
+            inside = ipaddress.ip_address(one.private_ipv4) in ipaddress.ip_network(subnet.range)
+            return one.private_ipv4 if inside else None
+    return None
+
+
+def _elastic(record: LoadBalancer, subnet: Subnet) -> str | None:
+    return next((one.ip_address for one in record.addresses if one.subnet_id == subnet.subnet_id), None)
 
 
 def _stands_elsewhere(before: LoadBalancer | None, after: LoadBalancer | None) -> bool:
     if before is None or after is None:
         return True
-    return (before.subnets, before.security_groups) != (after.subnets, after.security_groups)
+    where = (before.subnets, before.addresses, before.security_groups)
+    return where != (after.subnets, after.addresses, after.security_groups)

@@ -14,15 +14,26 @@ import msgspec
 
 from moorage.control.loop import Loop, Pass
 from moorage.domain.clock import Clock
-from moorage.domain.load_balancer import Listener, LoadBalancer, LoadBalancerNode, load_balancer_of, trust_store_of
+from moorage.domain.load_balancer import (
+    LAYER_4,
+    Listener,
+    LoadBalancer,
+    LoadBalancerNode,
+    forwarded_to,
+    load_balancer_of,
+    trust_store_of,
+)
+from moorage.domain.target_group import TargetGroup, is_in_service
 from moorage.proxy.driver import Certificate, LoadBalancerConfig, Proxy, ProxyRefused, TrustAnchors
 from moorage.store.api import Change, StoreApi, Transaction
+from moorage.store.elbv2_queries import load_balancers_of
 from moorage.store.tables.elbv2 import (
     LISTENERS,
     LOAD_BALANCER_NODES,
     LOAD_BALANCERS,
     RULES,
     TARGET_GROUPS,
+    TARGETS,
     TRUST_STORES,
 )
 
@@ -73,6 +84,8 @@ class LoadBalancersController:
         self._unwatch: Callable[[], None] = lambda: None
         self.certificates: CertificateSource | None = None
         """Where the certificates of HTTPS listeners come from; set before `start()`."""
+        self.preserved: Callable[[TargetGroup], bool] = _never
+        """Do targets of a group see the addresses of clients? Set before `start()`."""
 
     async def start(self) -> None:
         """Follows the store from now on and offers every load balancer to the proxy. Does not wait for the proxy. When
@@ -113,6 +126,16 @@ class LoadBalancersController:
                     self.loop.wake(listener.load_balancer_arn)
             elif change.table is RULES:
                 self.loop.wake(load_balancer_of(record.listener_arn))
+            elif change.table is TARGET_GROUPS and record.protocol in LAYER_4:
+                self._wake_users(change.key)
+            elif change.table is TARGETS and is_in_service(change.before) != is_in_service(change.after):
+                group = self._store.get(TARGET_GROUPS, record.target_group_arn)
+                if group is not None and group.protocol in LAYER_4:
+                    self._wake_users(group.arn)
+
+    def _wake_users(self, target_group_arn: str) -> None:
+        for owner in load_balancers_of(self._store, target_group_arn):
+            self.loop.wake(owner)
 
     async def _reconcile(self, arn: str) -> Pass:
         record = self._store.get(LOAD_BALANCERS, arn)
@@ -166,7 +189,17 @@ class LoadBalancersController:
         plain = msgspec.structs.replace(record, state="provisioning", state_reason="")
         nodes = tuple(sorted(self._store.find(LOAD_BALANCER_NODES, "load_balancer", record.arn), key=_zone))
         stores = self._trust_stores(listeners)
-        return LoadBalancerConfig(plain, tuple(listeners), rules, trust_stores=stores, nodes=nodes)
+        preserving = frozenset(one.arn for one in listeners if self._preserves(one)) if nodes else frozenset()
+        return LoadBalancerConfig(
+            plain, tuple(listeners), rules, trust_stores=stores, nodes=nodes, preserving=preserving
+        )
+
+    def _preserves(self, listener: Listener) -> bool:
+        """Only if all its target groups do: a connection is made before its target group is chosen."""
+        if listener.protocol not in LAYER_4:
+            return False
+        groups = [self._store.get(TARGET_GROUPS, arn) for arn in forwarded_to(listener.default_actions)]
+        return bool(groups) and all(group is not None and self.preserved(group) for group in groups)
 
     def _trust_stores(self, listeners: Sequence[Listener]) -> dict[str, TrustAnchors]:
         found: dict[str, TrustAnchors] = {}
@@ -203,6 +236,10 @@ def _only_state_differs(before: LoadBalancer | None, after: LoadBalancer | None)
     if before is None or after is None:
         return False
     return msgspec.structs.replace(before, state=after.state, state_reason=after.state_reason) == after
+
+
+def _never(group: TargetGroup) -> bool:
+    return False
 
 
 def _zone(node: LoadBalancerNode) -> str:

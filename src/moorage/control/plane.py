@@ -8,6 +8,7 @@ from __future__ import annotations
 from moorage.control.adoption import Adoption
 from moorage.control.alarms import AlarmWatch
 from moorage.control.capacity import CapacityController
+from moorage.control.client_addresses import ClientAddresses
 from moorage.control.code_deploy import CodeDeployController
 from moorage.control.express import ExpressController
 from moorage.control.express_scaling import ExpressScaling
@@ -33,8 +34,10 @@ from moorage.control.task import TaskController
 from moorage.domain.clock import Clock, Ids
 from moorage.engine.driver import Engine
 from moorage.network.firewall import Firewall, NoFirewall
+from moorage.network.return_paths import NoReturnPaths, ReturnPaths
 from moorage.proxy.driver import Proxy
 from moorage.store.memory import Store
+from moorage.store.tables.ecs import CONTAINER_INSTANCES
 
 
 class ControlPlane:
@@ -56,6 +59,7 @@ class ControlPlane:
         groups: HostGroups | None = None,
         security_groups: SecurityGroups | None = None,
         firewall: Firewall | None = None,
+        return_paths: ReturnPaths | None = None,
     ) -> None:
         self.tasks = TaskController(store, clock, ids, engine, images, logs, sources)
         self.nodes = LoadBalancerNodes(store, engine, self.tasks.addresses)
@@ -64,7 +68,11 @@ class ControlPlane:
         self.alarms = AlarmWatch(store, alarms)
         self.capacity = CapacityController(store, clock, ids, groups) if groups is not None else None
         self.targets = TargetsController(store, clock, prober, proxy)
+        self.targets.instance_runs = lambda *place: bool(store.find(CONTAINER_INSTANCES, "ec2_instance", place))
         self.load_balancers = LoadBalancersController(store, clock, proxy, self.targets)
+        self.clients = ClientAddresses(store, engine, return_paths or NoReturnPaths())
+        self.targets.clients = self.clients
+        self.load_balancers.preserved = self.clients.preserved
         self.security = SecurityGroupsController(store, security_groups, firewall or NoFirewall())
         self.lifecycle = LifecycleController(store, clock)
         self.reaper = Reaper(store, clock)
@@ -75,6 +83,7 @@ class ControlPlane:
     async def start(self) -> None:
         """Target groups before load balancers, so that no listener opens before its endpoints are known; the engine is
         listened to before tasks are looked at, so that what died while nobody watched is noticed first."""
+        self.clients.start()
         await self.targets.start()
         self.security.start()
         self.nodes.start()
@@ -112,6 +121,7 @@ class ControlPlane:
         await self.nodes.close()
         await self.security.close()
         await self.targets.close()
+        await self.clients.close()
 
     def explain(self, arn: str) -> str | None:
         """What is being done about a resource, and why: the last sentence of whoever looks after it."""

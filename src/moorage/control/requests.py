@@ -14,21 +14,33 @@ from typing import Any
 
 import msgspec
 
-from moorage.decide.elbv2_cause import AT_THE_TARGET, RESET, Cause, cause_of
+from moorage.decide.elbv2_cause import (
+    AT_THE_TARGET,
+    DRAINED,
+    FIXED,
+    NO_WEIGHT,
+    RESET,
+    SENTENCES,
+    Cause,
+    cause_of,
+    cut_by_draining,
+)
 from moorage.domain.clock import Clock
-from moorage.domain.load_balancer import LoadBalancer
+from moorage.domain.load_balancer import Forward, LoadBalancer, listener_of
 from moorage.domain.request_record import RequestRecord
-from moorage.domain.target_group import Target
+from moorage.domain.target_group import Target, TargetHealth, deregistration_delay
 from moorage.domain.task import Task
 from moorage.store.api import Change, StoreApi
-from moorage.store.elbv2_queries import current_health
+from moorage.store.elbv2_queries import actions_of, current_health
 from moorage.store.tables.ecs import TASKS
-from moorage.store.tables.elbv2 import LOAD_BALANCERS, TARGETS
+from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, TARGET_GROUPS, TARGET_HEALTH, TARGETS
 
 REMEMBERED = 10_000
 FAILURES = 5_000
 """Failures are remembered longer than what went well."""
 ADDRESSES = 20_000
+GONE = 1_000
+"""Targets that are remembered after their registration has ended."""
 
 
 class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -51,11 +63,14 @@ class RequestLog:
 
     def __init__(self, store: StoreApi, clock: Clock, *, remembered: int = REMEMBERED) -> None:
         self._store = store
+        self._clock = clock
         # grows over restarts, so that a client that follows goes on where it was
         self._cursor = int(clock.now() * 1_000_000)
         self._ring: deque[Evidence] = deque(maxlen=remembered)
         self._failures: deque[Evidence] = deque(maxlen=FAILURES)
         self._tasks: OrderedDict[str, str] = OrderedDict()
+        self._gone: OrderedDict[str, tuple[Target, TargetHealth | None, float]] = OrderedDict()
+        """Target key → (registration, its last health, when it went): the log is read a moment after the fact."""
         self._unwatch: Callable[[], None] = lambda: None
         self.on_request: Callable[[LoadBalancer, RequestRecord], None] | None = None
         """Gets every request that reached a load balancer."""
@@ -116,6 +131,13 @@ class RequestLog:
         arn = record.rule_arn.replace(":listener-rule/", ":loadbalancer/").rsplit("/", 2)[0]
         return self._store.get(LOAD_BALANCERS, arn) if arn else None
 
+    def certificate(self, record: RequestRecord) -> str:
+        """The ARN of the certificate that was shown, where the listener has no other; "" where it is not known."""
+        if not record.tls_version or not record.rule_arn:
+            return ""
+        listener = self._store.get(LISTENERS, listener_of(record.rule_arn))
+        return listener.certificates[0] if listener is not None and len(listener.certificates) == 1 else ""
+
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _tell(self, record: RequestRecord) -> None:
@@ -138,12 +160,11 @@ class RequestLog:
 
     def _explained(self, plain: Evidence, cause: Cause) -> Evidence:
         record = plain.record
+        cause = self._seen_closer(record, cause)
         facts: dict[str, Any] = {"cause": cause.code, "sentence": cause.sentence}
         if record.target_group_arn:
-            targets = self._store.find(TARGETS, "target_group", record.target_group_arn)
-            registered = [one for one in targets if _was_registered(one, record.at)]
-            states = [current_health(self._store, one) for one in registered]
-            facts["registered"] = len(registered)
+            states = [health for one, health in self._targets(record) if _was_registered(one, record.at)]
+            facts["registered"] = len(states)
             facts["healthy"] = sum(one is not None and one.state in ("healthy", "unavailable") for one in states)
         if cause.code in AT_THE_TARGET:
             facts |= self._task(record.target)
@@ -152,6 +173,33 @@ class RequestLog:
             if facts.get("registered") and not facts["healthy"]:
                 facts["sentence"] += "; no target of the group is healthy, so requests go to all of them"
         return msgspec.structs.replace(plain, **facts)
+
+    def _seen_closer(self, record: RequestRecord, cause: Cause) -> Cause:
+        """What the proxy cannot know: that it was told to cut, and that a rule has target groups but no weights."""
+        if cause.code == FIXED and isinstance((actions_of(self._store, record.rule_arn) or (None,))[-1], Forward):
+            return Cause(NO_WEIGHT, SENTENCES[NO_WEIGHT])
+        if cut_by_draining(cause, ended_at=record.at + record.duration, drained_at=self._drained_at(record)):
+            return Cause(DRAINED, SENTENCES[DRAINED])
+        return cause
+
+    def _drained_at(self, record: RequestRecord) -> float | None:
+        group = self._store.get(TARGET_GROUPS, record.target_group_arn)
+        ends = [
+            one.deregistered_at + (deregistration_delay(group) if group is not None else 0.0)
+            for one, _ in self._targets(record)
+            if one.deregistered_at is not None and f"{one.reaches or one.id}:{one.port}" == record.target
+        ]
+        return min(ends, default=None)
+
+    def _targets(self, record: RequestRecord) -> list[tuple[Target, TargetHealth | None]]:
+        """Those of the target group that there are, and those that went since the request began."""
+        there = self._store.find(TARGETS, "target_group", record.target_group_arn)
+        gone = [
+            (one, health)
+            for one, health, at in self._gone.values()
+            if one.target_group_arn == record.target_group_arn and at >= record.at
+        ]
+        return [*((one, current_health(self._store, one)) for one in there), *gone]
 
     def _task(self, target: str) -> dict[str, str]:
         arn = self._tasks.get(target.rpartition(":")[0].strip("[]"))
@@ -167,6 +215,14 @@ class RequestLog:
         for change in changes:
             if change.table is TASKS and change.after is not None:
                 self._remember(change.after)
+            elif change.table is TARGETS and change.after is None and change.before is not None:
+                health = next(
+                    (one.before for one in changes if one.table is TARGET_HEALTH and one.key == change.key), None
+                )
+                self._gone[change.key] = (change.before, health, self._clock.now())
+                self._gone.move_to_end(change.key)
+                if len(self._gone) > GONE:
+                    self._gone.popitem(last=False)
 
     def _remember(self, task: Task) -> None:
         """An address belongs to the last task that had it, also after that task is gone."""

@@ -1,5 +1,6 @@
 """Security groups of load balancers, enforced at their nodes: who may open connections to their listeners from inside the
-VPC. (This machine's own door, 127.0.0.1, is its operator's and always open.)
+VPC. (This machine's own door, 127.0.0.1, is its operator's and always open.) Connections to a network load balancer that
+has no target for them are reset there, before the proxy would take them and could only close them.
 
 Decides nothing: `decide/security_groups` says what is let in. Looks again when a node, an interface that carries a group
 which some rule names, a load balancer's groups or a rule changes. A load balancer without groups (network load balancers
@@ -14,12 +15,14 @@ from typing import Any
 from moorage.control.loop import Loop, Pass
 from moorage.control.ports import SecurityGroups
 from moorage.decide.security_groups import allowed, named_groups
-from moorage.domain.load_balancer import LoadBalancer
+from moorage.domain.load_balancer import Listener, LoadBalancer, forwarded_to, load_balancer_of
 from moorage.domain.network import EVERYWHERE, Ingress, NetworkInterface
 from moorage.domain.scope import Scope
+from moorage.domain.target_group import is_in_service
 from moorage.network.firewall import Firewall
 from moorage.store.api import Change, StoreApi
-from moorage.store.tables.elbv2 import LOAD_BALANCER_NODES, LOAD_BALANCERS
+from moorage.store.elbv2_queries import load_balancers_of
+from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCER_NODES, LOAD_BALANCERS, TARGETS
 from moorage.store.tables.network import NETWORK_INTERFACES
 
 OPEN: tuple[Ingress, ...] = (Ingress("any", 0, 65535, (EVERYWHERE,)),)
@@ -32,7 +35,7 @@ class SecurityGroupsController:
         self._store = store
         self._groups = groups
         self._firewall = firewall
-        self._applied: dict[str, tuple[Ingress, ...]] = {}
+        self._applied: dict[str, tuple[tuple[Ingress, ...], tuple[int, ...]]] = {}
         self._members: dict[str, dict[str, None]] = {}
         self._named_by: dict[str, set[str]] = {}
         self._names: dict[str, frozenset[str]] = {}
@@ -75,6 +78,12 @@ class SecurityGroupsController:
                 for group_id in sorted(self._count(change.before, change.after)):
                     for arn in sorted(self._named_by.get(group_id, ())):
                         self.loop.wake(arn)
+            elif change.table is LISTENERS:
+                self.loop.wake(load_balancer_of(change.key))
+            elif change.table is TARGETS and is_in_service(change.before) != is_in_service(change.after):
+                target: Any = change.after if change.after is not None else change.before
+                for arn in load_balancers_of(self._store, target.target_group_arn):
+                    self.loop.wake(arn)
 
     def _count(self, before: NetworkInterface | None, after: NetworkInterface | None) -> set[str]:
         """Keeps the members of groups; the groups that have others now."""
@@ -105,11 +114,25 @@ class SecurityGroupsController:
             found = list((await self._groups.security_groups(scope, record.security_groups)).values())
             self._remember(arn, named_groups(found))
             ingress = allowed(found, lambda group_id: tuple(self._members.get(group_id, ())))
+        resets = self._resets(record)
         for node in nodes:
-            if self._applied.get(node.namespace) != ingress:
-                await self._firewall.apply(node.namespace, ingress)
-                self._applied[node.namespace] = ingress
-        return Pass(f"{len(nodes)} nodes let in what {len(ingress)} rules say")
+            if self._applied.get(node.namespace) != (ingress, resets):
+                await self._firewall.apply(node.namespace, ingress, resets)
+                self._applied[node.namespace] = (ingress, resets)
+        said = f"{len(nodes)} nodes let in what {len(ingress)} rules say"
+        return Pass(f"{said}, and reset connections to {', '.join(map(str, resets))}" if resets else said)
+
+    def _resets(self, record: LoadBalancer) -> tuple[int, ...]:
+        """Ports of a network load balancer whose target groups are empty: connections there are reset."""
+        if record.type != "network":
+            return ()
+        listeners = self._store.find(LISTENERS, "load_balancer", record.arn)
+        return tuple(sorted(one.port for one in listeners if one.protocol != "UDP" and self._leads_nowhere(one)))
+
+    def _leads_nowhere(self, listener: Listener) -> bool:
+        groups = forwarded_to(listener.default_actions)
+        targets = (target for arn in groups for target in self._store.find(TARGETS, "target_group", arn))
+        return not any(map(is_in_service, targets))
 
     def _remember(self, arn: str, named: frozenset[str]) -> None:
         """Which load balancers look at the members of a group."""

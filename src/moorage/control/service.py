@@ -180,7 +180,7 @@ class ServiceController:
             take_over(tx, arn, old, new)
         for wanted in plan.weights:
             write_weights(tx, wanted)
-        note_shift(tx, service.shift, plan.service)
+        note_shift(tx, service.shift, plan.service, now)
         for task_arn in plan.healthy:
             task = tx.get(TASKS, task_arn)
             if task is not None:

@@ -19,6 +19,7 @@ from typing import Any, Literal, cast
 
 import msgspec
 
+from moorage.control.client_addresses import ClientAddresses
 from moorage.control.loop import Loop, Pass
 from moorage.control.prober import Prober, ProbeRequest, ProtocolVersion
 from moorage.decide import target_health as decide
@@ -27,16 +28,19 @@ from moorage.domain.clock import Clock
 from moorage.domain.load_balancer import LAYER_4, LoadBalancer, LoadBalancerNode
 from moorage.domain.target_group import (
     CHECKS_DISABLED,
+    INVALID_STATE,
     NOT_IN_USE,
     ProbeResult,
     Target,
     TargetGroup,
     TargetHealth,
+    TargetState,
     deregistration_delay,
 )
 from moorage.proxy.driver import Endpoint, Proxy, ProxyRefused, TargetGroupConfig
 from moorage.store.api import Change, StoreApi, Transaction
 from moorage.store.elbv2_queries import current_health, idle_state, in_use, load_balancers_of
+from moorage.store.tables.ecs import CONTAINER_INSTANCES
 from moorage.store.tables.elbv2 import (
     LISTENERS,
     LOAD_BALANCER_NODES,
@@ -54,6 +58,8 @@ CHECKS_AT_ONCE = 512
 """A target that does not answer holds its place for its whole timeout: many must fit beside it."""
 
 
+WAY_BACK_AGAIN = 1.0
+"""Seconds until a way back that could not be made is tried again."""
 MOST_TOLD = 5
 """Ailing targets that the sentence of a target group names."""
 CLOSE_ENOUGH = 0.001
@@ -93,6 +99,12 @@ class TargetsController:
         self._unwatch: Callable[[], None] = lambda: None
         self.check_function: CheckFunction = _cannot_check
         """Makes one health check of a function; set before `start()`."""
+        self.instance_runs: Callable[[str, str, str], bool] = _always
+        """Account, region, id → is there such an instance (still)? Set before `start()`."""
+        self.clients: ClientAddresses | None = None
+        """Makes the way back from targets that see the clients' own addresses; set before `start()`."""
+        self.on_check: Callable[[Target, TargetGroup, ProbeResult, float, float], None] | None = None
+        """Is told of every check that was made: when it began and ended (epoch seconds)."""
         self.port_of: Callable[[int], int] = _same
         """Port of the API → port of this machine, where load balancers listen; set before `start()`."""
 
@@ -146,6 +158,9 @@ class TargetsController:
             elif change.table is LOAD_BALANCER_NODES:
                 for use in self._store.find(TARGET_GROUP_USES, "load_balancer", record.load_balancer_arn):
                     self.groups.wake(use.target_group_arn)
+                self._wake_targets(record.address)
+            elif change.table is CONTAINER_INSTANCES:
+                self._wake_targets(record.ec2_instance_id)
             elif change.table is LOAD_BALANCERS and _zones_differ(change.before, change.after):
                 for use in self._store.find(TARGET_GROUP_USES, "load_balancer", change.key):
                     self.groups.wake(use.target_group_arn)
@@ -153,6 +168,12 @@ class TargetsController:
 
     def _wake_checks_of(self, group_arn: str) -> None:
         for target in self._store.find(TARGETS, "target_group", group_arn):
+            self.checks.wake(target.key)
+
+    def _wake_targets(self, id: str) -> None:
+        """Whoever has this address or is this instance."""
+        for target in self._store.find(TARGETS, "id", id):
+            self.groups.wake(target.target_group_arn)
             self.checks.wake(target.key)
 
     def _source(self, arn: str) -> LoadBalancerNode | None:
@@ -171,13 +192,20 @@ class TargetsController:
             self._pushed.pop(arn, None)
             self._healthy.pop(arn, None)
             self._refused.discard(arn)
+            if self.clients is not None:
+                self.clients.forget(arn)
             await self._proxy.remove_target_group(arn)
             await self._drop_orphans(arn)
             _forget_after_this_pass(self.groups, arn)
             return Pass("removed from the proxy")
         targets = self._store.find(TARGETS, "target_group", arn)
         crosses = traffic.crosses_zones(group, self._load_balancer_of(arn))
-        config = TargetGroupConfig(group, self._endpoints(targets, crosses), crosses, self._source(arn))
+        source = self._source(arn)
+        preserved = source is not None and self.clients is not None and self.clients.preserved(group)
+        endpoints, cut_off = self._endpoints(targets, crosses), dict[str, str]()
+        if preserved:
+            endpoints, cut_off = await self._with_way_back(group, endpoints, source)
+        config = TargetGroupConfig(group, endpoints, crosses, source)
         if self._pushed.get(arn) != config:
             # Unknown until the proxy answers: a push that fails half-way must be repeated even if all changes back.
             self._pushed.pop(arn, None)
@@ -193,7 +221,22 @@ class TargetsController:
         left = await self._drop_drained(group, draining)
         healthy = sum(endpoint.healthy for endpoint in config.endpoints)
         said = f"{len(config.endpoints)} in the proxy, {healthy} of them healthy, {len(draining)} draining"
+        if preserved:
+            said += ", clients in the VPC keep their addresses"
+        if cut_off:
+            address, why = min(cut_off.items())
+            said += f", {len(cut_off)} cannot answer clients in their subnets yet ({address}: {why})"
+            left = WAY_BACK_AGAIN if left is None else min(left, WAY_BACK_AGAIN)
         return Pass(said, again_after=left)
+
+    async def _with_way_back(
+        self, group: TargetGroup, endpoints: tuple[Endpoint, ...], source: LoadBalancerNode | None
+    ) -> tuple[tuple[Endpoint, ...], dict[str, str]]:
+        """The endpoints that can answer clients by way of the load balancer, and what the others lack."""
+        assert self.clients is not None
+        assert source is not None
+        cut_off = await self.clients.prepare(group, source, {one.address for one in endpoints})
+        return tuple(one for one in endpoints if one.address not in cut_off), cut_off
 
     async def _leave_unhealthy(self, config: TargetGroupConfig) -> None:
         """Ends the connections to targets that have just fallen ill, where the target group says so."""
@@ -220,9 +263,13 @@ class TargetsController:
                 "" if crosses else traffic.zone_of(target),
             )
             for target in targets
-            if idle_state(self._store, target) in (None, NOT_IN_USE)
+            if idle_state(self._store, target) in (None, NOT_IN_USE) and not self._is_gone(target)
         }
         return tuple(sorted(endpoints, key=lambda endpoint: (endpoint.address, endpoint.port)))
+
+    def _is_gone(self, target: Target) -> bool:
+        health = current_health(self._store, target)
+        return health is not None and health.state == "unused"
 
     def _is_routable(self, target: Target) -> bool:
         health = current_health(self._store, target)
@@ -297,8 +344,10 @@ class TargetsController:
             return Pass(f"no checks: {idle.description}")
         watch = self._watch(target, group)
         now = self._clock.now()
+        if group.target_type == "instance" and not self.instance_runs(group.account, group.region, target.id):
+            return await self._is_settled(target, watch, INVALID_STATE, now)
         if not group.health_check.enabled:
-            return await self._no_checks(target, watch, now)
+            return await self._is_settled(target, watch, CHECKS_DISABLED, now)
         watch.due = min(watch.due, now + group.health_check.interval)  # the interval may have been shortened
         if watch.due - now > CLOSE_ENOUGH:
             await self._write(target, watch)  # should the store have refused it last time
@@ -315,15 +364,17 @@ class TargetsController:
             watch = self._watched[target.key] = _Watch(target.registered_at, health, due, known)
         return watch
 
-    async def _no_checks(self, target: Target, watch: _Watch, now: float) -> Pass:
-        if watch.health.state != "unavailable":
-            watch.health = decide.enter(watch.health, CHECKS_DISABLED, now)
+    async def _is_settled(self, target: Target, watch: _Watch, state: TargetState, now: float) -> Pass:
+        """Without a check, until something changes; then at once."""
+        watch.due = now
+        if watch.health.reason != state.reason:
+            watch.health = decide.enter(watch.health, state, now)
         await self._write(target, watch)
         return Pass(_sentence(watch.health))
 
     async def _probe(self, target: Target, group: TargetGroup, watch: _Watch) -> Pass:
         check = group.health_check
-        if watch.health.state == "unavailable":
+        if watch.health.state in ("unavailable", "unused"):
             watch.health = decide.begin(target, check, self._clock.now())
         started = self._clock.now()
         if group.target_type == "lambda":
@@ -331,6 +382,8 @@ class TargetsController:
         else:
             result = await self._prober.probe(self._request(target, group))
         now = self._clock.now()
+        if self.on_check is not None:
+            self.on_check(target, group, result, started, now)
         watch.health = decide.after_probe(watch.health, result, check, now)
         due = decide.next_probe_at(watch.health, check, started, now)
         watch.due = now if due is None else due
@@ -341,7 +394,7 @@ class TargetsController:
         return request_for(target, group, self._asks_as(group), self._port_of(group))
 
     def _asks_as(self, group: TargetGroup) -> str | None:
-        """A network load balancer names itself in the Host header of its checks."""
+        """A network load balancer names itself in the Host header of its checks: its node and port."""
         if group.protocol not in LAYER_4:
             return None
         for use in self._store.find(TARGET_GROUP_USES, "target_group", group.arn):
@@ -350,7 +403,8 @@ class TargetsController:
                 self._store.get(LOAD_BALANCERS, use.load_balancer_arn),
             )
             if listener is not None and owner is not None:
-                return f"{owner.loopback}:{listener.port}"
+                node = self._source(group.arn)
+                return f"{node.address if node is not None else owner.loopback}:{listener.port}"
         return None
 
     async def _write(self, target: Target, watch: _Watch) -> None:
@@ -370,6 +424,10 @@ class TargetsController:
 
 def _same(port: int) -> int:
     return port
+
+
+def _always(account: str, region: str, instance_id: str) -> bool:
+    return True
 
 
 def request_for(

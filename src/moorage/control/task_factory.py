@@ -72,6 +72,7 @@ def new_service_task(
         instance=None if host is None else _on(host.instance),
         volume_configurations=revision.volume_configurations,
         waiting=waiting,
+        platform_version=revision.platform_version,
     )
 
 

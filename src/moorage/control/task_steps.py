@@ -186,6 +186,8 @@ class TaskSteps:
         definition = _definition(document, name)
         container = task.container(name)
         assert container is not None
+        # As on AWS: nothing is pulled for a task that lacks a secret, a file or a volume.
+        await self._resources.of(task, document)
         now = self._clock.now()
         if task.pull_started_at is None:
             await update_task(self._store, task.arn, lambda tx, t: replace(t, pull_started_at=t.pull_started_at or now))
@@ -405,7 +407,6 @@ class TaskSteps:
                 interface=released,
                 containers=containers,
                 execution_stopped_at=current.execution_stopped_at or now,
-                connectivity_at=now,
                 targets_registered=False,
             )
 

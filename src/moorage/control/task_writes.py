@@ -85,9 +85,11 @@ def enter(tx: Transaction, task: Task, status: LastStatus, now: float) -> Task:
     if ORDER[status] <= task.rank:
         return task
     changed = replace(task, last_status=status)
+    if status in ("PENDING", "ACTIVATING") and task.connectivity_at is None:
+        changed = replace(changed, connectivity_at=now)
     match status:
         case "RUNNING":
-            return register_targets(tx, replace(changed, started_at=now, connectivity_at=now), now)
+            return register_targets(tx, replace(changed, started_at=now), now)
         case "STOPPING" | "DEACTIVATING":
             return replace(changed, stopping_at=task.stopping_at or now)
         case "DEPROVISIONING":

@@ -59,9 +59,12 @@ def write_weights(tx: Transaction, wanted: Weights) -> None:
         put_listener(tx, replace(record, default_actions=with_weights(record.default_actions, wanted)))
 
 
-def note_shift(tx: Transaction, before: Shift | None, service: Service) -> None:
+def note_shift(tx: Transaction, before: Shift | None, service: Service, now: float) -> None:
     """Copies how far the deployment is into the service deployment that the API shows."""
     shift = service.shift or before
+    if shift is not None and service.shift is None and service.status == "ACTIVE":
+        # It is over: the last thing was CLEAN_UP, however short.
+        shift = replace(shift, stage="CLEAN_UP", hooks=())
     record = tx.get(SERVICE_DEPLOYMENTS, shift.service_deployment_arn) if shift is not None else None
     if shift is None or record is None:
         return
@@ -69,16 +72,15 @@ def note_shift(tx: Transaction, before: Shift | None, service: Service) -> None:
     stage = shift.stage
     if stage == "PRE_PRODUCTION_TRAFFIC_SHIFT":
         stage = "PRODUCTION_TRAFFIC_SHIFT" if shift.step else "POST_TEST_TRAFFIC_SHIFT"
-    tx.put(
-        SERVICE_DEPLOYMENTS,
-        replace(
-            record,
-            lifecycle_stage=stage,
-            production_percent=shift.percent if shift.blue is not None else 100.0,
-            test_percent=shift.test_percent if shift.blue is not None else 100.0,
-            hooks=shift.hooks,
-        ),
+    changed = replace(
+        record,
+        lifecycle_stage=stage,
+        production_percent=shift.percent if shift.blue is not None else 100.0,
+        test_percent=shift.test_percent if shift.blue is not None else 100.0,
+        hooks=shift.hooks,
     )
+    if changed != record:
+        tx.put(SERVICE_DEPLOYMENTS, replace(changed, updated_at=now))
 
 
 class HookCalls:

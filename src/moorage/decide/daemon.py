@@ -55,6 +55,8 @@ class DaemonPass(SchedulerPass):
         return replace(plan, start_on=start_on, waits_for_room=waits)
 
     def roll(self, verdicts: Mapping[str, Verdict]) -> Step:
+        """By the table above. 4 instances at 50/100, new revision: minimum 2 → stops 2, and when they have gone starts 2 in
+        their places, and again."""
         primary, configuration, desired = self.primary, self.service.deployment_configuration, len(self.members)
         blocked_for = (primary.launches_blocked_until or 0.0) - self.now
         may_start = primary.rollout_state != "FAILED" and blocked_for <= 0

@@ -1,10 +1,11 @@
-"""One request → one line of AWS's access log, and the key of the object that lines are delivered in. Pure.
+"""One request → one line of AWS's access log. Pure.
 
 Source: semantics elbv2 §10, field by field.
 """
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 
 from moorage.decide.elbv2_cause import CLIENT_TIMEOUT, cause_of
@@ -24,7 +25,7 @@ def log_line(record: RequestRecord, *, load_balancer: str, scheme: str, port: in
     timed_out = cause is not None and cause.code == CLIENT_TIMEOUT
     fields = (
         _type(record, scheme),
-        _iso(record.at + record.duration),
+        iso(record.at + record.duration),
         load_balancer or "-",
         record.client or "-",
         record.target or "-",
@@ -33,45 +34,28 @@ def log_line(record: RequestRecord, *, load_balancer: str, scheme: str, port: in
         target_status,
         str(record.received_bytes),
         str(record.sent_bytes),
-        _quoted(_request(record, scheme, port)),
-        _quoted(record.user_agent[:LONGEST_USER_AGENT]),
+        quoted(_request(record, scheme, port)),
+        quoted(record.user_agent[:LONGEST_USER_AGENT]),
         record.tls_cipher or "-",
         record.tls_version or "-",
         record.target_group_arn or "-",
-        _quoted(record.trace_id),
-        _quoted(record.server_name),
-        _quoted(certificate),
+        quoted(record.trace_id),
+        quoted(record.server_name),
+        quoted(certificate),
         str(record.priority) if record.priority is not None else "-1",
-        _iso(record.at),
-        _quoted("-" if timed_out else _action(record)),
-        _quoted(record.location if _action(record) == "redirect" else ""),
-        _quoted(""),
-        _quoted(record.target),
-        _quoted(target_status),
-        *(_quoted(word) for word in classified(record)),
-        "-",
-        _quoted(""),
-        _quoted(""),
-        _quoted(""),
+        iso(record.at),
+        quoted("-" if timed_out else _action(record)),
+        quoted(record.location if _action(record) == "redirect" else ""),
+        quoted(""),
+        quoted(record.target),
+        quoted(target_status),
+        *(quoted(word) for word in classified(record)),
+        connection_trace_id(record.client, record.connection_id),
+        quoted(""),
+        quoted(""),
+        quoted(""),
     )
     return " ".join(fields)
-
-
-def object_key(
-    *, prefix: str, account: str, region: str, load_balancer: str, ended_at: float, address: str, random: str
-) -> str:
-    """Where a file of lines that end at `ended_at` (epoch seconds) belongs in its bucket."""
-    ended = datetime.fromtimestamp(ended_at, UTC)
-    name = load_balancer.replace("/", ".")
-    return (
-        f"{prefix.strip('/') + '/' if prefix else ''}AWSLogs/{account}/elasticloadbalancing/{region}/{ended:%Y/%m/%d}/"
-        f"{account}_elasticloadbalancing_{region}_{name}_{ended:%Y%m%dT%H%MZ}_{address}_{random}.log.gz"
-    )
-
-
-def test_file_key(*, prefix: str, account: str) -> str:
-    """Where AWS writes its proof that a bucket takes logs."""
-    return f"{prefix.strip('/') + '/' if prefix else ''}AWSLogs/{account}/ELBAccessLogTestFile"
 
 
 def _type(record: RequestRecord, scheme: str) -> str:
@@ -98,7 +82,16 @@ def _action(record: RequestRecord) -> str:
     return "fixed-response" if record.details == "direct_response" else "-"
 
 
-def _iso(at: float) -> str:
+def connection_trace_id(client: str, connection_id: int) -> str:
+    """AWS's conn_trace_id, the same in the line of a connection and in those of the requests on it. `client`:
+    "address:port"."""
+    if not connection_id:
+        return "-"
+    return "TID_" + hashlib.blake2s(f"{client}|{connection_id}".encode(), digest_size=16).hexdigest()
+
+
+def iso(at: float) -> str:
+    """`at`: epoch seconds."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
@@ -106,7 +99,7 @@ def _seconds(value: float | None) -> str:
     return "-1" if value is None else f"{value:.3f}"
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """Quotes and what could forge another field or line are escaped as AWS does (`\\x22`)."""
     plain = "".join(c if " " <= c <= "~" and c not in '"\\' else _escaped(c) for c in text)
     return f'"{plain or "-"}"'

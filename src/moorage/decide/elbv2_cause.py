@@ -16,10 +16,12 @@ NO_TARGETS = "NoRegisteredTargets"
 REFUSED = "TargetConnectionRefused"
 CONNECT_TIMEOUT = "TargetConnectionTimeout"
 CONNECT_FAILED = "TargetConnectionFailed"
+TLS_FAILED = "TargetTLSNegotiationFailed"
 RESET = "TargetReset"
 TIMEOUT = "TargetTimeout"
 BAD_RESPONSE = "TargetBadResponse"
 CUT = "TargetResponseCut"
+DRAINED = "DeregistrationDelayOver"
 TARGET_ERROR = "TargetAnsweredError"
 FIXED = "RuleFixedResponse"
 NO_WEIGHT = "RuleWithoutWeight"
@@ -32,7 +34,9 @@ CLIENT_TIMEOUT = "ClientTimeout"
 BAD_REQUEST = "BadRequest"
 OTHER = "LoadBalancerError"
 
-AT_THE_TARGET = frozenset({REFUSED, CONNECT_TIMEOUT, CONNECT_FAILED, RESET, TIMEOUT, BAD_RESPONSE, CUT, TARGET_ERROR})
+AT_THE_TARGET = frozenset(
+    {REFUSED, CONNECT_TIMEOUT, CONNECT_FAILED, TLS_FAILED, RESET, TIMEOUT, BAD_RESPONSE, CUT, DRAINED, TARGET_ERROR}
+)
 """Causes that concern the target which the record names."""
 
 SENTENCES = {
@@ -40,10 +44,12 @@ SENTENCES = {
     REFUSED: "the target refused the connection: nothing listens on its port",
     CONNECT_TIMEOUT: "the target did not accept a connection in time",
     CONNECT_FAILED: "no connection to the target could be made",
+    TLS_FAILED: "the target accepted the connection, but the TLS handshake with it failed",
     RESET: "the target closed the connection before it answered",
     TIMEOUT: "the target did not answer within the idle timeout",
     BAD_RESPONSE: "the target sent something that is not a valid HTTP response",
     CUT: "the target closed the connection in the middle of its response",
+    DRAINED: "the target was deregistered, and its deregistration delay was over before it had answered",
     TARGET_ERROR: "the target itself answered with this status",
     FIXED: "a rule answers with this fixed response",
     NO_WEIGHT: "all target groups of the rule have weight 0",
@@ -56,6 +62,10 @@ SENTENCES = {
     BAD_REQUEST: "the request was not valid HTTP or its headers were too large",
     OTHER: "the load balancer could not serve the request",
 }
+
+
+MOMENT = 0.1
+"""Seconds by which the proxy's clock readings and ours may differ."""
 
 
 class Cause(msgspec.Struct, frozen=True):
@@ -72,14 +82,22 @@ def cause_of(record: RequestRecord) -> Cause | None:
     return None
 
 
+def cut_by_draining(cause: Cause, *, ended_at: float, drained_at: float | None) -> bool:
+    """Was it the load balancer that broke a connection off, because the target's deregistration delay was over?
+    `drained_at`: when it was, None for a target that is registered. Connections are cut a moment after that."""
+    return cause.code in (RESET, CUT) and drained_at is not None and ended_at >= drained_at - MOMENT
+
+
 def _flagged(*wanted: str) -> Callable[[RequestRecord, frozenset[str]], bool]:
     return lambda record, flags: not flags.isdisjoint(wanted)
 
 
 _ROWS: tuple[tuple[str, Callable[[RequestRecord, frozenset[str]], bool]], ...] = (
     # a failure at the target is told before the client's reaction to it
-    (CUT, lambda r, f: "UC" in f and r.details.startswith("upstream_reset_after")),
+    # a response that is shorter than its length is a protocol error to the proxy
+    (CUT, lambda r, f: not f.isdisjoint({"UC", "UPE"}) and r.details.startswith("upstream_reset_after")),
     (CLIENT_TIMEOUT, lambda r, f: r.status == 408 and not r.from_target),
+    (TLS_FAILED, lambda r, f: "UF" in f and "tls_error" in (r.details + r.failure).lower()),
     (REFUSED, lambda r, f: "UF" in f and "refused" in (r.details + r.failure).lower()),
     (CONNECT_TIMEOUT, lambda r, f: "UF" in f and "timeout" in (r.details + r.failure).lower()),
     (CONNECT_FAILED, _flagged("UF")),

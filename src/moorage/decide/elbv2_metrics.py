@@ -1,12 +1,13 @@
 """What a request, and the health of a target group, mean in CloudWatch's AWS/ApplicationELB. Pure.
 
-Source: semantics elbv2 §11 (names, dimensions, what is counted when). Left out, because nothing here knows them: consumed
-capacity units, rule evaluations, TLS negotiation errors of clients, anomaly mitigation.
+Source: semantics elbv2 §11 (names, dimensions, what is counted when). Left out, because nothing here knows them: invalid
+headers that were dropped or forwarded, anomaly mitigation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,26 +17,41 @@ from moorage.decide.elbv2_cause import (
     LONG_REDIRECT,
     MISMATCH,
     REFUSED,
+    TLS_FAILED,
     cause_of,
 )
 from moorage.decide.elbv2_desync import classified
 from moorage.domain.request_record import RequestRecord
+from moorage.domain.target_group import TargetGroup, below_minimum
 
 NAMESPACE = "AWS/ApplicationELB"
 COUNT, BYTES, SECONDS = "Count", "Bytes", "Seconds"
-_CONNECTION_ERRORS = frozenset({REFUSED, CONNECT_TIMEOUT, CONNECT_FAILED})
+_CONNECTION_ERRORS = {
+    REFUSED: "TargetConnectionErrorCount",
+    CONNECT_TIMEOUT: "TargetConnectionErrorCount",
+    CONNECT_FAILED: "TargetConnectionErrorCount",
+    TLS_FAILED: "TargetTLSNegotiationErrorCount",
+}
 _COUNTED_ALONE = frozenset({500, 502, 503, 504})
 
 Dimensions = tuple[tuple[str, str], ...]
 
 
+class Measure(NamedTuple):
+    """One observation of a load balancer's metric. `group`: the target group that has it too ("targetgroup/web/73e2…")."""
+
+    name: str
+    value: float = 1.0
+    unit: str = COUNT
+    group: str = ""
+
+
 class Sample(msgspec.Struct, frozen=True):
-    """One observation of a metric."""
+    """One observation under dimensions of its own."""
 
     name: str
     dimensions: Dimensions
     value: float = 1.0
-    unit: str = COUNT
 
 
 class Datum(msgspec.Struct, frozen=True):
@@ -49,31 +65,84 @@ class Datum(msgspec.Struct, frozen=True):
     total: float
     least: float
     most: float
+    values: tuple[tuple[float, float], ...] = ()
+    """(value, how often), of a metric whose percentiles are asked for; together the same as the four above."""
 
 
-def of_request(record: RequestRecord, *, load_balancer: str, zone: str) -> Iterator[Sample]:
-    """`load_balancer`: "app/web/50dc…"; `zone`: of the node that served it. Each metric comes with and without its
-    zone."""
+GROUP_ONLY = frozenset({"UnhealthyRoutingRequestCount", "UnhealthyRoutingFlowCount"})
+"""Metrics that a load balancer has by target group only."""
+
+
+def of_request(record: RequestRecord, *, grpc: bool = False, fail_open: bool = False) -> Iterator[Measure]:
+    """`grpc`: the target group speaks gRPC; `fail_open`: it had too few healthy targets."""
     group = _full_name(record.target_group_arn)
-    for name, value, unit, also_of_group in _measured(record):
-        yield from _dimensioned(name, value, unit, load_balancer, group if also_of_group else "", zone)
+    if record.target:
+        yield Measure("RequestCount", 1, COUNT, group)
+        if grpc:
+            yield Measure("GrpcRequestCount")
+        if fail_open:
+            yield Measure("UnhealthyRoutingRequestCount", 1, COUNT, group)
+    if record.chosen_anew:
+        yield Measure("NonStickyRequestCount")
+    if classified(record)[0]:
+        yield Measure("DesyncMitigationMode_NonCompliant_Request_Count")
+    yield Measure("ProcessedBytes", record.received_bytes + record.sent_bytes, BYTES)
+    if ":" in record.client.rpartition(":")[0]:
+        yield Measure("IPv6RequestCount")
+        yield Measure("IPv6ProcessedBytes", record.received_bytes + record.sent_bytes, BYTES)
+    hundreds = record.status // 100
+    if record.from_target:
+        if 2 <= hundreds <= 5:
+            yield Measure(f"HTTPCode_Target_{hundreds}XX_Count", 1, COUNT, group)
+        if record.target_time is not None:
+            yield Measure("TargetResponseTime", record.target_time, SECONDS, group)
+        return
+    yield from _own_answer(record, hundreds, group)
 
 
-def of_connection(*, load_balancer: str, zone: str, new: bool) -> Iterator[Sample]:
-    """A client connection that carried a request in this minute; `new`: it did not in the minute before."""
-    yield from _dimensioned("ActiveConnectionCount", 1, COUNT, load_balancer, "", zone)
+def of_connection(*, new: bool) -> Iterator[Measure]:
+    """A client connection that was used in this minute; `new`: it was not in the minute before."""
+    yield Measure("ActiveConnectionCount")
     if new:
-        yield from _dimensioned("NewConnectionCount", 1, COUNT, load_balancer, "", zone)
+        yield Measure("NewConnectionCount")
 
 
-def of_targets(
-    *, load_balancer: str, target_group: str, healthy: int, unhealthy: int, enough: bool
+def of_failed_handshake() -> Iterator[Measure]:
+    """A connection that came to nothing because of TLS."""
+    yield from of_connection(new=True)
+    yield Measure("ClientTLSNegotiationErrorCount")
+
+
+def of_zones(
+    group: TargetGroup,
+    *,
+    load_balancer: str,
+    zones: Sequence[str],
+    targets: Sequence[tuple[str, bool]],
+    crosses: bool,
 ) -> Iterator[Sample]:
-    """`target_group`: "targetgroup/web/73e2…"; `enough`: the group has as many healthy targets as its attributes ask."""
+    """In how many zones the group has as many healthy targets as its attributes ask, for DNS and for routing. `targets`:
+    (zone, healthy); one without a zone is in all of them. `crosses`: a zone has the targets of all zones."""
+    dimensions = (("TargetGroup", group.full_name), ("LoadBalancer", load_balancer))
+    for what, name in (("dns_failover", "DNS"), ("unhealthy_state_routing", "Routing")):
+        good = 0
+        for zone in zones:
+            there = [healthy for own, healthy in targets if crosses or own in ("", zone)]
+            below = not there or below_minimum(group, what, sum(there), len(there))  # type: ignore[arg-type]
+            good += not below
+            one_zone = (dimensions[0], ("AvailabilityZone", zone), dimensions[1])
+            yield Sample(f"{'Unhealthy' if below else 'Healthy'}State{name}", one_zone, 1)
+        if good:
+            yield Sample(f"HealthyState{name}", dimensions, good)
+        if good < len(zones):
+            yield Sample(f"UnhealthyState{name}", dimensions, len(zones) - good)
+
+
+def of_targets(*, load_balancer: str, target_group: str, healthy: int, unhealthy: int) -> Iterator[Sample]:
+    """`target_group`: "targetgroup/web/73e2…"."""
     dimensions = (("TargetGroup", target_group), ("LoadBalancer", load_balancer))
     yield Sample("HealthyHostCount", dimensions, healthy)
     yield Sample("UnHealthyHostCount", dimensions, unhealthy)
-    yield Sample("HealthyStateRouting" if enough else "UnhealthyStateRouting", dimensions, 1)
 
 
 def requests_per_target(*, load_balancer: str, target_group: str, requests: float, targets: int) -> Iterator[Sample]:
@@ -86,53 +155,33 @@ def requests_per_target(*, load_balancer: str, target_group: str, requests: floa
             yield Sample("RequestCountPerTarget", dimensions, requests / targets)
 
 
-def _measured(record: RequestRecord) -> Iterator[tuple[str, float, str, bool]]:
-    """(metric, value, unit, whether the target group has it too)"""
-    hundreds = record.status // 100
-    if record.target:
-        yield "RequestCount", 1, COUNT, True
-        if record.grpc:
-            yield "GrpcRequestCount", 1, COUNT, False
-    yield "ProcessedBytes", record.received_bytes + record.sent_bytes, BYTES, False
-    if classified(record)[0]:
-        yield "DesyncMitigationMode_NonCompliant_Request_Count", 1, COUNT, False
-    if ":" in record.client.rpartition(":")[0]:
-        yield "IPv6RequestCount", 1, COUNT, False
-        yield "IPv6ProcessedBytes", record.received_bytes + record.sent_bytes, BYTES, False
-    if record.from_target:
-        if 2 <= hundreds <= 5:
-            yield f"HTTPCode_Target_{hundreds}XX_Count", 1, COUNT, True
-        if record.target_time is not None:
-            yield "TargetResponseTime", record.target_time, SECONDS, True
-        return
+def dimensions_of(load_balancer: str, group: str, zone: str) -> Iterator[Dimensions]:
+    """Under which dimensions a measure is found: with and without its zone. `load_balancer`: "app/web/50dc…"; `group`: ""
+    for the load balancer as a whole."""
+    of_group: Dimensions = (("TargetGroup", group),) if group else ()
+    of_balancer = ("LoadBalancer", load_balancer)
+    yield (*of_group, of_balancer)
+    if zone:
+        yield (*of_group, ("AvailabilityZone", zone), of_balancer)
+
+
+def _own_answer(record: RequestRecord, hundreds: int, group: str) -> Iterator[Measure]:
+    """Of an answer that the load balancer made itself."""
     if 3 <= hundreds <= 5:
-        yield f"HTTPCode_ELB_{hundreds}XX_Count", 1, COUNT, False
+        yield Measure(f"HTTPCode_ELB_{hundreds}XX_Count")
     if record.status in _COUNTED_ALONE:
-        yield f"HTTPCode_ELB_{record.status}_Count", 1, COUNT, False
+        yield Measure(f"HTTPCode_ELB_{record.status}_Count")
     if record.location and record.status in (301, 302):
-        yield "HTTP_Redirect_Count", 1, COUNT, False
+        yield Measure("HTTP_Redirect_Count")
     cause = cause_of(record)
     code = cause.code if cause is not None else ""
     if code == LONG_REDIRECT:
-        yield "HTTP_Redirect_Url_Limit_Exceeded_Count", 1, COUNT, False
+        yield Measure("HTTP_Redirect_Url_Limit_Exceeded_Count")
     of_rule = record.details == "direct_response" and record.priority is not None and code != MISMATCH
     if of_rule and not record.location:
-        yield "HTTP_Fixed_Response_Count", 1, COUNT, False
+        yield Measure("HTTP_Fixed_Response_Count")
     if code in _CONNECTION_ERRORS:
-        tls = "tls" in record.failure.lower()
-        yield "TargetTLSNegotiationErrorCount" if tls else "TargetConnectionErrorCount", 1, COUNT, True
-
-
-def _dimensioned(name: str, value: float, unit: str, balancer: str, group: str, zone: str) -> Iterator[Sample]:
-    of_balancer = ("LoadBalancer", balancer)
-    of_zone = ("AvailabilityZone", zone)
-    yield Sample(name, (of_balancer,), value, unit)
-    if zone:
-        yield Sample(name, (of_zone, of_balancer), value, unit)
-    if group:
-        yield Sample(name, (("TargetGroup", group), of_balancer), value, unit)
-        if zone:
-            yield Sample(name, (("TargetGroup", group), of_zone, of_balancer), value, unit)
+        yield Measure(_CONNECTION_ERRORS[code], 1, COUNT, group)
 
 
 def _full_name(target_group_arn: str) -> str:

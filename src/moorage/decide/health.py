@@ -44,10 +44,7 @@ def roll_up(task: Task, document: Document) -> Health:
         container.health
         for container in task.containers
         for definition in (document.container(container.name),)
-        if definition is not None
-        and definition.is_essential
-        and definition.health_check is not None
-        and definition.health_check.command[:1] != ("NONE",)
+        if definition is not None and definition.is_essential and definition.is_checked
     ]
     if not checked:
         return "UNKNOWN"
@@ -57,10 +54,7 @@ def roll_up(task: Task, document: Document) -> Health:
 
 
 def has_check(document: Document) -> bool:
-    return any(
-        c.is_essential and c.health_check is not None and c.health_check.command[:1] != ("NONE",)
-        for c in document.container_definitions
-    )
+    return any(c.is_essential and c.is_checked for c in document.container_definitions)
 
 
 def judge(

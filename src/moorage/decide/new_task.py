@@ -13,6 +13,7 @@ from moorage.domain.service import AwsvpcConfiguration
 from moorage.domain.task import AttachedVolume, Container, Interface, LoadBalancerRef, OnInstance, Task, Waiting
 from moorage.domain.task_definition import TaskDefinition
 
+# What LATEST means (ecs-tasks §14).
 PLATFORM_VERSION = "1.4.0"
 EPHEMERAL_GIB = 20
 
@@ -47,9 +48,11 @@ def new_task(
     instance: OnInstance | None = None,
     volume_configurations: Sequence[dict[str, Any]] = (),
     waiting: Waiting | None = None,
+    platform_version: str | None = None,
 ) -> Task:
     """`subnet`: (subnet id, VPC id, availability zone) chosen for an awsvpc task. `instance`: where a task of
-    the EC2 launch type was placed; `waiting`: it shall be placed when its capacity provider has an instance."""
+    the EC2 launch type was placed; `waiting`: it shall be placed when its capacity provider has an instance.
+    `platform_version`: of Fargate; None and LATEST are the newest."""
     account, region = arn.split(":")[4], arn.split(":")[3]
     document = definition.document
     fargate = launch_type == "FARGATE"
@@ -88,7 +91,7 @@ def new_task(
         cpu=task_overrides.get("cpu") or document.cpu,
         memory=task_overrides.get("memory") or document.memory,
         capacity_provider=capacity_provider,
-        platform_version=PLATFORM_VERSION if fargate else None,
+        platform_version=_platform(platform_version) if fargate else None,
         platform_family="Linux" if fargate else None,
         started_by=started_by,
         service_arn=service_arn,
@@ -103,6 +106,10 @@ def new_task(
         volumes=tuple(_attached(configuration, new_uuid) for configuration in volume_configurations),
         waiting=waiting,
     )
+
+
+def _platform(asked: str | None) -> str:
+    return PLATFORM_VERSION if asked in (None, "LATEST") else asked
 
 
 def _attached(configuration: dict[str, Any], new_uuid: Callable[[], str]) -> AttachedVolume:

@@ -15,7 +15,8 @@ The steps of a pass, in order:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec.structs import replace
 
@@ -89,7 +90,7 @@ class SchedulerPass(RebalancingPass):
         for task in self.snapshot.ended:
             deployment = self.deployments.get(task.deployment_id or "")
             if task.stop_code == "TaskFailedToStart" and task.stopped_reason:
-                self.events.append(sentences.not_placed(self.service.name, self.failure_text(task)))
+                self.events.append(sentences.not_placed(self.service.name, circuit_breaker.reason_of(task)))
             if deployment is None or not circuit_breaker.is_failure(task):
                 continue
             failed = deployment.failed_tasks + 1
@@ -104,13 +105,6 @@ class SchedulerPass(RebalancingPass):
             if failed == 3 and task.started_at is None:
                 self.events.append(sentences.inconsistent_start(self.service.name))
         return tuple(task.arn for task in self.snapshot.ended)
-
-    @staticmethod
-    def failure_text(task: Task) -> str:
-        """The reason with its detail: "Task failed to start" alone explains nothing."""
-        if task.stopped_reason == sentences.FAILED_TO_START:
-            return next((c.reason for c in task.containers if c.reason), task.stopped_reason)
-        return task.stopped_reason or ""
 
     # 2 ---------------------------------------------------------------------------------------------------------------
     def judge(self) -> dict[str, Verdict]:
@@ -147,6 +141,10 @@ class SchedulerPass(RebalancingPass):
 
     # 4 ---------------------------------------------------------------------------------------------------------------
     def roll(self, verdicts: Mapping[str, Verdict]) -> Step:
+        """One step towards `desired` tasks of the PRIMARY deployment and none of any other.
+
+        3 desired at 100/150, new revision: minimum 3, maximum 4 → starts 1; when it is healthy stops 1 old one, and again.
+        The last launches failed → starts nothing before `launches_blocked_until`, but goes on stopping what may go."""
         primary, configuration = self.primary, self.service.deployment_configuration
         blocked_for = (primary.launches_blocked_until or 0.0) - self.now
         desired = self.service.desired_count
@@ -192,11 +190,7 @@ class SchedulerPass(RebalancingPass):
                 self.events.append(self.unhealthy_event(stop))
         if orders:
             self.events += self.moved_out or [sentences.stopped(name, [stop.task.id for stop in step.stop])]
-        drained: dict[str, int] = {}
-        for stop in step.stop:
-            if stop.task.targets_registered and stop.task.deployment_id:
-                drained[stop.task.deployment_id] = drained.get(stop.task.deployment_id, 0) + 1
-        self.events += [sentences.draining(name, deployment, count) for deployment, count in drained.items()]
+        self.events += _draining(name, [stop.task for stop in step.stop])
         return tuple(orders)
 
     def stop_reason(self, stop: Stop) -> str:
@@ -302,47 +296,65 @@ class SchedulerPass(RebalancingPass):
             service = replace(service, steady_since=None)
         return service
 
+    # --- telling it --------------------------------------------------------------------------------------------------
     def sentence(self, step: Step, verdicts: Mapping[str, Verdict]) -> str:
-        primary, desired = self.primary, self.service.desired_count
-        states = [v.state for v in verdicts.values()]
-        doing = []
+        """The pass in one sentence: what it does, else what it waits for; then the deployment in numbers."""
+        states = Counter(verdict.state for verdict in verdicts.values())
+        what = ", ".join(self.doing(step)) or self.waits(verdicts)
+        return (
+            f"{what}. Deployment {self.primary_id} is {self.primary.rollout_state}: {self.service.desired_count} desired, "
+            f"{states['healthy']} healthy, {states['waiting']} waiting, {states['unhealthy']} unhealthy, "
+            f"{len(self.deployments) - 1} older deployments"
+        )
+
+    def doing(self, step: Step) -> Iterator[str]:
+        primary, rebalance = self.primary, self.service.rebalance
         if step.start:
-            doing.append(f"starts {step.start}")
+            yield f"starts {step.start}"
         if step.stop:
-            doing.append(f"stops {len(step.stop)} ({step.stop[0].why})")
-        wait = (primary.launches_blocked_until or 0.0) - self.now
+            yield f"stops {len(step.stop)} ({step.stop[0].why})"
         if primary.rollout_state == "FAILED":
-            doing.append("launches nothing until the service is updated")
-        if wait > 0 and sum(1 for t in self.living if t.deployment_id == primary.id) < desired:
-            doing.append(f"launches again in {wait:.0f} s after {primary.failed_tasks} failed launches")
+            yield "launches nothing until the service is updated"
+        wait = (primary.launches_blocked_until or 0.0) - self.now
+        if wait > 0 and sum(1 for t in self.living if t.deployment_id == primary.id) < self.service.desired_count:
+            yield f"launches again in {wait:.0f} s after {primary.failed_tasks} failed launches"
         if step.blocked:
-            doing.append("blocked: the minimum and maximum healthy percent allow neither a start nor a stop")
+            yield "blocked: the minimum and maximum healthy percent allow neither a start nor a stop"
         if primary.rollout_state == "IN_PROGRESS" and primary.baking_since is not None:
             left = primary.baking_since + self.bake_time() - self.now
-            doing.append(f"bakes: watched for {max(0.0, left):.0f} s more")
-        if self.service.rebalance is not None and self.service.rebalance.zones:
-            doing.append(f"moves tasks to {', '.join(self.service.rebalance.zones)}")
-        waiting = next((v.reason for v in verdicts.values() if v.state == "waiting"), None)
-        if not doing:
-            doing.append(f"waits: a task {waiting}" if waiting else "no action")
-        return (
-            f"{', '.join(doing)}. Deployment {primary.id} is {primary.rollout_state}: {desired} desired, "
-            f"{states.count('healthy')} healthy, {states.count('waiting')} waiting, "
-            f"{states.count('unhealthy')} unhealthy, {len(self.deployments) - 1} older deployments"
-        )
+            yield f"bakes: watched for {max(0.0, left):.0f} s more"
+        if rebalance is not None and rebalance.zones:
+            yield f"moves tasks to {', '.join(rebalance.zones)}"
+
+    def waits(self, verdicts: Mapping[str, Verdict]) -> str:
+        """For a task to become healthy, else for tasks that still drain and stop."""
+        if (reason := next((v.reason for v in verdicts.values() if v.state == "waiting"), None)) is not None:
+            return f"waits: a task {reason}"
+        stopping = len(self.tasks) - len(self.living)
+        if not stopping:
+            return "no action"
+        tasks = f"{stopping} tasks" if stopping > 1 else "1 task"
+        older = " of older deployments" if len(self.deployments) > 1 else ""
+        return f"waits: {tasks}{older} still stopping"
+
+
+def _draining(service: str, stopping: Iterable[Task]) -> list[str]:
+    """The events of tasks that stop and whose targets are draining from now on, deployment by deployment."""
+    drained = Counter(t.deployment_id for t in stopping if t.targets_registered and t.deployment_id)
+    return [sentences.draining(service, deployment, count) for deployment, count in drained.items()]
 
 
 def _drain(snapshot: ServiceSnapshot, now: float) -> ServicePlan:
     """A deleted service stops all its tasks and is INACTIVE when the last one is gone."""
     service = snapshot.service
+    living = [t for t in snapshot.tasks if t.desired_status == "RUNNING"]
     stops = tuple(
-        StopOrder(t.arn, sentences.scaling_activity(t.deployment_id or service.deployments[0].id))
-        for t in snapshot.tasks
-        if t.desired_status == "RUNNING"
+        StopOrder(t.arn, sentences.scaling_activity(t.deployment_id or service.deployments[0].id)) for t in living
     )
     accounted = tuple(t.arn for t in snapshot.ended)
     if snapshot.tasks:
-        events = (sentences.stopped(service.name, [o.task_arn.rsplit("/", 1)[-1] for o in stops]),) if stops else ()
+        stopped = sentences.stopped(service.name, [t.id for t in living])
+        events = (stopped, *_draining(service.name, living)) if living else ()
         return ServicePlan(
             service,
             stop=stops,

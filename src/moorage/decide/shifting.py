@@ -140,6 +140,7 @@ class ShiftingPass(SchedulerPass):
         return blue is not None and blue.failed_tasks >= LOST
 
     def _step(self, verdicts: Mapping[str, Verdict]) -> Step:
+        """The tasks that this stage needs, by the table above. 3 desired in SCALE_UP → blue keeps 3, green starts 3."""
         shift = self.shift
         if shift.stage == "CLEAN_UP" and shift.direction != "halted":
             return super().roll(verdicts)

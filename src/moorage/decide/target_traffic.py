@@ -47,6 +47,15 @@ def ends_connections_when_unhealthy(group: TargetGroup) -> bool:
     return group.attributes.get("target_health_state.unhealthy.connection_termination.enabled", "true") == "true"
 
 
+def wants_client_addresses(group: TargetGroup) -> bool:
+    """Shall targets see the clients' own addresses? (semantics §4: unless told otherwise, all but `ip` targets of TCP and
+    TLS do; those of datagrams always.)"""
+    if group.protocol not in LAYER_4:
+        return False
+    default = "false" if group.target_type == "ip" and group.protocol not in DATAGRAM else "true"
+    return group.attributes.get("preserve_client_ip.enabled", default) == "true"
+
+
 def still_used(target: Target, others: Iterable[Target]) -> bool:
     """Does another registration lead to the same place? Its connections cannot be told from this one's, so neither's
     are cut. `others`: every registration with the same id."""

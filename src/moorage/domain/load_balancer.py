@@ -58,6 +58,9 @@ class LoadBalancer(msgspec.Struct, frozen=True):
     addresses: tuple[NodeAddress, ...] = ()
     private_link_rules: str = ""
     """"on" or "off" once a network load balancer was told whether its security groups apply to PrivateLink traffic."""
+    capacity_units: int | None = None
+    """Reserved capacity, of all zones together."""
+    capacity_changed_at: float | None = None
 
 
 class LoadBalancerNode(msgspec.Struct, frozen=True):
@@ -86,6 +89,8 @@ class Forward(msgspec.Struct, frozen=True, tag="forward"):
     stickiness_seconds: int | None = None
     """None: target-group stickiness is off."""
     order: int | None = None
+    unused_stickiness_seconds: int | None = None
+    """A duration that was given although stickiness is off: it is shown, and nothing else."""
 
 
 class Redirect(msgspec.Struct, frozen=True, tag="redirect"):

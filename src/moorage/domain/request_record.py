@@ -12,7 +12,8 @@ class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """`status` is what the client got (460: it went away before the answer). `flags` and `details` are the proxy's words
     for what happened. `rule_arn` and `target_group_arn` name what was matched and chosen; `priority` is the rule's (0:
     the default rule). `target` is "address:port" of the last attempt, `attempts` how many there were. `local_port` is
-    the port of this machine."""
+    the port of this machine, `connection_id` the proxy's number for the client's connection.
+    `chosen_anew`: the target group is sticky, and no cookie led to a target of it."""
 
     at: float
     client: str
@@ -40,6 +41,8 @@ class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     sent_bytes: int = 0
     location: str = ""
     upgrade: str = ""
+    connection_id: int = 0
+    chosen_anew: bool = False
     tls_version: str = ""
     tls_cipher: str = ""
     server_name: str = ""

@@ -63,6 +63,11 @@ class Target(msgspec.Struct, frozen=True, gc=False):
         return target_key(self.target_group_arn, self.id, self.port)
 
 
+def is_in_service(target: Target | None) -> bool:
+    """Registered, and not draining."""
+    return target is not None and target.deregistered_at is None
+
+
 class TargetHealth(msgspec.Struct, frozen=True, gc=False):
     """What DescribeTargetHealth shows while the target is not draining. `successes`/`failures` are the consecutive
     counts of the checker. `since`: when `state` was entered. `registered_at`: that of the registration it is about (a
@@ -122,12 +127,31 @@ ZONE_NOT_ENABLED = TargetState(
     "Target.NotInUse",
     "Target is in an Availability Zone that is not enabled for the load balancer",
 )
+INVALID_STATE = TargetState("unused", "Target.InvalidState", "Target is in the terminated state")
+IP_UNUSABLE = TargetState(
+    "unused",
+    "Target.IpUnusable",
+    "The IP address cannot be used as a target, as it is in use by a load balancer",
+)
 DRAINING = TargetState("draining", "Target.DeregistrationInProgress", "Target deregistration is in progress")
 CHECKS_DISABLED = TargetState("unavailable", "Target.HealthCheckDisabled", "Health checks are disabled")
 
 
 def mismatched(status: int) -> TargetState:
     return TargetState("unhealthy", "Target.ResponseCodeMismatch", f"Health checks failed with these codes: [{status}]")
+
+
+def below_minimum(
+    group: TargetGroup, what: Literal["dns_failover", "unhealthy_state_routing"], healthy: int, targets: int
+) -> bool:
+    """Are fewer targets healthy than `target_group_health.<what>` wants? One rule for Envoy and for what people are shown.
+    Worked example: minimum 2 or 50 %, 2 of 5 healthy → below, for 40 % are."""
+    prefix = f"target_group_health.{what}.minimum_healthy_targets"
+    count = group.attributes.get(f"{prefix}.count", "1")
+    percentage = group.attributes.get(f"{prefix}.percentage", "off")
+    if count.isdigit() and healthy < int(count):
+        return True
+    return percentage.isdigit() and healthy * 100 < int(percentage) * targets
 
 
 DEFAULT_DEREGISTRATION_DELAY = 300

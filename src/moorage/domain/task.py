@@ -107,7 +107,8 @@ class TargetPlace(msgspec.Struct, frozen=True, gc=False):
 class Container(msgspec.Struct, frozen=True, gc=False):
     """`known`: how far the engine got (finer than the API's PENDING/RUNNING/STOPPED); `runtime_id`: the engine's id.
     `image` is the reference of the task definition, `pulled` what containers are created from. `restarts`: how often
-    its restart policy had it started again; `finished_at` is then when it last ended. `stop_sent_at`: when it got its stop
+    its restart policy had it started again; `finished_at` is then when it last ended, `restarted_after` with which exit
+    code. `stop_sent_at`: when it got its stop
     signal from us (SIGKILL follows after its stopTimeout)."""
 
     name: str
@@ -124,6 +125,7 @@ class Container(msgspec.Struct, frozen=True, gc=False):
     finished_at: float | None = None
     bindings: tuple[NetworkBinding, ...] = ()
     restarts: int = 0
+    restarted_after: int | None = None
     stop_sent_at: float | None = None
 
     @property

@@ -120,6 +120,11 @@ class ContainerDefinition(_Shape, frozen=True):
     def is_essential(self) -> bool:
         return self.essential is not False
 
+    @property
+    def is_checked(self) -> bool:
+        """Has it a health check? `["NONE"]` is none (ecs-task-definitions §4.3)."""
+        return self.health_check is not None and self.health_check.command[:1] != ("NONE",)
+
 
 class Volume(_Shape, frozen=True):
     name: str | None = None

@@ -334,6 +334,10 @@ class Engine(Protocol):
         """Path of the sandbox's network namespace on this machine; None when it does not run or cannot be entered."""
         ...
 
+    def bridge_of(self, network: SubnetNetwork) -> str | None:
+        """What this network is called among the interfaces of this machine; None when it is not on this machine."""
+        ...
+
     async def start_sandbox(self, spec: SandboxSpec) -> Sandbox:
         """Makes (or finds, by task ARN: the call is idempotent) the sandbox and returns when it runs."""
         ...

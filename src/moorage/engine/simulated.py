@@ -59,6 +59,9 @@ class SimulatedEngine(SimulatedHost):
         known = self._sandboxes.get(sandbox_id)
         return f"/netns/{sandbox_id}" if known is not None and known.running else None
 
+    def bridge_of(self, network: SubnetNetwork) -> str | None:
+        return f"bridge-of-{network.subnet_id}"
+
     async def start_sandbox(self, spec: SandboxSpec) -> Sandbox:
         def effect() -> Sandbox:
             for known in self._beside(spec) if spec.ipv4 is not None else self._sandboxes.values():

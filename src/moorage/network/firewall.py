@@ -14,14 +14,14 @@ class FirewallUnavailable(Retryable):
 
 
 class Firewall(Protocol):
-    async def apply(self, namespace: str, ingress: Sequence[Ingress]) -> None:
-        """From now on the namespace (a path) accepts new connections only as `ingress` says; those that are open go on. All
-        at once or not at all. Raises FirewallUnavailable."""
+    async def apply(self, namespace: str, ingress: Sequence[Ingress], resets: Sequence[int] = ()) -> None:
+        """From now on the namespace (a path) accepts new connections only as `ingress` says, and resets those to the TCP
+        ports `resets`; those that are open go on. All at once or not at all. Raises FirewallUnavailable."""
         ...
 
 
 class NoFirewall:
     """Everything is let in: the simulated world, and machines without a firewall of ours."""
 
-    async def apply(self, namespace: str, ingress: Sequence[Ingress]) -> None:
+    async def apply(self, namespace: str, ingress: Sequence[Ingress], resets: Sequence[int] = ()) -> None:
         return None

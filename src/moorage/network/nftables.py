@@ -16,9 +16,14 @@ _PATH = "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin:/usr/local/bin"
 _WITH_PORTS = ("tcp", "udp")
 
 
-def ruleset(ingress: Sequence[Ingress]) -> str:
-    """The input of `nft -f`."""
+def ruleset(ingress: Sequence[Ingress], resets: Sequence[int] = ()) -> str:
+    """The input of `nft -f`. What is not let in is dropped; what is let in may then be reset."""
     lines = "\n".join(f"    {line} accept" for line in map(_match, ingress))
+    nobody = f"""
+  chain nobody {{
+    type filter hook input priority filter + 10; policy accept;
+    ct state new tcp dport {{ {", ".join(map(str, sorted(resets)))} }} reject with tcp reset
+  }}"""
     return f"""add table inet {TABLE}
 delete table inet {TABLE}
 table inet {TABLE} {{
@@ -28,7 +33,7 @@ table inet {TABLE} {{
     ct state established,related accept
     ct state invalid drop
 {lines}
-  }}
+  }}{nobody if resets else ""}
 }}
 """
 
@@ -50,7 +55,7 @@ class NfTables:
         self._nft = shutil.which("nft", path=_PATH)
         self._enter = shutil.which("nsenter", path=_PATH)
 
-    async def apply(self, namespace: str, ingress: Sequence[Ingress]) -> None:
+    async def apply(self, namespace: str, ingress: Sequence[Ingress], resets: Sequence[int] = ()) -> None:
         if self._nft is None or self._enter is None:
             raise FirewallUnavailable(
                 "Security groups are not enforced",
@@ -64,7 +69,7 @@ class NfTables:
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
-        _, told = await process.communicate(ruleset(ingress).encode())
+        _, told = await process.communicate(ruleset(ingress, resets).encode())
         if process.returncode != 0:
             raise FirewallUnavailable(
                 f"Security groups are not enforced in {namespace}",

@@ -94,6 +94,9 @@ class LoadBalancerConfig(msgspec.Struct, frozen=True):
     nodes: tuple[LoadBalancerNode, ...] = ()
     """Where it is reached from inside its VPC, on the ports of its listeners as they are."""
 
+    preserving: frozenset[str] = frozenset()
+    """Listeners (ARNs) that speak to targets in the name of their clients inside the VPC."""
+
 
 class TargetGroupConfig(msgspec.Struct, frozen=True):
     """`cross_zone` False: every zone that has a healthy endpoint gets the same share, however many it has."""

@@ -7,6 +7,7 @@ Listeners and rules are written only through `put_listener`, `put_rule` and the 
 from __future__ import annotations
 
 from moorage.domain.load_balancer import (
+    LAYER_4,
     Action,
     Listener,
     Rule,
@@ -17,6 +18,7 @@ from moorage.domain.load_balancer import (
 )
 from moorage.domain.target_group import (
     DRAINING,
+    IP_UNUSABLE,
     NOT_IN_USE,
     NOT_REGISTERED,
     REGISTERING,
@@ -29,9 +31,11 @@ from moorage.domain.target_group import (
 from moorage.store.api import Transaction, View
 from moorage.store.tables.elbv2 import (
     LISTENERS,
+    LOAD_BALANCER_NODES,
     LOAD_BALANCERS,
     RULES,
     TARGET_GROUP_USES,
+    TARGET_GROUPS,
     TARGET_HEALTH,
     TARGETS,
 )
@@ -78,6 +82,14 @@ def rule_of(view: View, arn: str) -> Rule | Listener | None:
     return listener if listener is not None and listener.default_rule_arn == arn else None
 
 
+def actions_of(view: View, rule_arn: str) -> tuple[Action, ...]:
+    """What a rule, or a listener by default, does now; nothing for one that is gone."""
+    found = rule_of(view, rule_arn) if ":listener-rule/" in rule_arn else None
+    if found is None:
+        return ()
+    return found.default_actions if isinstance(found, Listener) else found.actions
+
+
 def load_balancers_of(view: View, target_group_arn: str) -> tuple[str, ...]:
     """The load balancers (ARNs, sorted) of which a listener or a rule forwards to this target group."""
     return tuple(
@@ -98,6 +110,8 @@ def idle_state(view: View, target: Target) -> TargetState | None:
     load_balancers = load_balancers_of(view, target.target_group_arn)
     if not load_balancers:
         return NOT_IN_USE
+    if _is_load_balancer(view, target):
+        return IP_UNUSABLE
     if target.availability_zone in (None, "all"):
         return None
     for arn in load_balancers:
@@ -105,6 +119,18 @@ def idle_state(view: View, target: Target) -> TargetState | None:
         if load_balancer is None or any(zone == target.availability_zone for _, zone in load_balancer.subnets):
             return None
     return ZONE_NOT_ENABLED
+
+
+def _is_load_balancer(view: View, target: Target) -> bool:
+    """Does a load balancer stand at the address of this target? One of layer 4 may pass on to application load balancers,
+    which is how these get static addresses; anything else could go round in circles."""
+    nodes = view.find(LOAD_BALANCER_NODES, "address", target.id)
+    group = view.get(TARGET_GROUPS, target.target_group_arn) if nodes else None
+    if group is None:
+        return False
+    owners = [owner for node in nodes if (owner := view.get(LOAD_BALANCERS, node.load_balancer_arn)) is not None]
+    same_vpc = [owner for owner in owners if owner.vpc_id == group.vpc_id]
+    return any(owner.type == "network" or group.protocol not in LAYER_4 for owner in same_vpc)
 
 
 def current_health(view: View, target: Target) -> TargetHealth | None:

@@ -16,21 +16,34 @@ REQUIRED: frozenset[Constraint] = frozenset(("required",))
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """`code` (and `codes` by operation): the error code. `words`: "generic" is `1 validation error detected: Value …`,
-    "ecr" is `Invalid parameter at …`, "ec2" is `The request must contain the parameter …`."""
+    """`code`: the error code; `missing_codes`: another one by operation, for required members that are not there. `words`:
+    "generic" is `1 validation error detected: Value …`, "ecr" is `Invalid parameter at …`, "ec2" is `The request must
+    contain the parameter …`. `own_enums`: shapes whose values the service checks itself."""
 
     code: str
     checks: frozenset[Constraint] = ALL
     words: Literal["generic", "ecr", "ec2"] = "generic"
-    codes: Mapping[str, str] = {}
+    missing_codes: Mapping[str, str] = {}
+    own_enums: frozenset[str] = frozenset()
 
-    def code_of(self, operation: str) -> str:
-        return self.codes.get(operation, self.code)
 
+# Refused in ECS's own sentences, or taken for something (any other protocol of a port mapping is tcp).
+_ENUMS_OF_ECS = frozenset(
+    (
+        "ClusterSettingName", "ContainerInstanceStatus", "FirelensConfigurationType", "IpcMode", "LogDriver", "NetworkMode",
+        "PidMode", "PlacementConstraintType", "PlacementStrategyType", "SettingName",
+        "TaskDefinitionPlacementConstraintType", "TransportProtocol", "UlimitName",
+    )
+)  # fmt: skip
 
 POLICIES: dict[str, Policy] = {
     # ECS checks meaning itself, in words of its own (semantics/ecs-task-definitions §4): the wire only sees to shape.
-    "ecs": Policy("InvalidParameterException", REQUIRED, codes={"RegisterTaskDefinition": "ClientException"}),
+    "ecs": Policy(
+        "InvalidParameterException",
+        frozenset(("required", "enum")),
+        missing_codes={"RegisterTaskDefinition": "ClientException"},
+        own_enums=_ENUMS_OF_ECS,
+    ),
     "ecr": Policy("InvalidParameterException", words="ecr"),
     "elbv2": Policy("ValidationError"),
     "logs": Policy("InvalidParameterException"),

@@ -23,7 +23,8 @@ LONGEST_FOR_PATTERN = 8192
 
 
 class Violation(msgspec.Struct, frozen=True):
-    """`path` is AWS's ("tags.1.member.key"), `shown` the value as AWS prints it, `constraint` what it should have met."""
+    """`path` is AWS's ("tags.1.member.key"), `shown` the value as AWS prints it, `constraint` what it should have met;
+    `name`: of a required member that is not there."""
 
     path: str
     shown: str
@@ -54,7 +55,8 @@ _UNSET = object()
 
 def refusal(policy: Policy, operation: str, violations: list[Violation]) -> AwsError:
     """The one error that tells of all violations."""
-    code = policy.code_of(operation)
+    missing = any(violation.name for violation in violations)
+    code = policy.missing_codes.get(operation, policy.code) if missing else policy.code
     if policy.words == "ec2":
         return AwsError(code, f"The request must contain the parameter {violations[0].name}")
     if policy.words == "ecr":
@@ -83,6 +85,7 @@ class Checker:
 
     def __init__(self, policy: Policy) -> None:
         self._checks = policy.checks
+        self._own_enums = policy.own_enums
         self._compiled: dict[str, Check | None] = {}
 
     def check(self, shape: Shape) -> Check | None:
@@ -188,7 +191,7 @@ class Checker:
 
     def _text(self, shape: Shape) -> Check | None:
         show = _shower(shape)
-        enum = shape.enum if "enum" in self._checks else ()
+        enum = shape.enum if "enum" in self._checks and shape.name not in self._own_enums else ()
         if enum:
             allowed, listed = frozenset(enum), ", ".join(enum)
 

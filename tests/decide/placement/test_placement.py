@@ -116,6 +116,13 @@ def test_spreading_counts_the_tasks_of_the_group_wherever_they_are():
     assert names(place(hosts, a_wish(), SPREAD_ZONES, count=2)) == ["b1", "a1"]
 
 
+def test_a_zone_prefers_the_host_with_the_fewest_tasks_of_the_service() -> None:
+    """The model of CreateService: "favoring container instances with the fewest number of running tasks for this
+    service" (ecs-services §3.4)."""
+    hosts = (a_host("i1", groups={"service:web": 1}), a_host("i2", groups={"service:other": 3}))
+    assert names(place(hosts, a_wish("service:web"), SPREAD_ZONES)) == ["i2"]
+
+
 def test_chance_is_a_seed():
     hosts = [a_host(f"h{n}") for n in range(6)]
     runs = [names(place(hosts, a_wish(), RANDOM, count=5, seed=seed)) for seed in ("x", "x", "y")]

@@ -86,6 +86,18 @@ def test_protected_tasks_stay() -> None:
     assert step.protected == 1
 
 
+def test_protection_holds_up_a_deployment_not_the_end_of_a_sick_task() -> None:
+    step = next_step(
+        [*old(1, "unhealthy", protected=True), a_candidate(name="o1", new=False, protected=True), *new(2)],
+        desired=2,
+        minimum=2,
+        maximum=4,
+        may_start=True,
+    )
+    assert [(stop.task.id, stop.why) for stop in step.stop] == [("o0", "unhealthy")]
+    assert step.protected == 2
+
+
 def test_scale_in_takes_from_the_fullest_zone() -> None:
     candidates = [
         a_candidate(name="a1", availability_zone="a"),

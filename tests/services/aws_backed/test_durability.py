@@ -222,6 +222,27 @@ def test_everything_reads_back_equal_after_the_worker_was_killed(fronts: Callabl
     assert rewritten == before
 
 
+def test_what_was_only_read_before_changes_nothing_when_it_is_replayed(fronts: Callable[[], Front]) -> None:
+    """A read loads code and makes backends, and no journal keeps it: the first write draws the same all the same."""
+    front = fronts()
+    for region in ("us-east-1", "eu-west-1"):
+        ec2 = front.client("ec2", region)
+        assert ec2.describe_vpcs()["Vpcs"]
+        vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+        ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")
+    assert front.client("kms").list_keys()["Keys"] == []
+    front.client("kms").create_key()
+
+    def read(front: Front) -> list[Any]:
+        told: list[Any] = [front.client("ec2", region).describe_vpcs()["Vpcs"] for region in ("us-east-1", "eu-west-1")]
+        told += [front.client("ec2", region).describe_subnets()["Subnets"] for region in ("us-east-1", "eu-west-1")]
+        return [*told, front.client("kms").list_keys()["Keys"]]
+
+    before = read(front)
+    front.close()
+    assert read(fronts()) == before
+
+
 def test_calls_under_way_when_the_worker_dies_are_done_exactly_once(fronts: Callable[[], Front]) -> None:
     front = fronts()
     dynamodb = front.client("dynamodb")

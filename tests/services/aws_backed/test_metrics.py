@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+from botocore.exceptions import ClientError
 from front import Front
 
 from moorage.decide.elbv2_metrics import Datum
@@ -34,3 +36,50 @@ def test_what_was_put_is_seen_and_not_kept_on_disk(front: Front, client: Callabl
     assert [(one["Sum"], one["SampleCount"]) for one in found] == [(3600.0, 3600.0)]
     assert sink.generation() is not None
     assert before in (None, sink.generation())
+
+
+def test_percentiles_of_response_times(front: Front, client: Callable[..., Any]) -> None:
+    at = datetime.now(UTC).timestamp() // 60 * 60 - 60
+    values = ((0.1, 90.0), (0.5, 9.0), (2.0, 1.0))
+    datum = Datum("TargetResponseTime", DIMENSIONS, "Seconds", at, 100, 15.5, 0.1, 2.0, values)
+    front.run(MotoMetrics(front.backed).put(SCOPE, "AWS/ApplicationELB", [datum]))
+    cloudwatch = client("cloudwatch")
+    asked = {
+        "Namespace": "AWS/ApplicationELB",
+        "MetricName": "TargetResponseTime",
+        "Dimensions": [{"Name": name, "Value": value} for name, value in DIMENSIONS],
+    }
+    window = {"StartTime": datetime.fromtimestamp(at - 60, UTC), "EndTime": datetime.fromtimestamp(at + 120, UTC)}
+    (both,) = cloudwatch.get_metric_statistics(
+        **asked, **window, Period=60, Statistics=["Average", "Maximum"], ExtendedStatistics=["p50", "p99", "p99.9"]
+    )["Datapoints"]
+    assert (both["Average"], both["Maximum"]) == (pytest.approx(0.155), 2.0)
+    assert both["ExtendedStatistics"] == {"p50": 0.1, "p99": 0.5, "p99.9": 2.0}
+    (only,) = cloudwatch.get_metric_statistics(**asked, **window, Period=60, ExtendedStatistics=["p90"])["Datapoints"]
+    assert only["ExtendedStatistics"] == {"p90": 0.1}
+    queries = [
+        {"Id": name, "MetricStat": {"Metric": asked, "Period": 60, "Stat": stat}}
+        for name, stat in (("a", "p95"), ("b", "SampleCount"), ("c", "Sum"))
+    ]
+    found = {
+        one["Id"]: one["Values"]
+        for one in cloudwatch.get_metric_data(MetricDataQueries=queries, **window)["MetricDataResults"]
+    }
+    assert found == {"a": [0.5], "b": [100.0], "c": [pytest.approx(15.5)]}
+    with pytest.raises(ClientError, match="ExtendedStatistics"):
+        cloudwatch.get_metric_statistics(**asked, **window, Period=60, ExtendedStatistics=["q9"])
+
+
+def test_a_percentile_of_what_was_put_in_one_by_one(front: Front, client: Callable[..., Any]) -> None:
+    cloudwatch, at = client("cloudwatch"), datetime.now(UTC)
+    for value in (1, 2, 3, 4):
+        cloudwatch.put_metric_data(Namespace="mine", MetricData=[{"MetricName": "m", "Value": value, "Timestamp": at}])
+    cloudwatch.put_metric_data(
+        Namespace="mine", MetricData=[{"MetricName": "m", "Values": [5, 6], "Counts": [1, 5], "Timestamp": at}]
+    )
+    (found,) = cloudwatch.get_metric_statistics(
+        Namespace="mine", MetricName="m", Period=3600, StartTime=at - timedelta(hours=1), EndTime=at + timedelta(hours=1),
+        Statistics=["SampleCount", "Sum"], ExtendedStatistics=["p40", "p90"],
+    )["Datapoints"]  # fmt: skip
+    assert (found["SampleCount"], found["Sum"]) == (10, 45)
+    assert found["ExtendedStatistics"] == {"p40": 4, "p90": 6}

@@ -111,7 +111,7 @@ async def test_the_threshold_follows_the_desired_count(main: Rig) -> None:
 async def test_alarms_of_terraform_that_watch_nothing(main: Rig) -> None:
     """CDK and Terraform send empty and disabled alarms."""
     assert (await main.service(**{PERCENT: alarms(enable=False)}))["status"] == "ACTIVE"
-    assert "alarms" not in await newest(main)
+    assert (await newest(main))["alarms"] == {"status": "DISABLED"}
     kept = await update(main, **{PERCENT: alarms("not-there-yet", enable=False)})
     assert kept[PERCENT]["alarms"]["alarmNames"] == ["not-there-yet"]
 

@@ -93,6 +93,28 @@ DOCUMENT = {
     "tags": [{"key": "a", "value": "b"}],
     "containerDefinitions": [{"name": "side", "image": "s"}, _APP],
 }
+# Nearly everything that a document for container instances may hold.
+ON_INSTANCE: dict[str, Any] = {
+    name: value
+    for name, value in EVERYTHING.items()
+    if name not in ("placementConstraints", "requiresCompatibilities", "runtimePlatform")
+} | {
+    "volumes": [one for one in EVERYTHING["volumes"] if one["name"] in ("host", "anonymous", "docker", "efs")],  # type: ignore[index,attr-defined]
+    "containerDefinitions": [
+        EVERYTHING["containerDefinitions"][0],  # type: ignore[index]
+        {
+            name: value
+            for name, value in EVERYTHING["containerDefinitions"][1].items()  # type: ignore[index]
+            if name not in ("credentialSpecs", "resourceRequirements")
+        }
+        | {
+            "mountPoints": [
+                {"sourceVolume": name, "containerPath": f"/{name}", "readOnly": True}
+                for name in ("host", "anonymous", "docker", "efs")
+            ]
+        },
+    ],
+}
 OVERRIDES = {
     "cpu": "512",
     "memory": "1024",
@@ -290,7 +312,7 @@ SEEDS: dict[str, dict[str, Any]] = {
         "cluster": "main",
         "taskDefinition": "agent",
         "containerInstances": ["@instance"],
-        "overrides": {"containerOverrides": [{"name": "app", "command": ["x"]}]},
+        "overrides": OVERRIDES,
         "startedBy": "me",
         "group": "g",
         "propagateTags": "TASK_DEFINITION",
@@ -480,10 +502,10 @@ def can_be_run(rig: Rig, task: Task) -> None:
     assert definition is not None
     document = definition.document
     decide_task(task, document, 0, 1.0)
-    if task.interface is None:
-        return
     subnet = Subnet(ACCOUNT, REGION, "subnet-a", "vpc-1", "10.0.0.0/24", "us-east-1a")
-    ready = replace(task, interface=replace(task.interface, ipv4="10.0.0.4", mac="02:42:0a:00:00:04"))
+    ready = task
+    if task.interface is not None:
+        ready = replace(task, interface=replace(task.interface, ipv4="10.0.0.4", mac="02:42:0a:00:00:04"))
     sandbox_spec(ready, document, subnet, labels(ready))
     network_of(subnet)
     task_volumes(ready, document)
@@ -502,6 +524,8 @@ async def play(operation: str, request: dict[str, Any]) -> None:
         arn = answer["taskDefinition"]["taskDefinitionArn"]
         assert await sent(gateway, "DescribeTaskDefinition", {"taskDefinition": arn, "include": ["TAGS"]})
         await sent(gateway, "RunTask", run_params(taskDefinition=arn))
+        instance = known(rig)["@instance"]
+        await sent(gateway, "StartTask", {"cluster": "main", "taskDefinition": arn, "containerInstances": [instance]})
     for task in rig.store.all(TASKS):
         can_be_run(rig, task)
         assert await sent(gateway, "DescribeTasks", {"cluster": "main", "tasks": [task.arn], "include": ["TAGS"]})
@@ -548,12 +572,29 @@ def test_the_seed_itself_is_answered(operation: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "operation", ["RegisterTaskDefinition", "RunTask", "CreateService", "UpdateService", "CreateExpressGatewayService"]
+    "operation",
+    ["RegisterTaskDefinition", "RunTask", "StartTask", "CreateService", "UpdateService", "CreateExpressGatewayService"],
 )
 @settings(max_examples=100, deadline=None)
 @given(mutations=changes)
 def test_mutations_of_what_makes_things_run(operation: str, mutations: list[tuple[float, str, Any]]) -> None:
     asyncio.run(play(operation, mutated(SEEDS[operation], mutations)))
+
+
+@settings(max_examples=200, deadline=None)
+@given(mutations=changes)
+def test_mutations_of_what_runs_on_an_instance(mutations: list[tuple[float, str, Any]]) -> None:
+    asyncio.run(play("RegisterTaskDefinition", mutated(ON_INSTANCE, mutations)))
+
+
+def test_the_document_of_an_instance_runs() -> None:
+    async def started() -> None:
+        rig, gateway = await world()
+        arn = (await sent(gateway, "RegisterTaskDefinition", ON_INSTANCE))["taskDefinition"]["taskDefinitionArn"]
+        wanted = {"cluster": "main", "taskDefinition": arn, "containerInstances": [known(rig)["@instance"]]}
+        assert (await sent(gateway, "StartTask", wanted))["failures"] == []
+
+    asyncio.run(started())
 
 
 @relaxed

@@ -60,6 +60,16 @@ async def test_services_by_who_manages_them_and_how_they_run(main: Rig) -> None:
         assert len((await main.call("ListServices", cluster="main", **filters))["serviceArns"]) == expected, filters
 
 
+async def test_a_service_without_a_task_set_is_listed_under_what_it_shows(main: Rig) -> None:
+    external = {"type": "EXTERNAL"}
+    made = await main.call(
+        "CreateService", cluster="main", serviceName="sets", desiredCount=1, deploymentController=external
+    )
+    assert made["service"]["launchType"] == "EC2"
+    listed = await main.call("ListServices", cluster="main", launchType="EC2")
+    assert listed["serviceArns"] == [made["service"]["serviceArn"]]
+
+
 async def test_a_cluster_of_another_region_or_account_is_unknown(main: Rig) -> None:
     for arn in (
         f"arn:aws:ecs:eu-west-1:{ACCOUNT}:cluster/main",

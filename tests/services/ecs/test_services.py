@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from moorage.domain.service import ServiceEvent
-from moorage.store.tables.ecs import REVISIONS, SERVICE_DEPLOYMENTS, SERVICE_EVENTS
+from moorage.store.tables.ecs import SERVICE_EVENTS
 
 from .rig import ACCOUNT, BASE, Rig, network_configuration, service_params
 
@@ -108,6 +108,30 @@ async def test_behind_a_load_balancer(main: Rig) -> None:
     assert other["healthCheckGracePeriodSeconds"] == 60
 
 
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (None, LINKED),
+        ("ecsServiceRole", f"arn:aws:iam::{ACCOUNT}:role/ecsServiceRole"),
+        (f"arn:aws:iam::{ACCOUNT}:role/mine", f"arn:aws:iam::{ACCOUNT}:role/mine"),
+    ],
+)
+async def test_the_role_that_was_given_is_shown(main: Rig, given: str | None, shown: str) -> None:
+    """It belongs to services behind a load balancer without networks of their own (§2.3)."""
+    app = {"name": "app", "image": "a", "memory": 64, "portMappings": [{"containerPort": 80}]}
+    await main.call("RegisterTaskDefinition", family="behind", containerDefinitions=[app])
+    made = await main.call(
+        "CreateService",
+        cluster="main",
+        serviceName="web",
+        taskDefinition="behind",
+        desiredCount=1,
+        loadBalancers=behind(await main.target_group("front", kind="instance")),
+        **({"role": given} if given else {}),
+    )
+    assert made["service"]["roleArn"] == shown
+
+
 async def test_one_on_ec2_without_network(main: Rig) -> None:
     """It waits for instances that are not there; the service scheduler says so."""
     await main.call(
@@ -131,11 +155,17 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"taskDefinition": None}, INVALID, "TaskDefinition can not be blank."),
     ({"desiredCount": -1}, INVALID, "desiredCount cannot be a negative number."),
     (
+        {"desiredCount": 5001},
+        INVALID,
+        "desiredCount can be at most 5000, the most tasks that a service can have.",
+    ),
+    (
         {"desiredCount": None},
         INVALID,
         "desiredCount is required for services with the REPLICA scheduling strategy.",
     ),
     ({PERCENT: {"minimumHealthyPercent": 101}}, INVALID, "minimumHealthyPercent must be at most 100"),
+    ({PERCENT: {"minimumHealthyPercent": -1}}, INVALID, "minimumHealthyPercent cannot be a negative number."),
     ({PERCENT: {"maximumPercent": 99}}, INVALID, "maximumPercent must be at least 100"),
     (
         {PERCENT: {"maximumPercent": 100}},
@@ -234,6 +264,21 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
         "loadBalancerName and targetGroupArn cannot both be specified",
     ),
     ({"loadBalancers": [{"loadBalancerName": "x"}]}, INVALID, "Classic Load Balancers are not supported with Fargate."),
+    (
+        {"loadBalancers": [{"loadBalancerName": "x", "advancedConfiguration": {"alternateTargetGroupArn": "y"}}]},
+        INVALID,
+        "advancedConfiguration field is not allowed with ELBv1 loadBalancers",
+    ),
+    (
+        {"loadBalancers": [{"loadBalancerName": "x"}, {"targetGroupArn": "y"}]},
+        INVALID,
+        "All loadBalancers must be strictly either ELBv1 (defining loadBalancerName) or ELBv2 (defining targetGroupArn)",
+    ),
+    (
+        {"launchType": "EC2", "loadBalancers": [{"loadBalancerName": "x"}]},
+        INVALID,
+        "Moorage does not support Classic Load Balancers yet.",
+    ),
     ({"loadBalancers": [{"containerName": "app"}]}, INVALID, "Target group ARN can not be blank."),
     (
         {"loadBalancers": behind("free", "nope")},
@@ -250,7 +295,7 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
         INVALID,
         "The target group with targetGroupArn {free} does not have an associated load balancer.",
     ),
-    ({"loadBalancers": behind("arn:none")}, INVALID, "The specified target group does not exist: arn:none"),
+    ({"loadBalancers": behind("arn:none")}, INVALID, "The target group with targetGroupArn arn:none does not exist."),
     (
         {"loadBalancers": behind("instance")},
         INVALID,
@@ -280,6 +325,11 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
         INVALID,
         "You cannot specify an IAM role for services that require a service linked role. Leave role out: the service "
         "linked role for ECS is used.",
+    ),
+    (
+        {"volumeConfigurations": [{"name": "data", "managedEBSVolume": {"roleArn": "r", "sizeInGiB": 1}}]},
+        INVALID,
+        "The volume name 'data' in your request does not have a matching volume in your Task Definition",
     ),
     ({"tags": [{"key": "aws:x"}]}, INVALID, "aws: prefixed tag key names are not allowed for external use."),
 ]
@@ -432,56 +482,6 @@ async def test_scopes_do_not_see_each_other(main: Rig) -> None:
             assert (await main.refused(operation, cluster="main", service=ARN, **scope)).code == (
                 "ServiceNotFoundException"
             )
-
-
-async def test_service_deployments(main: Rig) -> None:
-    made = await main.service(deploymentConfiguration={"deploymentCircuitBreaker": {"enable": True, "rollback": False}})
-    changed = await update(main, forceNewDeployment=True)
-    first, second = made["currentServiceDeployment"], changed["currentServiceDeployment"]
-    listed = await main.call("ListServiceDeployments", cluster="main", service="web")
-    assert [(d["serviceDeploymentArn"], d["status"]) for d in listed["serviceDeployments"]] == [
-        (second, "PENDING"),
-        (first, "STOPPED"),
-    ]
-    number = changed["deployments"][0]["id"].removeprefix("ecs-svc/")
-    assert number in listed["serviceDeployments"][0]["targetServiceRevisionArn"], "Terraform looks for it"
-    by_arn = await main.call("ListServiceDeployments", service=ARN, status=["STOPPED"])
-    assert [d["serviceDeploymentArn"] for d in by_arn["serviceDeployments"]] == [first]
-    later = await main.call(
-        "ListServiceDeployments", cluster="main", service="web", createdAt={"after": 1_700_000_000.5}
-    )
-    assert [d["serviceDeploymentArn"] for d in later["serviceDeployments"]] == [second]
-    missing = BASE + "service-deployment/main/web/none"
-    described = await main.call("DescribeServiceDeployments", serviceDeploymentArns=[second, missing])
-    assert described["failures"] == [{"arn": missing, "reason": "MISSING"}]
-    [shown] = described["serviceDeployments"]
-    assert shown["sourceServiceRevisions"][0]["arn"] == made["currentServiceRevisions"][0]["arn"]
-    assert shown["targetServiceRevision"]["requestedTaskCount"] == 2
-    assert shown["deploymentCircuitBreaker"] == {"status": "MONITORING", "failureCount": 0, "threshold": 3}
-    [before] = (await main.call("DescribeServiceDeployments", serviceDeploymentArns=[first]))["serviceDeployments"]
-    assert before["sourceServiceRevisions"] == []
-    assert before["statusReason"] == "A newer deployment of the service superseded this one."
-    refusal = await main.refused("ListServiceDeployments", cluster="main", service="none")
-    assert refusal.code == "ServiceNotFoundException"
-    assert len(main.store.all(SERVICE_DEPLOYMENTS)) == 2
-
-
-async def test_service_revisions(main: Rig) -> None:
-    group = await main.target_group()
-    made = await main.service(loadBalancers=behind(group))
-    arn = made["currentServiceRevisions"][0]["arn"]
-    missing = BASE + "service-revision/main/web/1"
-    described = await main.call("DescribeServiceRevisions", serviceRevisionArns=[arn, missing])
-    assert described["failures"] == [{"arn": missing, "reason": "MISSING"}]
-    [shown] = described["serviceRevisions"]
-    assert shown["taskDefinition"].endswith("web:1")
-    assert shown["loadBalancers"] == behind(group)
-    assert shown["containerImages"] == [{"containerName": "app", "image": "app:1"}]
-    assert shown["serviceConnectConfiguration"] == {"enabled": False}
-    other = await main.call("DescribeServiceRevisions", serviceRevisionArns=[arn], region="eu-west-1")
-    assert other["failures"] == [{"arn": arn, "reason": "MISSING"}]
-    assert (await main.refused("DescribeServiceRevisions", serviceRevisionArns=[])).code == INVALID
-    assert len(main.store.all(REVISIONS)) == 1
 
 
 async def test_counts_follow_the_tasks(main: Rig) -> None:

@@ -132,7 +132,7 @@ async def test_configurations_that_are_refused(main: Rig, configuration: dict[st
             "with both targetGroup and alternateTargetGroup",
         ),
         ({"roleArn": None}, "roleArn is required in advancedConfiguration."),
-        ({"alternateTargetGroupArn": "arn:nothing"}, "The specified target group does not exist or is of another"),
+        ({"alternateTargetGroupArn": "arn:nothing"}, "The alternateTargetGroupArn arn:nothing does not exist"),
     ],
     ids=lambda value: value[:60] if isinstance(value, str) else "",
 )
@@ -204,6 +204,20 @@ async def test_what_was_configured_is_shown(main: Rig) -> None:
             "productionListenerRule": wanted[0]["advancedConfiguration"]["productionListenerRule"],
         }
     ]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "member", "shown"),
+    [
+        ("LINEAR", "linearConfiguration", {"stepPercent": 10.0, "stepBakeTimeInMinutes": 6}),
+        ("CANARY", "canaryConfiguration", {"canaryPercent": 5.0, "canaryBakeTimeInMinutes": 10}),
+    ],
+)
+async def test_what_nobody_configured_is_shown_as_it_works(
+    main: Rig, strategy: str, member: str, shown: dict[str, Any]
+) -> None:
+    made = await main.service(loadBalancers=await references(main), **{PERCENT: {"strategy": strategy}})
+    assert made[PERCENT][member] == shown
 
 
 async def test_an_update_keeps_what_it_does_not_name(main: Rig) -> None:

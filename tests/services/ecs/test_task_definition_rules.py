@@ -165,6 +165,13 @@ RULES: list[tuple[Params, str]] = [
         "A dependency container with HEALTHY condition must have health check configured",
     ),
     (
+        two(
+            {"name": "a", "healthCheck": {"command": ["NONE"]}},
+            {"name": "b", "dependsOn": [{"containerName": "a", "condition": "HEALTHY"}]},
+        ),
+        "A dependency container with HEALTHY condition must have health check configured",
+    ),
+    (
         one(dependsOn=[{"containerName": "app", "condition": "START"}]),
         "Cyclic dependency found in the container dependencies.",
     ),
@@ -386,8 +393,36 @@ MORE: list[tuple[Params, str]] = [
         for cpu in ("127", "196609")
     ),
     (
-        bridge({"name": "app", "image": "a", "memoryReservation": 2}, memory="3"),
+        bridge({"name": "app", "image": "a"}, memory="3"),
         "Invalid 'memory' setting for task. The value must be at least 4.",
+    ),
+    (on_a_bridge(memoryReservation=5), "Invalid 'memoryReservation' setting for container 'app'"),
+    (on_a_bridge(cpu=-1), "Invalid 'cpu' setting for container 'app'"),
+    (bridge(memory(), ephemeralStorage={"sizeInGiB": 20}), "EphemeralStorage size should be at least 21"),
+    *(
+        (bridge(memory(), **{member: role}), "Role is not valid")
+        for member in ("taskRoleArn", "executionRoleArn")
+        for role in ("arn:aws:iam::000000000000:user/me", "a role", "role/execution")
+    ),
+    (
+        bridge(memory(), networkMode="awsvpc", requiresCompatibilities=["EXTERNAL"]),
+        "The launch type EXTERNAL does not support networkMode=awsvpc.",
+    ),
+    (ports({"hostPort": 80}), "Invalid 'containerPort' setting for container 'app'"),
+    (
+        on_a_bridge(mountPoints=[{"sourceVolume": "data"}]) | {"volumes": [{"name": "data"}]},
+        "The mount point of volume 'data' needs a 'containerPath'.",
+    ),
+    (
+        fargate(
+            proxyConfiguration={
+                "containerName": "app",
+                "properties": [
+                    {"name": name, "value": "1"} for name in ("ProxyIngressPort", "ProxyEgressPort", "AppPorts")
+                ],
+            }
+        ),
+        "IgnoredUID or IgnoredGID not found",
     ),
     (on_a_bridge(links=["b:c"]), "Container 'app' links to 'b', which does not exist."),
     (

@@ -420,6 +420,7 @@ async def test_the_life_of_a_revision(ecs: Rig) -> None:
 async def test_at_most_ten_are_deleted_at_once(ecs: Rig) -> None:
     refusal = await ecs.refused("DeleteTaskDefinitions", taskDefinitions=[f"web:{n}" for n in range(11)])
     assert refusal.message == "Size of TaskDefinition references list cannot exceed 10"
+    assert (await ecs.refused("DeleteTaskDefinitions", taskDefinitions=[])).code == "InvalidParameterException"
 
 
 async def test_lists(ecs: Rig) -> None:

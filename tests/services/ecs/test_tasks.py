@@ -1,4 +1,4 @@
-"""RunTask, StopTask and the reads, task protection (semantics ecs-tasks §2, §5, §9–§12)."""
+"""RunTask, StartTask, StopTask and the reads (semantics ecs-tasks §2, §5, §9–§11)."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"taskDefinition": "old:1"}, INVALID, "TaskDefinition is inactive"),
     ({"launchType": "EC2"}, INVALID, "No Container Instances were found in your cluster."),
     ({"launchType": None}, INVALID, "No Container Instances were found in your cluster."),
-    ({"launchType": "EXTERNAL"}, INVALID, "Moorage does not run the launch type EXTERNAL yet. Use FARGATE."),
+    ({"launchType": "EXTERNAL"}, INVALID, "Moorage does not run the launch type EXTERNAL yet. Use FARGATE or EC2."),
     (
         {"networkConfiguration": None},
         INVALID,
@@ -226,10 +226,38 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
         "the valid values.",
     ),
     (
-        {"overrides": {"memory": "²"}},
+        {"overrides": {"cpu": "2 vCPU"}},
         "ClientException",
-        "No Fargate configuration exists for given values: 256 CPU, ² memory. See the Amazon ECS documentation for the "
-        "valid values.",
+        "No Fargate configuration exists for given values: 2048 CPU, 512 memory. See the Amazon ECS documentation for "
+        "the valid values.",
+    ),
+    ({"overrides": {"memory": "²"}}, "ClientException", "Invalid 'memory' setting for task."),
+    (
+        {"overrides": {"ephemeralStorage": {"sizeInGiB": 20}}},
+        "ClientException",
+        "EphemeralStorage size should be at least 21",
+    ),
+    (
+        {"overrides": {"ephemeralStorage": {"sizeInGiB": 201}}},
+        "ClientException",
+        "EphemeralStorage size should be at most 200",
+    ),
+    *(
+        (
+            {"platformVersion": "1.3.0", **params},
+            "PlatformTaskDefinitionIncompatibilityException",
+            "One or more of the requested capabilities are not supported.",
+        )
+        for params in (
+            {"taskDefinition": "efs"},
+            {"overrides": {"ephemeralStorage": {"sizeInGiB": 30}}},
+            {"overrides": {"containerOverrides": [{"name": "app", "environmentFiles": []}]}}
+            | {"taskDefinition": "files"},
+        )
+    ),
+    *(
+        ({"clientToken": token}, INVALID, "clientToken must have at most 64 characters in the range of 33-126.")
+        for token in ("x" * 65, "a b")
     ),
     (
         {"propagateTags": "SERVICE"},
@@ -262,6 +290,10 @@ async def prepare(main: Rig) -> None:
     await main.call(
         "RegisterTaskDefinition", family="bridge", containerDefinitions=[{"name": "app", "image": "a", "memory": 64}]
     )
+    await main.definition("efs", volumes=[{"name": "data", "efsVolumeConfiguration": {"fileSystemId": "fs-1"}}])
+    await main.definition(
+        "files", containerDefinitions=[container(environmentFiles=[{"type": "s3", "value": "arn:aws:s3:::b/a.env"}])]
+    )
     await main.definition("old")
     await main.call("DeregisterTaskDefinition", taskDefinition="old:1")
 
@@ -288,7 +320,8 @@ UNSUPPORTED: list[tuple[str, dict[str, Any], str]] = [
             "proxyConfiguration": {
                 "containerName": "app",
                 "properties": [
-                    {"name": name, "value": "1"} for name in ("ProxyIngressPort", "ProxyEgressPort", "AppPorts")
+                    {"name": name, "value": "1"}
+                    for name in ("ProxyIngressPort", "ProxyEgressPort", "AppPorts", "IgnoredUID")
                 ],
             }
         },
@@ -320,104 +353,24 @@ async def test_what_moorage_does_not_run_is_registered_and_then_refused(
         assert (refusal.code, refusal.message) == (INVALID, f"Moorage does not support {what} yet.")
 
 
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ({"environmentFiles": [{"type": "s3", "value": "b/x.env"}]}, "Invalid arn syntax"),
-        (
-            {"environmentFiles": [{"type": "s3", "value": "arn:aws:s3:::b/x.txt"}]},
-            "The environment file 'arn:aws:s3:::b/x.txt' must have the file extension .env.",
-        ),
-        (
-            {"resourceRequirements": [{"type": "GPU", "value": "1"}]},
-            "Tasks using the Fargate launch type do not support GPU resource requirements.",
-        ),
-        (
-            {"resourceRequirements": [{"type": "GPU", "value": "x"}]},
-            "Invalid GPU resource requirement 'x' for container 'app'",
-        ),
-    ],
-)
-async def test_overrides_that_are_refused(main: Rig, override: dict[str, Any], message: str) -> None:
-    overrides = {"containerOverrides": [{"name": "app", **override}]}
-    assert (await main.refused("RunTask", **run_params(overrides=overrides))).message == message
+@pytest.mark.parametrize(("asked", "shown"), [(None, "1.4.0"), ("LATEST", "1.4.0"), ("1.3.0", "1.3.0")])
+async def test_the_platform_version_is_the_one_that_was_asked_for(main: Rig, asked: str | None, shown: str) -> None:
+    task = await main.task(**({"platformVersion": asked} if asked else {}))
+    assert task["platformVersion"] == shown
 
 
-EBS = {"roleArn": "arn:aws:iam::000000000000:role/ebs", "sizeInGiB": 10}
-LAUNCH_VOLUMES: list[tuple[Any, str]] = [
-    (None, "The task definition configures the volume 'data' at launch: volumeConfigurations must be specified."),
-    (
-        [{"name": "other", "managedEBSVolume": EBS}],
-        "The volume 'other' is not configured at launch by the task definition.",
-    ),
-    ([{"name": "data"}], "managedEBSVolume must be specified for the volume 'data'."),
-    (
-        [{"name": "data", "managedEBSVolume": {"roleArn": "r"}}],
-        "Either sizeInGiB or snapshotId must be specified for the volume 'data'.",
-    ),
-    (
-        [{"name": "data", "managedEBSVolume": EBS | {"snapshotId": "snap-1"}}],
-        "Moorage does not support snapshots of volumes yet. Leave snapshotId out and give sizeInGiB.",
-    ),
-    (
-        [{"name": "data", "managedEBSVolume": EBS | {"volumeType": "st1"}}],
-        "sizeInGiB of a st1 volume must be between 125 and 16384.",
-    ),
-    (
-        [{"name": "data", "managedEBSVolume": EBS | {"volumeType": "io2"}}],
-        "iops must be specified for volumes of type io2.",
-    ),
-    (
-        [{"name": "data", "managedEBSVolume": EBS | {"throughput": 1001}}],
-        "throughput is only supported for gp3 volumes, between 125 and 1000.",
-    ),
-    (
-        [{"name": "data", "managedEBSVolume": EBS | {"filesystemType": "zfs"}}],
-        "filesystemType must be one of [ext3, ext4, xfs, ntfs].",
-    ),
-]
-
-
-async def a_launch_volume(main: Rig) -> None:
-    point = {"sourceVolume": "data", "containerPath": "/data"}
-    await main.definition(
-        "stateful",
-        volumes=[{"name": "data", "configuredAtLaunch": True}],
-        containerDefinitions=[container(mountPoints=[point])],
+async def test_start_task_takes_no_tags_from_a_service(main: Rig) -> None:
+    await prepare(main)
+    instance = (await main.call("RegisterContainerInstance", cluster="main"))["containerInstance"]
+    refusal = await main.refused(
+        "StartTask",
+        cluster="main",
+        taskDefinition="bridge",
+        containerInstances=[instance["containerInstanceArn"]],
+        propagateTags="SERVICE",
     )
-
-
-@pytest.mark.parametrize(("given", "message"), LAUNCH_VOLUMES)
-async def test_volumes_configured_at_launch_that_are_refused(main: Rig, given: Any, message: str) -> None:
-    await a_launch_volume(main)
-    params = run_params(taskDefinition="stateful") | ({} if given is None else {"volumeConfigurations": given})
-    for operation, more in (("RunTask", {}), ("CreateService", {"serviceName": "s", "desiredCount": 1})):
-        refusal = await main.refused(operation, **params, **more)
-        assert (refusal.code, refusal.message) == (INVALID, message)
-
-
-async def test_a_volume_configured_at_launch_is_an_attachment(main: Rig) -> None:
-    await a_launch_volume(main)
-    kept = EBS | {"terminationPolicy": {"deleteOnTermination": False}}
-    for settings, deleted in ((EBS, "true"), (kept, "false")):
-        given = [{"name": "data", "managedEBSVolume": settings}]
-        answer = await main.call("RunTask", **run_params(taskDefinition="stateful", volumeConfigurations=given))
-        [attachment] = [a for a in answer["tasks"][0]["attachments"] if a["type"] == "AmazonElasticBlockStorage"]
-        details = {one["name"]: one["value"] for one in attachment["details"]}
-        assert attachment["status"] == "ATTACHING"
-        assert details.pop("volumeId").startswith("vol-")
-        assert details == {"roleArn": EBS["roleArn"], "deleteOnTermination": deleted, "volumeName": "data"}
-
-
-async def test_a_service_remembers_its_volumes_configured_at_launch(main: Rig) -> None:
-    await a_launch_volume(main)
-    given = [{"name": "data", "managedEBSVolume": EBS}]
-    params = run_params(taskDefinition="stateful", serviceName="db", desiredCount=1, volumeConfigurations=given)
-    made = (await main.call("CreateService", **params))["service"]
-    assert made["deployments"][0]["volumeConfigurations"] == given
-    bigger = [{"name": "data", "managedEBSVolume": EBS | {"sizeInGiB": 20}}]
-    after = await main.call("UpdateService", cluster="main", service="db", volumeConfigurations=bigger)
-    assert after["service"]["deployments"][0]["volumeConfigurations"] == bigger
+    assert refusal.code == "InvalidParameterException"
+    assert "propagateTags SERVICE is not supported" in refusal.message
 
 
 async def test_the_default_strategy_of_the_cluster(ecs: Rig) -> None:
@@ -560,39 +513,6 @@ async def test_lists_and_their_filters(main: Rig) -> None:
     assert "nextToken" not in second
     for bad in ({"nextToken": "x"}, {"nextToken": "ü"}, {"maxResults": 101}, {"maxResults": 0}):
         assert (await main.refused("ListTasks", cluster="main", **bad)).code == INVALID
-
-
-async def test_protection(main: Rig) -> None:
-    service = await main.service()
-    protected = (await main.task())["taskArn"]
-    alone = (await main.task())["taskArn"]
-    stopped = (await main.task())["taskArn"]
-    await main.write_task(protected, service_arn=service["serviceArn"])
-    await main.write_task(stopped, service_arn=service["serviceArn"], last_status="STOPPED", desired_status="STOPPED")
-    everything = [protected, alone, stopped, "0" * 32]
-    failures = [
-        {"arn": alone, "reason": "TASK_NOT_VALID"},
-        {"arn": stopped, "reason": "MISSING"},
-        {"arn": TASK + "0" * 32, "reason": "MISSING"},
-    ]
-    unprotected = await main.call("GetTaskProtection", cluster="main", tasks=[protected])
-    assert unprotected["protectedTasks"] == [{"taskArn": protected, "protectionEnabled": False}]
-    answer = await main.call("UpdateTaskProtection", cluster="main", tasks=everything, protectionEnabled=True)
-    until = {"taskArn": protected, "protectionEnabled": True, "expirationDate": 1_700_007_200.0}
-    assert answer == {"protectedTasks": [until], "failures": failures}
-    assert await main.call("GetTaskProtection", cluster="main", tasks=everything) == answer
-    assert (await main.call("GetTaskProtection", cluster="main"))["protectedTasks"] == [until]
-    answer = await main.call(
-        "UpdateTaskProtection", cluster="main", tasks=[protected], protectionEnabled=True, expiresInMinutes=1
-    )
-    assert answer["protectedTasks"][0]["expirationDate"] == 1_700_000_060.0
-    main.clock.time += 61
-    shown = await main.call("GetTaskProtection", cluster="main", tasks=[protected])
-    assert shown["protectedTasks"] == [{"taskArn": protected, "protectionEnabled": False}]
-    for bad in ({"expiresInMinutes": 0}, {"expiresInMinutes": 2881}, {"tasks": ["0" * 32] * 11}):
-        params: dict[str, Any] = {"tasks": [protected], "protectionEnabled": True} | bad
-        assert (await main.refused("UpdateTaskProtection", cluster="main", **params)).code == INVALID
-    assert (await main.refused("GetTaskProtection", cluster="main", tasks=["0" * 32] * 101)).code == INVALID
 
 
 async def test_commands_are_not_executed_yet(main: Rig) -> None:

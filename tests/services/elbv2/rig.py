@@ -18,7 +18,7 @@ from moorage.services.elbv2.provider import ElbV2Provider
 from moorage.services.lookups import CertificatePem
 from moorage.store.log_memory import MemoryLog
 from moorage.store.memory import Store
-from moorage.store.tables.elbv2 import TABLES
+from moorage.store.tables import elbv2, network
 from support.shapes import conforms
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
@@ -95,7 +95,7 @@ class Rig:
 
     @classmethod
     async def make(cls) -> Rig:
-        return cls(await Store.open(MemoryLog(), TABLES, verify=True))
+        return cls(await Store.open(MemoryLog(), (*elbv2.TABLES, *network.TABLES), verify=True))
 
     async def call(self, operation: str, *, account: str = ACCOUNT, region: str = REGION, **params: Any) -> Any:
         model = MODEL.operation_model(operation)

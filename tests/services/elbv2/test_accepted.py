@@ -5,13 +5,16 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import msgspec
+
+from moorage.domain.ssl_policies import SSL_POLICIES
 from moorage.proxy.driver import Certificate, LoadBalancerConfig, ProxyRefused, TargetGroupConfig, TrustAnchors
 from moorage.proxy.envoy.proxy import EnvoyProxy
 from moorage.settings import Settings
 from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, RULES, TARGET_GROUPS, TRUST_STORES
 from proxy.servers import free_port
 
-from .rig import Rig
+from .rig import Rig, certificate, fixed
 from .test_fuzz import ODD, mutated, sent, world
 from .test_trust_stores import ROOT
 
@@ -70,3 +73,22 @@ async def test_envoy_takes_what_the_api_accepts(tmp_path: Path) -> None:
     finally:
         await proxy.stop()
     assert accepted > TRIES / 8
+
+
+async def test_envoy_takes_every_security_policy(elb: Rig, tmp_path: Path) -> None:
+    owner = (await elb.load_balancer())["LoadBalancerArn"]
+    given = {"Certificates": [{"CertificateArn": certificate("a")}], "DefaultActions": [fixed()]}
+    await elb.call("CreateListener", LoadBalancerArn=owner, Protocol="HTTPS", Port=443, **given)
+    (balancer,), (listener,) = elb.store.all(LOAD_BALANCERS), elb.store.all(LISTENERS)
+    listeners = tuple(
+        msgspec.structs.replace(listener, arn=f"{listener.arn}{number:02d}", port=free_port(), ssl_policy=policy)
+        for number, policy in enumerate(SSL_POLICIES)
+    )
+    issued = ROOT.issue("*.example.com")
+    served = {certificate("a"): Certificate(certificate("a"), issued.chain, issued.key)}
+    proxy = EnvoyProxy(Settings(data_dir=tmp_path), workers=1)
+    await proxy.start()
+    try:
+        await proxy.put_load_balancer(LoadBalancerConfig(balancer, listeners, {}, served, {}))
+    finally:
+        await proxy.stop()

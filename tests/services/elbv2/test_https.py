@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .rig import Rig, certificate, fixed
+from .rig import Rig, certificate, fixed, forward
 
 
 @pytest.fixture
@@ -121,3 +121,80 @@ async def test_refusals(elb: Rig, owner: str) -> None:
         "CertificateNotFound",
         f"Certificate '{certificate('unknown')}' not found",
     )
+
+
+@pytest.mark.parametrize(
+    "arn",
+    [
+        "x",
+        "arn:aws:acm:us-east-1:000000000000:certificate/",
+        certificate("a").replace("us-east-1", "eu-west-1"),
+        "arn:aws:s3:::bucket",
+    ],
+)
+async def test_what_is_no_certificate_here(elb: Rig, owner: str, arn: str) -> None:
+    """One of another region is the usual mistake."""
+    listener = (await https(elb, owner))["ListenerArn"]
+    one = [{"CertificateArn": arn}]
+    for operation, params in (
+        ("CreateListener", {"LoadBalancerArn": owner, "Protocol": "HTTPS", "Port": 1, "DefaultActions": [fixed()]}),
+        ("ModifyListener", {"ListenerArn": listener}),
+        ("AddListenerCertificates", {"ListenerArn": listener}),
+    ):
+        error = await elb.refused(operation, Certificates=one, **params)
+        assert (error.code, error.message) == ("ValidationError", f"Certificate ARN '{arn}' is not valid")
+
+
+async def test_the_same_again_knows_no_later_certificates(elb: Rig, owner: str) -> None:
+    made = await https(elb, owner)
+    one = [{"CertificateArn": certificate("b")}]
+    await elb.call("AddListenerCertificates", ListenerArn=made["ListenerArn"], Certificates=one)
+    assert await https(elb, owner) == made
+
+
+async def test_fips_policies_stand_beside_each_other_only(elb: Rig, owner: str) -> None:
+    fips = "ELBSecurityPolicy-TLS13-1-2-Res-FIPS-2023-04"
+    listener = (await https(elb, owner, SslPolicy=fips))["ListenerArn"]
+    given = {"Certificates": [{"CertificateArn": certificate("a")}], "DefaultActions": [fixed()], "Protocol": "HTTPS"}
+    for policy in ({}, {"SslPolicy": "ELBSecurityPolicy-TLS13-1-2-2021-06"}):
+        error = await elb.refused("CreateListener", LoadBalancerArn=owner, Port=444, **given, **policy)
+        assert error.code == "InvalidConfigurationRequest"
+    other = "ELBSecurityPolicy-TLS13-1-3-FIPS-PQ-2025-09"
+    await elb.call("CreateListener", LoadBalancerArn=owner, Port=444, SslPolicy=other, **given)
+    await elb.listener(owner)  # HTTP has none
+    error = await elb.refused("ModifyListener", ListenerArn=listener, SslPolicy="ELBSecurityPolicy-2016-08")
+    assert error.code == "InvalidConfigurationRequest"
+
+
+async def test_a_policy_of_network_load_balancers_only(elb: Rig, owner: str) -> None:
+    given = {
+        "Certificates": [{"CertificateArn": certificate("a")}],
+        "Port": 443,
+        "SslPolicy": "ELBSecurityPolicy-2015-05",
+    }
+    error = await elb.refused(
+        "CreateListener", LoadBalancerArn=owner, Protocol="HTTPS", DefaultActions=[fixed()], **given
+    )
+    assert (error.code, error.message) == ("SSLPolicyNotFound", "SSL policy 'ELBSecurityPolicy-2015-05' not found")
+    network = (await elb.load_balancer("net", Type="network"))["LoadBalancerArn"]
+    group = (await elb.target_group("tcp", Protocol="TCP"))["TargetGroupArn"]
+    made = await elb.call(
+        "CreateListener", LoadBalancerArn=network, Protocol="TLS", DefaultActions=[forward(group)], **given
+    )
+    assert made["Listeners"][0]["SslPolicy"] == "ELBSecurityPolicy-2015-05"
+
+
+async def test_attributes_of_https_go_with_it(elb: Rig, owner: str) -> None:
+    arn = (await https(elb, owner))["ListenerArn"]
+    given = [
+        {"Key": "routing.http.request.x_amzn_tls_version.header_name", "Value": "tls"},
+        {"Key": "routing.http.response.x_frame_options.header_value", "Value": "DENY"},
+    ]
+    await elb.call("ModifyListenerAttributes", ListenerArn=arn, Attributes=given)
+    await elb.call("ModifyListener", ListenerArn=arn, Protocol="HTTP")
+    await elb.call(
+        "ModifyListener", ListenerArn=arn, Protocol="HTTPS", Certificates=[{"CertificateArn": certificate("a")}]
+    )
+    shown = (await elb.call("DescribeListenerAttributes", ListenerArn=arn))["Attributes"]
+    assert {**given[0], "Value": ""} in shown
+    assert given[1] in shown

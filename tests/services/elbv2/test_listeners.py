@@ -44,6 +44,28 @@ async def test_several_target_groups(elb: Rig, owner: str) -> None:
     assert made["DefaultActions"] == [{"Type": "forward", "Order": 1, "ForwardConfig": config}]
 
 
+async def test_a_duration_is_shown_although_stickiness_is_off(elb: Rig, owner: str) -> None:
+    """Terraform always sends one, and would see a change in every plan."""
+    arn = (await elb.target_group())["TargetGroupArn"]
+    config = {
+        "TargetGroups": [{"TargetGroupArn": arn, "Weight": 1}],
+        "TargetGroupStickinessConfig": {"Enabled": False, "DurationSeconds": 3600},
+    }
+    made = await elb.listener(owner, DefaultActions=[{"Type": "forward", "ForwardConfig": config}])
+    assert made["DefaultActions"][0]["ForwardConfig"] == config
+
+
+async def test_the_same_in_other_words_is_the_same(elb: Rig, owner: str) -> None:
+    arn = (await elb.target_group())["TargetGroupArn"]
+    made = await elb.listener(owner, arn)
+    for action in (
+        {**forward(arn), "Order": 1},
+        {"Type": "forward", "ForwardConfig": {"TargetGroups": [{"TargetGroupArn": arn}]}},
+        made["DefaultActions"][0],
+    ):
+        assert await elb.listener(owner, DefaultActions=[action]) == made
+
+
 async def test_redirects_and_fixed_responses_are_filled_in(elb: Rig, owner: str) -> None:
     redirect = {"Type": "redirect", "RedirectConfig": {"Protocol": "HTTPS", "Port": "443", "StatusCode": "HTTP_301"}}
     made = await elb.listener(owner, DefaultActions=[redirect])
@@ -101,8 +123,8 @@ UNKNOWN = "arn:aws:elasticloadbalancing:us-east-1:000000000000:targetgroup/x/012
         ),
         (
             {"Protocol": "HTTPS", "Certificates": [{"CertificateArn": "arn:c"}]},
-            "CertificateNotFound",
-            "Certificate 'arn:c' not found",
+            "ValidationError",
+            "Certificate ARN 'arn:c' is not valid",
         ),
         (
             {"Protocol": "HTTPS", "Certificates": [{"CertificateArn": "arn:a"}, {"CertificateArn": "arn:b"}]},
@@ -140,6 +162,11 @@ UNKNOWN = "arn:aws:elasticloadbalancing:us-east-1:000000000000:targetgroup/x/012
             "InvalidLoadBalancerAction",
             "The Path parameter must be a valid path, should start with a '/', and may contain up to one of each of these "
             "placeholders: '#{path}', '#{host}', '#{port}'.",
+        ),
+        (
+            {"DefaultActions": [{**fixed(), "RedirectConfig": {"StatusCode": "HTTP_301"}}]},
+            "InvalidLoadBalancerAction",
+            "'RedirectConfig' is not supported for an action of type 'fixed-response'",
         ),
         (
             {"DefaultActions": [_response(ContentType="text/x")]},

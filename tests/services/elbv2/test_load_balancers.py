@@ -99,6 +99,12 @@ async def test_every_one_has_its_own_address_the_lowest_free(elb: Rig) -> None:
             "InvalidConfigurationRequest",
             "A load balancer cannot be attached to multiple subnets in the same Availability Zone",
         ),
+        (
+            {"Subnets": ["subnet-a subnet-b"]},  # a shell that did not split them
+            "InvalidSubnet",
+            "The subnet ID 'subnet-a subnet-b' is not valid",
+        ),
+        ({"Subnets": ["subnet-a", "10.0.0.0/24"]}, "InvalidSubnet", "The subnet ID '10.0.0.0/24' is not valid"),
         ({"Subnets": ["subnet-a", "subnet-x"]}, "SubnetNotFound", "The subnet ID 'subnet-x' does not exist"),
         (
             {"Subnets": ["subnet-a", "subnet-d"]},
@@ -135,9 +141,14 @@ async def test_not_found_and_not_valid(elb: Rig) -> None:
 async def test_other_accounts_and_regions_see_nothing(elb: Rig) -> None:
     made = await elb.load_balancer("web")
     assert (await elb.call("DescribeLoadBalancers", account="111111111111"))["LoadBalancers"] == []
-    refusal = await elb.refused("DescribeLoadBalancers", region="eu-west-1", LoadBalancerArns=[made["LoadBalancerArn"]])
-    assert refusal.code == "LoadBalancerNotFound"
-    await elb.call("DeleteLoadBalancer", account="111111111111", LoadBalancerArn=made["LoadBalancerArn"])
+    arn = made["LoadBalancerArn"]
+    for elsewhere in ({"region": "eu-west-1"}, {"account": "111111111111"}):
+        for operation, params in (
+            ("DescribeLoadBalancers", {"LoadBalancerArns": [arn]}),
+            ("DeleteLoadBalancer", {"LoadBalancerArn": arn}),
+        ):
+            refusal = await elb.refused(operation, **elsewhere, **params)
+            assert (refusal.code, refusal.message) == ("ValidationError", f"'{arn}' is not a valid load balancer ARN")
     assert (await elb.call("DescribeLoadBalancers"))["LoadBalancers"] == [made]
 
 
@@ -221,16 +232,6 @@ async def test_attribute_refusals_change_nothing(elb: Rig, key: str, value: str,
     assert await elb.call("DescribeLoadBalancerAttributes", LoadBalancerArn=arn) == before
 
 
-async def test_the_attributes_are_the_full_list(elb: Rig) -> None:
-    arn = (await elb.load_balancer())["LoadBalancerArn"]
-    shown = (await elb.call("DescribeLoadBalancerAttributes", LoadBalancerArn=arn))["Attributes"]
-    values = {one["Key"]: one["Value"] for one in shown}
-    assert len(values) == len(shown) == 23
-    assert values["idle_timeout.timeout_seconds"] == "60"
-    assert values["access_logs.s3.bucket"] == ""
-    assert values["routing.http.xff_header_processing.mode"] == "append"
-
-
 async def test_subnets_security_groups_and_address_type_can_be_set(elb: Rig) -> None:
     arn = (await elb.load_balancer())["LoadBalancerArn"]
     zones = await elb.call("SetSubnets", LoadBalancerArn=arn, Subnets=["subnet-a", "subnet-b2"])
@@ -265,10 +266,42 @@ async def test_tags(elb: Rig) -> None:
     assert (await elb.refused("AddTags", ResourceArns=[arn], Tags=many)).code == "TooManyTags"
 
 
-async def test_limits_and_policies(elb: Rig) -> None:
-    limits = {one["Name"]: one["Max"] for one in (await elb.call("DescribeAccountLimits"))["Limits"]}
+@pytest.mark.parametrize(
+    ("kind", "zone"), [("application", "Z06391101F2ZOEP8P5EB3"), ("network", "Z02239872DOALSIDCX66S")]
+)
+async def test_the_hosted_zone_is_that_of_region_and_type(elb: Rig, kind: str, zone: str) -> None:
+    made = await elb.call(
+        "CreateLoadBalancer", region="eu-central-2", Name="web", Type=kind, Subnets=["subnet-a", "subnet-b"]
+    )
+    assert made["LoadBalancers"][0]["CanonicalHostedZoneId"] == zone
+
+
+async def test_the_limits_of_an_account(elb: Rig) -> None:
+    shown = (await elb.call("DescribeAccountLimits"))["Limits"]
+    limits = {one["Name"]: one["Max"] for one in shown}
+    assert len(limits) == len(shown) == 23
     assert limits["application-load-balancers"] == "50"
-    policies = await elb.call("DescribeSSLPolicies", Names=["ELBSecurityPolicy-2016-08"])
-    assert policies["SslPolicies"][0]["Ciphers"][0]["Priority"] == 1
+    assert limits["network-load-balancer-enis-per-vpc"] == "1200"
+    assert shown[0] == {"Name": "target-groups", "Max": "3000"}
+    first = await elb.call("DescribeAccountLimits", PageSize=20)
+    rest = await elb.call("DescribeAccountLimits", PageSize=20, Marker=first["NextMarker"])
+    assert [*first["Limits"], *rest["Limits"]] == shown
+
+
+async def test_policies(elb: Rig) -> None:
+    shown = (await elb.call("DescribeSSLPolicies"))["SslPolicies"]
+    by_name = {one["Name"]: one for one in shown}
+    assert len(by_name) == len(shown) == 42
+    default = by_name["ELBSecurityPolicy-2016-08"]
+    assert default["SslProtocols"] == ["TLSv1", "TLSv1.1", "TLSv1.2"]
+    assert [one["Priority"] for one in default["Ciphers"]] == list(range(1, 19))
+    assert default["SupportedLoadBalancerTypes"] == ["application", "network"]
+    named = await elb.call("DescribeSSLPolicies", Names=[default["Name"]])
+    assert named["SslPolicies"] == [default]
+    for kind, count in (("application", 41), ("network", 42), ("gateway", 0)):
+        assert len((await elb.call("DescribeSSLPolicies", LoadBalancerType=kind))["SslPolicies"]) == count
+    first = await elb.call("DescribeSSLPolicies", PageSize=40)
+    rest = await elb.call("DescribeSSLPolicies", PageSize=40, Marker=first["NextMarker"])
+    assert [*first["SslPolicies"], *rest["SslPolicies"]] == shown
     refusal = await elb.refused("DescribeSSLPolicies", Names=["x"])
     assert (refusal.code, refusal.message) == ("SSLPolicyNotFound", "SSL policy 'x' not found")

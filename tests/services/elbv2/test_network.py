@@ -7,14 +7,19 @@ from typing import Any
 import pytest
 
 from moorage.domain.errors import AwsError
+from moorage.domain.network import NetworkInterface
+from moorage.store.tables.elbv2 import LISTENERS
+from moorage.store.tables.network import NETWORK_INTERFACES
 
-from .rig import Rig, certificate, fixed, forward
+from .rig import ACCOUNT, REGION, Rig, certificate, fixed, forward
 
 NETWORK: dict[str, Any] = {"Type": "network"}
 
 
 async def a_network(elb: Rig, name: str = "net", **params: Any) -> dict[str, Any]:
-    return await elb.load_balancer(name, **{**NETWORK, "Subnets": ["subnet-a"], **params})
+    where = {} if "SubnetMappings" in params else {"Subnets": ["subnet-a"]}
+    made = await elb.call("CreateLoadBalancer", Name=name, **{**NETWORK, **where, **params})
+    return dict(made["LoadBalancers"][0])
 
 
 async def a_group(elb: Rig, name: str = "db", protocol: str = "TCP", **params: Any) -> str:
@@ -94,6 +99,11 @@ async def test_addresses_of_subnet_mappings(elb: Rig) -> None:
             "ValidationError",
             "The IP address 'x' is not a valid IPv4 address",
         ),
+        (
+            {"Scheme": "internal", "SubnetMappings": [{"SubnetId": "subnet-a", "PrivateIPv4Address": "10.0.0.2"}]},
+            "ValidationError",
+            "The IP address '10.0.0.2' is reserved in subnet 'subnet-a'",
+        ),
         ({"SecurityGroups": ["sg-3"]}, "InvalidConfigurationRequest", "One or more security groups are invalid"),
     ],
 )
@@ -101,6 +111,53 @@ async def test_refusals(elb: Rig, params: dict[str, Any], code: str, message: st
     base = {} if "SubnetMappings" in params else {"Subnets": ["subnet-a"]}
     refusal = await elb.refused("CreateLoadBalancer", Name="net", **NETWORK, **{**base, **params})
     assert (refusal.code, refusal.message) == (code, message)
+
+
+def private(address: str, subnet: str = "subnet-a") -> dict[str, str]:
+    return {"SubnetId": subnet, "PrivateIPv4Address": address}
+
+
+async def test_an_address_has_one_owner(elb: Rig) -> None:
+    await a_network(elb, "one", Scheme="internal", SubnetMappings=[private("10.0.0.20")])
+    await a_network(elb, "two", SubnetMappings=[{"SubnetId": "subnet-a", "AllocationId": "eipalloc-1"}])
+    of_a_task = NetworkInterface(
+        ACCOUNT, REGION, "eni-1", "subnet-a", "10.0.0.21", "02:42:0a:00:00:15", (), "arn:aws:ecs:task", ""
+    )
+    await elb.store.update(lambda tx: tx.put(NETWORK_INTERFACES, of_a_task))
+    for scheme, mapping, said in (
+        ("internal", private("10.0.0.20"), "The IP address '10.0.0.20' is already in use"),
+        ("internal", private("10.0.0.21"), "The IP address '10.0.0.21' is already in use"),
+        (
+            "internet-facing",
+            {"SubnetId": "subnet-a", "AllocationId": "eipalloc-1"},
+            "The allocation ID 'eipalloc-1' is already in use",
+        ),
+    ):
+        refusal = await elb.refused(
+            "CreateLoadBalancer", Name="three", Scheme=scheme, SubnetMappings=[mapping], **NETWORK
+        )
+        assert (refusal.code, refusal.message) == ("ResourceInUse", said)
+
+
+async def test_a_subnet_that_stays_keeps_its_address(elb: Rig) -> None:
+    mappings = [private("10.0.0.20")]
+    arn = (await a_network(elb, Scheme="internal", SubnetMappings=mappings))["LoadBalancerArn"]
+
+    def shown(answer: Any) -> list[Any]:
+        return [zone["LoadBalancerAddresses"] for zone in answer["AvailabilityZones"]]
+
+    answer = await elb.call("SetSubnets", LoadBalancerArn=arn, Subnets=["subnet-a", "subnet-b"])
+    assert shown(answer) == [[{"PrivateIPv4Address": "10.0.0.20"}], []]
+    refusal = await elb.refused("SetSubnets", LoadBalancerArn=arn, SubnetMappings=[private("10.0.0.30")])
+    assert (refusal.code, refusal.message) == (
+        "InvalidConfigurationRequest",
+        "The address of the load balancer in subnet 'subnet-a' cannot be changed",
+    )
+    await elb.call("SetSubnets", LoadBalancerArn=arn, Subnets=["subnet-b"])
+    answer = await elb.call(
+        "SetSubnets", LoadBalancerArn=arn, SubnetMappings=[private("10.0.0.30"), {"SubnetId": "subnet-b"}]
+    )
+    assert shown(answer) == [[{"PrivateIPv4Address": "10.0.0.30"}], []]
 
 
 async def test_security_groups_only_when_there_were_some(elb: Rig) -> None:
@@ -154,6 +211,21 @@ async def test_listener(elb: Rig) -> None:
     assert attributes["Attributes"] == [{"Key": "tcp.idle_timeout.seconds", "Value": "350"}]
     rules = (await elb.call("DescribeRules", ListenerArn=made["ListenerArn"]))["Rules"]
     assert [rule["Priority"] for rule in rules] == ["default"]
+
+
+async def test_the_idle_timeout_of_tls_listeners_is_fixed(elb: Rig) -> None:
+    arn = (await a_network(elb))["LoadBalancerArn"]
+    made = await listen(elb, arn, await a_group(elb))
+    key = "tcp.idle_timeout.seconds"
+    given = [{"Key": key, "Value": "60"}]
+    await elb.call("ModifyListenerAttributes", ListenerArn=made["ListenerArn"], Attributes=given)
+    one = [{"CertificateArn": certificate("a")}]
+    await elb.call("ModifyListener", ListenerArn=made["ListenerArn"], Protocol="TLS", Certificates=one)
+    assert [dict(one.attributes) for one in elb.store.all(LISTENERS)] == [{}]
+    shown = await elb.call("DescribeListenerAttributes", ListenerArn=made["ListenerArn"])
+    assert shown["Attributes"] == []
+    refusal = await elb.refused("ModifyListenerAttributes", ListenerArn=made["ListenerArn"], Attributes=given)
+    assert (refusal.code, refusal.message) == ("ValidationError", f"Listener attribute key '{key}' is not recognized")
 
 
 async def test_weighted_target_groups(elb: Rig) -> None:

@@ -100,6 +100,12 @@ INSIDE = (
         ("10.9.0.7", None, "us-east-1a"),  # as it is on the host
         ("192.168.0.7", "all", "all"),
         ("192.168.0.7", "us-east-1a", "us-east-1a"),
+        (
+            "192.168.0.7",
+            "us-east-1x",
+            "The Availability Zone 'us-east-1x' of IP address '192.168.0.7' must be 'all' or one of the VPC's: "
+            "us-east-1a, us-east-1b",
+        ),
         ("127.0.0.1", None, None),  # this machine
         ("10.0.1.7", "all", INSIDE.format("all", "us-east-1b")),
         ("10.0.1.7", "us-east-1a", INSIDE.format("us-east-1a", "us-east-1b")),
@@ -200,3 +206,14 @@ async def test_logs_need_a_bucket_that_takes_them(elb: Rig, buckets: Buckets, ki
     assert (refusal.code, refusal.message) == denied
     assert "AWSLogs" in (await elb.refused("ModifyLoadBalancerAttributes", **change(prefix="AWSLogs"))).message
     await elb.call("ModifyLoadBalancerAttributes", **change(enabled="false"))
+
+
+@pytest.mark.parametrize("first", ["attribute", "target"])
+async def test_without_cross_zone_balancing_every_target_has_a_zone(elb: Rig, vpcs: Vpcs, first: str) -> None:
+    arn = (await elb.target_group())["TargetGroupArn"]
+    apart = {"Attributes": [{"Key": "load_balancing.cross_zone.enabled", "Value": "false"}]}
+    everywhere = {"Targets": [{"Id": "192.168.0.7", "AvailabilityZone": "all"}]}
+    steps = [("ModifyTargetGroupAttributes", apart), ("RegisterTargets", everywhere)]
+    (before, given), (after, refused) = steps if first == "attribute" else reversed(steps)
+    await elb.call(before, TargetGroupArn=arn, **given)
+    assert (await elb.refused(after, TargetGroupArn=arn, **refused)).code == "InvalidConfigurationRequest"

@@ -93,6 +93,10 @@ FIELDS = "[path-pattern,host-header,http-header,http-request-method,query-string
         ([path(*(f"/{n}" for n in range(6)))], "A rule can only have '5' condition values and regex values"),
         ([path("/******")], "A rule can only have '5' condition wildcards"),
         ([path("/" + "a" * 128)], "Condition value for 'path-pattern' cannot contain more than 128 characters"),
+        (
+            [{"Field": "host-header", "Values": ["localhost"]}],
+            "Condition value 'localhost' contains a character that is not valid",
+        ),
         ([path("/a b")], "Condition value '/a b' contains a character that is not valid"),
         (
             [{"Field": "source-ip", "SourceIpConfig": {"Values": ["10.0.0.1"]}}],
@@ -101,6 +105,22 @@ FIELDS = "[path-pattern,host-header,http-header,http-request-method,query-string
         (
             [{"Field": "source-ip", "RegexValues": ["x"]}],
             "'RegexValues' is not supported for a condition of type 'source-ip'",
+        ),
+        (
+            [{"Field": "source-ip", "SourceIpConfig": {"Values": ["10.0.0.0/8"]}, "RegexValues": ["x"]}],
+            "'RegexValues' is not supported for a condition of type 'source-ip'",
+        ),
+        (
+            [{"Field": "query-string", "RegexValues": ["x"]}],
+            "'RegexValues' is not supported for a condition of type 'query-string'",
+        ),
+        (
+            [{**path("/"), "HostHeaderConfig": {"Values": ["a.b"]}}],
+            "'HostHeaderConfig' is not supported for a condition of type 'path-pattern'",
+        ),
+        (
+            [{"Field": "path-pattern", "PathPatternConfig": {"RegexValues": ["a"]}, "RegexValues": ["b"]}],
+            "You must provide exactly one of the following: ['RegexValues' 'PathPatternConfig'] for 'path-pattern'",
         ),
         (
             [{"Field": "path-pattern", "PathPatternConfig": {"Values": ["/"], "RegexValues": ["x"]}}],
@@ -120,6 +140,18 @@ async def test_condition_refusals(elb: Rig, listener: str, conditions: list[dict
     assert (refusal.code, refusal.message) == ("ValidationError", message)
 
 
+async def test_what_is_shown_can_be_sent_back(elb: Rig, listener: str) -> None:
+    """Values twice, in both members: as DescribeRules shows them."""
+    given = [
+        path("/a"),
+        {"Field": "host-header", "HostHeaderConfig": {"RegexValues": ["^a$"]}},
+        {"Field": "http-header", "HttpHeaderConfig": {"HttpHeaderName": "X-A", "Values": ["b"]}},
+        {"Field": "query-string", "QueryStringConfig": {"Values": [{"Key": "a", "Value": "1"}]}},
+    ]
+    shown = (await elb.rule(listener, 1, Conditions=given))["Conditions"]
+    assert (await elb.rule(listener, 2, Conditions=shown))["Conditions"] == shown
+
+
 async def test_priorities_are_unique(elb: Rig, listener: str) -> None:
     first, second = await elb.rule(listener, 100), await elb.rule(listener, 200)
     refusal = await elb.refused(
@@ -133,6 +165,12 @@ async def test_priorities_are_unique(elb: Rig, listener: str) -> None:
         RulePriorities=[{"RuleArn": rule["RuleArn"], "Priority": 5} for rule in (first, second)],
     )
     assert (twice.code, twice.message) == ("ValidationError", "Priority '5' was provided multiple times")
+    both = [{"RuleArn": first["RuleArn"], "Priority": priority} for priority in (5, 6)]
+    again = await elb.refused("SetRulePriorities", RulePriorities=both)
+    assert (again.code, again.message) == (
+        "ValidationError",
+        f"Rule '{first['RuleArn']}' was provided multiple times",
+    )
     swapped = await elb.call(
         "SetRulePriorities",
         RulePriorities=[

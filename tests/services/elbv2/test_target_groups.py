@@ -90,12 +90,21 @@ async def test_the_same_again_is_the_same(elb: Rig) -> None:
             {"HealthCheckEnabled": False},
             "Health check enabled must be true for target groups with target type 'ip'",
         ),
-        ({"HealthCheckPath": "x"}, "Health check path 'x' must begin with '/' and must be a valid path"),
+        ({"HealthCheckPath": "x"}, "Health check path 'x' must begin with a '/' character"),
+        ({"HealthCheckPath": "/a b"}, "Health check path '/a b' must be a valid path"),
         (
             {"Matcher": {"HttpCode": "500"}},
             "Health check matcher HTTP code '500' must be within '200-499' inclusive",
         ),
         ({"Matcher": {"HttpCode": "ok"}}, "Health check matcher 'ok' is not valid"),
+        (
+            {"Matcher": {"GrpcCode": "12"}},
+            "Health check matcher GRPC code can only be specified for target groups with the GRPC protocol version",
+        ),
+        (
+            {"ProtocolVersion": "GRPC", "Matcher": {"HttpCode": "200"}},
+            "Health check matcher HTTP code cannot be specified for target groups with the GRPC protocol version",
+        ),
         ({"ProtocolVersion": "HTTP3"}, "Protocol version 'HTTP3' must be one of 'GRPC, HTTP1, HTTP2'"),
     ],
 )
@@ -104,6 +113,24 @@ async def test_refusals(elb: Rig, params: dict[str, Any], message: str) -> None:
     refusal = await elb.refused("CreateTargetGroup", **given)
     assert (refusal.code, refusal.message) == ("ValidationError", message)
     assert (await elb.call("DescribeTargetGroups"))["TargetGroups"] == []
+
+
+@pytest.mark.parametrize("params", [{"Matcher": {"HttpCode": "200"}}, {"HealthCheckPath": "/health"}])
+async def test_what_a_tcp_check_does_not_have(elb: Rig, params: dict[str, Any]) -> None:
+    what = "matchers" if "Matcher" in params else "paths"
+    refusal = await elb.refused("CreateTargetGroup", **{**BASE, "Protocol": "TCP"}, **params)
+    assert (refusal.code, refusal.message) == (
+        "InvalidConfigurationRequest",
+        f"Custom health check {what} are not supported for health checks for target groups with the TCP protocol",
+    )
+    arn = (await elb.target_group("tcp", Protocol="TCP"))["TargetGroupArn"]
+    assert (await elb.refused("ModifyTargetGroup", TargetGroupArn=arn, **params)).message == refusal.message
+    await elb.call("ModifyTargetGroup", TargetGroupArn=arn, HealthCheckProtocol="HTTP", **params)
+
+
+async def test_what_there_is_no_data_plane_for(elb: Rig) -> None:
+    for params in ({"TargetControlPort": 3000}, {"Protocol": "GENEVE"}, {"Protocol": "QUIC"}):
+        assert (await elb.refused("CreateTargetGroup", **{**BASE, **params})).code == "UnsupportedOperation"
 
 
 async def test_describe_by(elb: Rig) -> None:
@@ -172,10 +199,6 @@ async def test_attributes(elb: Rig) -> None:
         (
             [("deregistration_delay.timeout_seconds", "3601")],
             "'deregistration_delay.timeout_seconds' value '3601' must be between '0-3600' inclusive",
-        ),
-        (
-            [("stickiness.type", "source_ip")],
-            "Stickiness type 'source_ip' is not supported for target groups with the HTTP protocol",
         ),
         (
             [("stickiness.enabled", "true"), ("stickiness.type", "app_cookie")],
@@ -257,23 +280,69 @@ async def test_unused_targets_leave_at_once(elb: Rig) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "target", "message"),
+    ("kind", "target", "code", "message"),
     [
-        ("ip", "10.0.0", "The IP address '10.0.0' is not a valid IPv4 address"),
+        ("ip", "10.0.0", "ValidationError", "The IP address '10.0.0' is not a valid IPv4 address"),
         (
             "ip",
             "8.8.8.8",
+            "InvalidTarget",
             "The IP address '8.8.8.8' is not within the VPC CIDR or one of the ranges 10.0.0.0/8, 100.64.0.0/10, "
             "172.16.0.0/12 and 192.168.0.0/16",
         ),
         (
             "instance",
             "i-1",
+            "InvalidTarget",
             "The following targets are not in a running state and cannot be registered: 'i-1'",
         ),
     ],
 )
-async def test_targets_that_cannot_be(elb: Rig, kind: str, target: str, message: str) -> None:
+async def test_targets_that_cannot_be(elb: Rig, kind: str, target: str, code: str, message: str) -> None:
     arn = (await elb.target_group(TargetType=kind))["TargetGroupArn"]
     refusal = await elb.refused("RegisterTargets", TargetGroupArn=arn, Targets=[{"Id": target}])
-    assert (refusal.code, refusal.message) == ("InvalidTarget", message)
+    assert (refusal.code, refusal.message) == (code, message)
+
+
+@pytest.mark.parametrize(
+    ("group", "target", "message"),
+    [
+        (
+            {"TargetType": "instance"},
+            {"Id": "i-1", "AvailabilityZone": "us-east-1a"},
+            "Availability Zone cannot be specified for targets of target groups with target type 'instance'",
+        ),
+        (
+            {},
+            {"Id": "10.0.0.1", "QuicServerId": "0x0123456789abcdef"},
+            "A QUIC server ID can only be specified for target groups with the QUIC protocols",
+        ),
+    ],
+)
+async def test_members_that_a_target_cannot_have(
+    elb: Rig, group: dict[str, Any], target: dict[str, Any], message: str
+) -> None:
+    arn = (await elb.target_group(**group))["TargetGroupArn"]
+    for operation in ("RegisterTargets", "DeregisterTargets"):
+        refusal = await elb.refused(operation, TargetGroupArn=arn, Targets=[target])
+        assert (refusal.code, refusal.message) == ("ValidationError", message)
+        nobody = await elb.refused(operation, TargetGroupArn=arn, Targets=[])
+        assert (nobody.code, nobody.message) == ("ValidationError", "A target must be specified")
+
+
+async def test_functions_are_in_every_zone(elb: Rig) -> None:
+    made = await elb.call("CreateTargetGroup", Name="fn", TargetType="lambda")
+    arn, function = made["TargetGroups"][0]["TargetGroupArn"], "arn:aws:lambda:us-east-1:000000000000:function:hello"
+    target = {"Id": function, "AvailabilityZone": "us-east-1a"}
+    refusal = await elb.refused("RegisterTargets", TargetGroupArn=arn, Targets=[target])
+    assert refusal.message == (
+        "The Availability Zone 'us-east-1a' must be 'all' for target groups with target type 'lambda'"
+    )
+    await elb.call("RegisterTargets", TargetGroupArn=arn, Targets=[{**target, "AvailabilityZone": "all"}])
+
+
+async def test_nobody_in_particular_is_everybody(elb: Rig) -> None:
+    arn = (await elb.target_group())["TargetGroupArn"]
+    await elb.call("RegisterTargets", TargetGroupArn=arn, Targets=[{"Id": "10.0.0.1"}])
+    shown = await elb.call("DescribeTargetHealth", TargetGroupArn=arn, Targets=[])
+    assert [one["Target"]["Id"] for one in shown["TargetHealthDescriptions"]] == ["10.0.0.1"]

@@ -19,6 +19,9 @@ from moorage.cli.text import age, table
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--service", metavar="NAME", help="only of this service: name, cluster/name or ARN")
     parser.add_argument("--stopped", action="store_true", help="those that stopped, and why")
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="with --stopped: the N that stopped last, however long ago (200)"
+    )
     parser.add_argument("--json", action="store_true", help="the server's own answer, for programs")
     add_cluster(parser)
     add_scope(parser)
@@ -32,6 +35,7 @@ def run(options: argparse.Namespace) -> int:
         "people/tasks",
         service=options.service,
         stopped="1" if options.stopped else None,
+        limit=None if options.limit is None else str(options.limit),
         cluster=options.cluster,
         account=options.account,
         region=options.region,

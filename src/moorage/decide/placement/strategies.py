@@ -1,8 +1,9 @@
 """Among the hosts that can take a task, the one that gets it: spread, binpack, random (semantics ecs-services §7).
 
 Every strategy keeps the hosts that are best by its measure and hands the rest of the choice to the next one. What is
-still equal at the end goes to the host with the fewest tasks, then to the one registered first: the same cluster always
-gives the same answer. Chance is a seed that is handed in.
+still equal at the end goes to the host with the fewest tasks of the group (the service), then to the one with the fewest
+tasks, then to the one registered first: the same cluster always gives the same answer. Chance is a seed that is handed
+in.
 """
 
 from __future__ import annotations
@@ -65,13 +66,16 @@ def choose(
 
     spread by zone; zone a has 2 tasks of the group on two hosts, zone b 1 on one → a host of zone b.
     binpack cpu; 128, 512 and 256 units left → the host with 128.
-    spread by zone, then binpack memory → in the emptiest zone, the fullest host that still has room."""
+    spread by zone, then binpack memory → in the emptiest zone, the fullest host that still has room.
+    spread by zone; of two hosts in one zone, the first has a task of the group, the second three others → the second."""
     best = list(able)
     for strategy in strategies:
         cost = _cost(strategy, group, everywhere, seed)
         lowest = min(cost(host) for host in best)
         best = [host for host in best if cost(host) == lowest]
-    return min(best, key=lambda host: (host.tasks, host.instance.registered_at, host.instance.arn))
+    return min(
+        best, key=lambda host: (host.groups.get(group, 0), host.tasks, host.instance.registered_at, host.instance.arn)
+    )
 
 
 def _cost(strategy: Strategy, group: str, everywhere: Sequence[Host], seed: str) -> Any:

@@ -3,6 +3,7 @@ how long the scheduler waits before it launches again after failures (§3.9)."""
 
 from __future__ import annotations
 
+from moorage.domain import sentences
 from moorage.domain.service import CircuitBreaker
 from moorage.domain.task import Task
 
@@ -47,6 +48,13 @@ def is_failure(task: Task) -> bool:
             return reason.startswith("Task failed ")
         case _:
             return False
+
+
+def reason_of(task: Task) -> str:
+    """Why it stopped, in detail: "Task failed to start" alone explains nothing."""
+    if task.stopped_reason == sentences.FAILED_TO_START:
+        return next((c.reason for c in task.containers if c.reason), task.stopped_reason)
+    return task.stopped_reason or ""
 
 
 def backoff(failures: int, *, reached_running: bool) -> float:

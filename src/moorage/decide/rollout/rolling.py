@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Literal
 
 import msgspec
@@ -61,60 +62,67 @@ def next_step(
     * D=2, 100/200, one task unhealthy: starts 1, stops the unhealthy one when the newcomer is healthy.
     * D=2, 50/100, one task unhealthy: no room for a third, so the unhealthy one goes first.
     """
-    new = [c for c in candidates if c.new]
     old = [c for c in candidates if not c.new]
-    sick_new = [c for c in new if c.verdict.state == "unhealthy"]
-    sound_new = len(new) - len(sick_new)
-    healthy = sum(1 for c in candidates if c.verdict.state == "healthy")
-    # Old tasks that run but have not counted as healthy yet serve too: they are stopped only when others can serve.
-    serving = healthy + sum(1 for c in old if c.verdict.state == "waiting" and c.task.last_status == "RUNNING")
-
-    missing = max(0, desired - sound_new)
+    sick = [c for c in candidates if c.new and c.verdict.state == "unhealthy"]
+    sound = [c for c in candidates if c.new and c.verdict.state != "unhealthy"]
+    missing = max(0, desired - len(sound))
     room = max(0, maximum - len(candidates))
     start = min(missing, room) if may_start else 0
 
-    stops: list[Stop] = []
-    protected = sum(1 for c in old if c.protected)
+    enough = sum(1 for c in sound if c.verdict.state == "healthy") >= desired
+    needless = len(sick) if enough else max(0, missing - room) if may_start else 0
+    excess = max(0, len(sound) - desired)
+    scaled_in = _scaled_in(sound, excess)
+    stops = (*_replaced(candidates, old, minimum), *_no_longer_needed(sick, needless), *scaled_in)
 
-    # 1. Old tasks: those that serve nobody go at once, the others as far as the minimum allows.
+    protected = sum(1 for c in old if c.protected) + excess - len(scaled_in)
+    settled = all(c.verdict.state != "waiting" for c in candidates)
+    blocked = bool(missing and old and may_start and not start and not stops and settled and not protected)
+    return Step(start, stops, blocked, protected)
+
+
+def _replaced(candidates: Sequence[Candidate], old: Sequence[Candidate], minimum: int) -> list[Stop]:
+    """Old tasks that may go now: those that serve nobody at once, the others as far as the minimum allows. Protection
+    holds up a deployment, not the end of a task that is unhealthy.
+
+    Minimum 2, old: 3 healthy, new: none → 1. Old: 2 healthy, new: 1 healthy → 1. Old: 2 that run and are not counted yet,
+    new: none → none: they may serve, though nobody knows. Old: 2 that have not started → both."""
+    healthy = sum(1 for c in candidates if c.verdict.state == "healthy")
+    serving = healthy + sum(1 for c in old if _may_serve(c))
+    stops: list[Stop] = []
     for candidate in _in_stop_order(old):
+        state = candidate.verdict.state
         if candidate.protected:
+            if state == "unhealthy":
+                stops.append(Stop(candidate.task, "unhealthy", candidate.verdict))
             continue
-        state, running = candidate.verdict.state, candidate.task.last_status == "RUNNING"
         if state == "healthy":
-            if healthy - 1 < minimum or serving - 1 < minimum:
+            if min(healthy, serving) <= minimum:
                 break  # all that follow are healthy too
             healthy -= 1
             serving -= 1
-        elif state == "waiting" and running:
-            if serving - 1 < minimum:
+        elif _may_serve(candidate):
+            if serving <= minimum:
                 continue
             serving -= 1
         stops.append(Stop(candidate.task, "replaced", candidate.verdict))
+    return stops
 
-    # 2. Sick tasks of the new revision: when they are no longer needed, or to make room for their replacement.
-    enough = sum(1 for c in new if c.verdict.state == "healthy") >= desired
-    wanting_room = max(0, missing - room) if may_start else 0
-    for candidate in _in_stop_order(sick_new):
-        if enough or wanting_room > 0:
-            stops.append(Stop(candidate.task, "unhealthy", candidate.verdict))
-            wanting_room -= 1
 
-    # 3. Scale-in: more sound tasks of the new revision than desired.
-    excess = sound_new - desired
-    sound = [c for c in new if c.verdict.state != "unhealthy"]
-    for candidate in _in_stop_order(sound) if excess > 0 else ():
-        if excess <= 0:
-            break
-        if candidate.protected:
-            protected += 1
-            continue
-        stops.append(Stop(candidate.task, "scale-in", candidate.verdict))
-        excess -= 1
+def _may_serve(candidate: Candidate) -> bool:
+    """It runs and has not counted as healthy yet: it goes only when others can serve."""
+    return candidate.verdict.state == "waiting" and candidate.task.last_status == "RUNNING"
 
-    settled = all(c.verdict.state != "waiting" for c in candidates)
-    blocked = bool(missing and old and may_start and not start and not stops and settled and not protected)
-    return Step(start, tuple(stops), blocked, protected)
+
+def _no_longer_needed(sick: Sequence[Candidate], count: int) -> list[Stop]:
+    """Sick tasks of the new revision: all when there are enough healthy ones, else as many as make room for successors."""
+    return [Stop(c.task, "unhealthy", c.verdict) for c in islice(_in_stop_order(sick), count)]
+
+
+def _scaled_in(sound: Sequence[Candidate], excess: int) -> list[Stop]:
+    """Those that are more than desired, the least useful first, protected ones never."""
+    free = (c for c in _in_stop_order(sound) if not c.protected)
+    return [Stop(c.task, "scale-in", c.verdict) for c in islice(free, excess)]
 
 
 def hold(candidates: Sequence[Candidate], *, desired: int) -> Step:

@@ -79,6 +79,8 @@ def reservation(needed: int, running: int) -> float:
 
 
 def decide_scaling(scaling: ManagedScaling, fleet: Fleet, now: float) -> ScalingPlan:
+    """The next move of one group, by the table above. Out at once; in only after `instanceWarmupPeriod` in which it was
+    too large all the time and no instance joined."""
     busy = sum(1 for one in fleet.instances if one.tasks)
     needed, running = busy + fleet.opened, max(fleet.desired - fleet.apart, len(fleet.instances))
     percent = reservation(needed, running)

@@ -19,6 +19,7 @@ from moorage.engine.docker.events import Events
 from moorage.engine.docker.hosts import DockerHost, current_host
 from moorage.engine.docker.images import Images
 from moorage.engine.docker.limits import Limits
+from moorage.engine.docker.names import bridge_name
 from moorage.engine.docker.networks import Networks
 from moorage.engine.docker.observe import inspect, list_ids, list_observed
 from moorage.engine.docker.sandbox import Sandboxes, remove_container
@@ -133,6 +134,9 @@ class DockerEngine:
 
     async def namespace_of(self, sandbox_id: str) -> str | None:
         return await self._sandboxes.namespace(sandbox_id) if self.enters_networks else None
+
+    def bridge_of(self, network: SubnetNetwork) -> str | None:
+        return bridge_name(self.installation, network.name) if self.enters_networks else None
 
     async def start_sandbox(self, spec: SandboxSpec) -> Sandbox:
         return await self._sandboxes.start(spec)

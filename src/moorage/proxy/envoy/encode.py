@@ -21,6 +21,7 @@ from envoy.extensions.filters.http.router.v3 import router_pb2 as _router
 from envoy.extensions.filters.http.set_metadata.v3 import set_metadata_pb2 as _set_metadata
 from envoy.extensions.filters.http.stateful_session.v3 import stateful_session_pb2 as _session
 from envoy.extensions.filters.http.upstream_codec.v3 import upstream_codec_pb2 as _codec
+from envoy.extensions.filters.listener.original_src.v3 import original_src_pb2 as _original
 from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2 as _inspector
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as _hcm
 from envoy.extensions.filters.network.set_filter_state.v3 import set_filter_state_pb2 as _state
@@ -57,7 +58,8 @@ _MESSAGES = {
 # importing them makes their messages known to the JSON parser ("@type")
 KNOWN_EXTENSIONS = (
     _cel, _cookie, _early, _file, _hcm, _http, _inspector, _least, _lua, _mutation, _previous, _router, _session,
-    _state, _tls, _tcp, _udp, _udp_route, _inputs, _proxy_protocol, _raw, _codec, _to_metadata, _authz, _set_metadata,
+    _state, _tls, _tcp, _udp, _udp_route, _inputs, _proxy_protocol, _raw, _codec, _to_metadata, _authz,
+    _original, _set_metadata,
 )  # fmt: skip
 
 

@@ -15,12 +15,14 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from moorage.domain.connection_record import ConnectionRecord
 from moorage.domain.load_balancer import forwarded_to
 from moorage.domain.request_record import RequestRecord
 from moorage.proxy.driver import Authorizer, LoadBalancerConfig, ProxyRefused, ProxyUnavailable, TargetGroupConfig
 from moorage.proxy.envoy import translate
 from moorage.proxy.envoy.anomalies import passed_over
 from moorage.proxy.envoy.authorization import Authorization
+from moorage.proxy.envoy.connection_log import MARK, parse_connection
 from moorage.proxy.envoy.connections import end_connections
 from moorage.proxy.envoy.encode import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, SECRET, encode
 from moorage.proxy.envoy.ports import default_port_of, is_listening, loopback_families
@@ -82,6 +84,8 @@ class EnvoyProxy:
         self._replacing = asyncio.Lock()
         self.on_requests: Callable[[Sequence[RequestRecord]], None] | None = None
         """Gets every request that was answered, in batches, when set before `start()`."""
+        self.on_connections: Callable[[Sequence[ConnectionRecord]], None] | None = None
+        """Gets the beginnings and ends of connections, in batches."""
         self._tail = Tail(self.process.request_log)
         self._reader: asyncio.Task[None] | None = None
 
@@ -424,9 +428,16 @@ class EnvoyProxy:
             return
         lines = self._tail.read()
         if lines:
-            records = (parse(line) for line in lines)
+            self._take_connections(line for line in lines if line.startswith(MARK))
+            records = (parse(line) for line in lines if not line.startswith(MARK))
             self.on_requests([record for record in records if record is not None])
             await self.process.rotate_request_log()
+
+    def _take_connections(self, lines: Iterable[bytes]) -> None:
+        if self.on_connections is not None:
+            records = [record for line in lines if (record := parse_connection(line)) is not None]
+            if records:
+                self.on_connections(records)
 
     async def _follow_requests(self) -> None:
         while True:

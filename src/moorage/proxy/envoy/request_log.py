@@ -47,6 +47,8 @@ FIELDS = {
     "sent": "%DOWNSTREAM_WIRE_BYTES_SENT%",
     "location": "%RESP(LOCATION)%",
     "upgrade": "%REQ(UPGRADE)%",
+    "connection": "%CONNECTION_ID%",
+    "anew": "%DYNAMIC_METADATA(moorage:anew)%",
 }
 TLS_FIELDS = {
     "tls_version": "%DOWNSTREAM_TLS_VERSION%",
@@ -130,6 +132,8 @@ def parse(line: bytes) -> RequestRecord | None:
             sent_bytes=_whole(seen["sent"]),
             location=seen["location"],
             upgrade=seen["upgrade"],
+            connection_id=_whole(seen["connection"]),
+            chosen_anew=seen["anew"] == "1",
             tls_version=seen.get("tls_version", ""),
             tls_cipher=seen.get("tls_cipher", ""),
             server_name=seen.get("server_name", ""),

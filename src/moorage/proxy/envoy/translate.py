@@ -33,7 +33,7 @@ from moorage.proxy.envoy import translate_network as network
 from moorage.proxy.envoy.desync import mode_of, shared_mode
 from moorage.proxy.envoy.script import TargetTraits
 from moorage.proxy.envoy.translate_listeners import edge_listener, named_chain, own_listener, scopes
-from moorage.proxy.envoy.translate_nodes import at_node
+from moorage.proxy.envoy.translate_nodes import at_node, preserving
 from moorage.proxy.envoy.translate_routes import RouteContext, route_configuration
 from moorage.proxy.envoy.translate_tls import secret
 from moorage.proxy.envoy.translate_zones import at_zone, keeps_zones_apart
@@ -134,7 +134,8 @@ def _at_nodes(listeners: Resources, served: Iterable[Listener], config: LoadBala
                 if known in listeners:
                     inside = f"{known}@{node.namespace}"
                     found = at_zone(listeners[known], node.zone) if apart else listeners[known]
-                    made[inside] = at_node(found, inside, node, listener.port)
+                    door = at_node(found, inside, node, listener.port)
+                    made[inside] = preserving(door) if listener.arn in config.preserving else door
     return made
 
 

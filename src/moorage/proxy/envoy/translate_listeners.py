@@ -15,6 +15,7 @@ from moorage.domain.desync import Mode
 from moorage.domain.load_balancer import Listener, LoadBalancer
 from moorage.proxy.driver import TrustAnchors
 from moorage.proxy.envoy import desync, translate_auth, translate_transforms
+from moorage.proxy.envoy.connection_log import tls_connections
 from moorage.proxy.envoy.pages import SERVER, local_replies, plain_on_https
 from moorage.proxy.envoy.request_log import access_log, refused_name
 from moorage.proxy.envoy.script import script
@@ -54,7 +55,7 @@ def own_listener(
     """The envoy.config.listener.v3.Listener on the load balancer's own address. `name` is also the name of its route
     configuration. `bind_port`: of this machine. `certificates`: ARNs, for an HTTPS listener;
     `anchors`: of its trust store."""
-    chains = [_own_chain(name, load_balancer, listener, certificates, anchors)]
+    chains = [{"name": name, **_own_chain(name, load_balancer, listener, certificates, anchors)}]
     if listener.protocol == "HTTPS":
         chains.append(_plain_refused(refused_name(listener.default_rule_arn)))
     return _listener(name, load_balancer.loopback, bind_port, chains)
@@ -198,6 +199,7 @@ def _listener(name: str, address: str, port: int, chains: list[dict[str, Any]]) 
     }
     if any("transport_socket" in chain for chain in chains):
         made["listener_filters"] = [inspector()]
+        made["access_log"] = tls_connections()
     return made
 
 

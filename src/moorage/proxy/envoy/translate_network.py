@@ -14,10 +14,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from moorage.domain.load_balancer import Forward, Listener, LoadBalancer, WeightedTargetGroup
+from moorage.proxy.envoy.connection_log import flows
 from moorage.proxy.envoy.translate_tls import inspector, transport_socket
 
 UDP_IDLE = "120s"
-LARGEST_DATAGRAM = 9001
+LARGEST_DATAGRAM = 65507
+"""What a UDP datagram over IPv4 can hold."""
+_IN_FRAGMENTS = {
+    "description": "answers larger than a packet go out in fragments",
+    "level": 0,  # IPPROTO_IP
+    "name": 10,  # IP_MTU_DISCOVER
+    "int_value": 0,  # IP_PMTUDISC_DONT
+    "state": "STATE_BOUND",  # after Envoy has asked for the contrary
+}
+EARLY_DATA = 65536
+"""Bytes that a client may send before its target has taken the connection; it waits then."""
 ALPN = {
     "HTTP1Only": ("http/1.1", "http/1.0"),
     "HTTP2Only": ("h2",),
@@ -50,9 +61,13 @@ def stream_chain(load_balancer: LoadBalancer, listener: Listener, certificates: 
         **_clusters(_groups(listener)),
         # the same client goes to the same target when a target group is sticky; else the hash is not looked at
         "hash_policy": [{"source_ip": {}}],
+        "access_log": flows("TLS" if listener.protocol == "TLS" else "TCP", _told_as(listener)),
+        "access_log_options": {"flush_access_log_on_connected": True, "access_log_flush_interval": "60s"},
     }
     chain: Resource = {"filters": [{"name": "envoy.filters.network.tcp_proxy", "typed_config": proxy}]}
     if listener.protocol == "TLS":
+        # a client that TLS fails for is no target's business
+        proxy |= {"upstream_connect_mode": "ON_DOWNSTREAM_TLS_HANDSHAKE", "max_early_data_bytes": EARLY_DATA}
         secured = transport_socket(load_balancer, listener, certificates)
         context = secured["typed_config"]["common_tls_context"]
         context["alpn_protocols"] = list(ALPN[listener.alpn_policy[0]] if listener.alpn_policy else ())
@@ -69,7 +84,7 @@ def stream_listener(name: str, address: str, port: int, chains: Sequence[Resourc
         "connection_balance_config": {"exact_balance": {}},
         "filter_chains": list(chains),
     }
-    if any("server_names" in chain.get("filter_chain_match", {}) for chain in chains):
+    if any("transport_socket" in chain for chain in chains):
         made["listener_filters"] = [inspector()]
     return made
 
@@ -82,11 +97,13 @@ def datagram_listener(name: str, address: str, port: int, listener: Listener) ->
         "matcher": _dealt(_groups(listener)),
         "hash_policies": [{"source_ip": True}],
         "upstream_socket_config": {"max_rx_datagram_size": LARGEST_DATAGRAM},
+        "access_log": flows("UDP", _told_as(listener)),
     }
     return {
         "name": name,
         "stat_prefix": "listener",
         "address": {"socket_address": {"address": address, "port_value": port, "protocol": "UDP"}},
+        "socket_options": [_IN_FRAGMENTS],
         "udp_listener_config": {"downstream_socket_config": {"max_rx_datagram_size": LARGEST_DATAGRAM}},
         "listener_filters": [{"name": "envoy.filters.udp_listener.udp_proxy", "typed_config": proxy}],
     }
@@ -96,6 +113,11 @@ def named_chain(name: str, load_balancer: LoadBalancer, listener: Listener, cert
     """A TLS listener on the shared door of its port, chosen by the name that the client asks TLS for."""
     match = {"transport_protocol": "tls", "server_names": [load_balancer.dns_name.lower()]}
     return {"name": name, "filter_chain_match": match, **stream_chain(load_balancer, listener, certificates)}
+
+
+def _told_as(listener: Listener) -> str:
+    """Whose a flow is, in the log."""
+    return f"{listener.load_balancer_arn}:{listener.port}"
 
 
 def _groups(listener: Listener) -> tuple[WeightedTargetGroup, ...]:

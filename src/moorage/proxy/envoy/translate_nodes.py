@@ -32,6 +32,21 @@ def at_node(listener: Resource, name: str, node: LoadBalancerNode, port: int) ->
     return moved
 
 
+def preserving(listener: Resource) -> Resource:
+    """A listener at a node that speaks to targets in the name of its clients: their addresses, not their ports."""
+    first, *others = listener.get("listener_filters") or [{}]
+    if "udp_proxy" in first.get("name", ""):
+        proxy = {**first["typed_config"], "use_original_src_ip": True}
+        return {**listener, "listener_filters": [{**first, "typed_config": proxy}, *others]}
+    return {**listener, "listener_filters": [_ORIGINAL_SOURCE, *(listener.get("listener_filters") or ())]}
+
+
+_ORIGINAL_SOURCE: Resource = {
+    "name": "envoy.filters.listener.original_src",
+    "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.listener.original_src.v3.OriginalSrc"},
+}
+
+
 def source_of(node: LoadBalancerNode | None, endpoints: Iterable[Endpoint]) -> Resource:
     """The part of a cluster that says where its connections come from: the node, unless a target is on this machine's own
     loopback, which no other namespace reaches."""

@@ -8,10 +8,10 @@ balancing every zone that has a healthy target gets the same share.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
-from moorage.domain.load_balancer import DATAGRAM, LAYER_4
-from moorage.domain.target_group import TargetGroup
+from moorage.domain.load_balancer import LAYER_4
+from moorage.domain.target_group import TargetGroup, below_minimum
 from moorage.proxy.driver import Endpoint, TargetGroupConfig
 from moorage.proxy.envoy.translate_nodes import source_of
 from moorage.proxy.envoy.translate_zones import in_zone, subsets
@@ -67,8 +67,9 @@ def cluster(config: TargetGroupConfig) -> dict[str, Any]:
 
 
 def _is_connected_to(group: TargetGroup) -> bool:
-    """Functions are behind a door of this machine, and Envoy sends datagrams from this machine's own namespace only."""
-    return group.target_type != "lambda" and group.protocol not in DATAGRAM
+    """Functions are behind a door of this machine. (Datagrams leave from this machine's own namespace whatever the cluster
+    says: Envoy looks at it for connections only.)"""
+    return group.target_type != "lambda" and group.protocol != "UDP"
 
 
 def assignment(
@@ -122,15 +123,10 @@ def _usable(group: TargetGroup, members: list[Endpoint]) -> list[Endpoint]:
     return [e for e in members if e.healthy or open_to_all]
 
 
-def _below(group: TargetGroup, what: str, members: Sequence[Endpoint]) -> bool:
-    """Are fewer targets healthy than `target_group_health.<what>` wants?"""
-    prefix = f"target_group_health.{what}.minimum_healthy_targets"
-    healthy = sum(e.healthy for e in members)
-    count = group.attributes.get(f"{prefix}.count", "1")
-    percentage = group.attributes.get(f"{prefix}.percentage", "off")
-    if count.isdigit() and healthy < int(count):
-        return True
-    return percentage.isdigit() and healthy * 100 < int(percentage) * len(members)
+def _below(
+    group: TargetGroup, what: Literal["dns_failover", "unhealthy_state_routing"], members: Sequence[Endpoint]
+) -> bool:
+    return below_minimum(group, what, sum(e.healthy for e in members), len(members))
 
 
 def _host(endpoint: Endpoint, port: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Installed before moto is imported, because its modules bind `datetime`, `uuid4` 
 * time: inside `Moment.at(…)` every clock reads the request's own time; each reading is a microsecond later than the one
   before and `sleep` moves it on instead of sleeping;
 * chance: moto's random source, `random`, `uuid` and `os.urandom` all draw from the request's seed;
+* code that is loaded while a request runs draws aside: the request does not notice;
 * private keys come from OpenSSL, which takes no seed: they are recorded when made and played back (`made`).
 """
 
@@ -19,6 +20,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.machinery import SourceFileLoader
 from typing import Any
 
 _real_time, _real_sleep = time.time, time.sleep
@@ -112,6 +114,21 @@ def install() -> None:
     uuid.uuid4 = lambda: uuid.UUID(int=moment.bits(128), version=4)
     uuid.uuid1 = lambda node=None, clock_seq=None: uuid.UUID(int=moment.bits(128), version=1)
     os.urandom = lambda size: moment.bits(8 * size).to_bytes(size, "little") if size else b""
+    loader: Any = SourceFileLoader
+    loader.exec_module = aside(loader.exec_module)
+
+
+def aside(load: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    """Modules are loaded by whatever request needs them first, even by a read, which no journal keeps: what they draw
+    while they load must not be missing from, or be added to, what that request draws."""
+
+    def exec_module(self: Any, module: Any) -> None:
+        if not moment.mine or moment.now is None:
+            return load(self, module)
+        with moment.at(moment.now, f"code/{module.__name__}"):
+            return load(self, module)
+
+    return exec_module
 
 
 def install_in_moto() -> None:

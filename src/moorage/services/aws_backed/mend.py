@@ -52,6 +52,17 @@ def core(default_account: str) -> None:
 
     base_backend.AccountSpecificBackend.__getitem__ = seeded
 
+    # The same goes for the accounts of a service: each draws a name for itself.
+    create = base_backend.BackendDict._create_account_specific_backend
+
+    def seeded_account(self: Any, account_id: str) -> None:
+        if dict.__contains__(self, account_id):
+            return
+        with moment.at(_Birth.epoch, f"{_Birth.seed}/{account_id}/{self.service_name}"):
+            create(self, account_id)
+
+    base_backend.BackendDict._create_account_specific_backend = seeded_account
+
 
 def begin(epoch: float, seed: str) -> None:
     _Birth.epoch, _Birth.seed = epoch, seed

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from moorage.services.aws_backed import mend_autoscaling, mend_ec2, mend_sqs
+from moorage.services.aws_backed import mend_autoscaling, mend_cloudwatch, mend_ec2, mend_sqs
 from moorage.services.aws_backed.determinism import moment
 from moorage.services.aws_backed.moto_modules import moto_module
 
@@ -147,6 +147,7 @@ def _application_autoscaling() -> None:
 def _cloudwatch() -> None:
     exceptions = moto_module("cloudwatch.exceptions")
     exceptions.ResourceNotFound.message = "The named resource does not exist."
+    mend_cloudwatch.mend()
 
 
 def _kms() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from moorage.decide.elbv2_metrics import Datum
 from moorage.domain.scope import Scope
@@ -33,15 +34,23 @@ class MotoMetrics:
                     "Dimensions": [{"Name": name, "Value": value} for name, value in one.dimensions],
                     "Timestamp": datetime.fromtimestamp(one.at, UTC),
                     "Unit": one.unit,
-                    "StatisticValues": {
-                        "SampleCount": one.samples,
-                        "Sum": one.total,
-                        "Minimum": one.least,
-                        "Maximum": one.most,
-                    },
+                    **_numbers(one),
                 }
                 for one in data[start : start + MOST]
             ]
             await self._backed.call(
                 scope, "cloudwatch", "PutMetricData", {"Namespace": namespace, "MetricData": shapes}, kept=False
             )
+
+
+def _numbers(one: Datum) -> dict[str, Any]:
+    if one.values:
+        return {"Values": [value for value, _ in one.values], "Counts": [count for _, count in one.values]}
+    return {
+        "StatisticValues": {
+            "SampleCount": one.samples,
+            "Sum": one.total,
+            "Minimum": one.least,
+            "Maximum": one.most,
+        }
+    }

@@ -8,7 +8,7 @@ import msgspec
 
 from moorage.domain.cluster import Cluster, StrategyItem
 from moorage.domain.errors import AwsError
-from moorage.domain.task_definition import TaskDefinition
+from moorage.domain.task_definition import Document, TaskDefinition
 from moorage.services.ecs import strategy as strategies
 
 _PLATFORMS = ("LATEST", "1.4.0", "1.3.0")
@@ -34,8 +34,19 @@ def check_placement(request: dict[str, Any]) -> None:
             raise _refuse(f"Placement {noun} are not supported with FARGATE launch type.")
 
 
+def _newer_than_1_3(document: Document, overrides: dict[str, Any]) -> bool:
+    """Does the task want what Fargate has since its platform version 1.4.0 (ecs-tasks §14)?"""
+    changed = overrides.get("containerOverrides") or ()
+    return (
+        any(volume.efs_volume_configuration is not None for volume in document.volumes)
+        or any(container.environment_files for container in document.container_definitions)
+        or any(override.get("environmentFiles") for override in changed)
+        or (overrides.get("ephemeralStorage") or document.ephemeral_storage) is not None
+    )
+
+
 def resolve(cluster: Cluster, definition: TaskDefinition, request: dict[str, Any]) -> Compute:
-    """Raises InvalidParameterException, PlatformUnknownException."""
+    """Raises InvalidParameterException, PlatformUnknownException, PlatformTaskDefinitionIncompatibilityException."""
     launch_type, given = request.get("launchType"), request.get("capacityProviderStrategy")
     if launch_type and given:
         raise _refuse(
@@ -48,7 +59,7 @@ def resolve(cluster: Cluster, definition: TaskDefinition, request: dict[str, Any
         strategy = cluster.default_strategy
     launches_on = strategies.launches_on(strategy) if strategy else launch_type or "EC2"
     if launches_on not in ("FARGATE", "EC2"):
-        raise _refuse(f"Moorage does not run the launch type {launches_on} yet. Use FARGATE.")
+        raise _refuse(f"Moorage does not run the launch type {launches_on} yet. Use FARGATE or EC2.")
     version = request.get("platformVersion")
     if launches_on == "EC2":
         if version:
@@ -60,4 +71,9 @@ def resolve(cluster: Cluster, definition: TaskDefinition, request: dict[str, Any
         check_placement(request)
     if launches_on not in definition.compatibilities:
         raise _refuse(f"Task definition does not support launch_type {launches_on}.")
+    if version == "1.3.0" and _newer_than_1_3(definition.document, request.get("overrides") or {}):
+        raise AwsError(
+            "PlatformTaskDefinitionIncompatibilityException",
+            "One or more of the requested capabilities are not supported.",
+        )
     return Compute(None if strategy else launch_type or "EC2", strategy, version or None, launches_on)

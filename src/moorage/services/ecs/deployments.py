@@ -13,7 +13,7 @@ from moorage.domain.errors import AwsError
 from moorage.domain.scope import scope_of
 from moorage.domain.service import ENDED, Service, ServiceDeployment
 from moorage.services.base import Provider, RequestContext, operation
-from moorage.services.ecs import present, resolve
+from moorage.services.ecs import present_deployment, resolve
 from moorage.services.ecs.paging import page
 from moorage.store.api import StoreApi, Transaction
 from moorage.store.tables.ecs import REVISIONS, SERVICE_DEPLOYMENTS, SERVICES
@@ -50,7 +50,7 @@ class DeploymentOperations(Provider):
         chosen, token = page([r.arn for r in records], request, default=20)
         by_arn = {r.arn: r for r in records}
         return {
-            "serviceDeployments": [present.service_deployment(self._store, by_arn[arn], brief=True) for arn in chosen],
+            "serviceDeployments": [present_deployment.brief(by_arn[arn]) for arn in chosen],
             "nextToken": token,
         }
 
@@ -62,7 +62,7 @@ class DeploymentOperations(Provider):
             if record is None or scope_of(arn) != ctx.scope:
                 failures.append({"arn": arn, "reason": "MISSING"})
             else:
-                found.append(present.service_deployment(self._store, record))
+                found.append(present_deployment.service_deployment(self._store, record))
         return {"serviceDeployments": found, "failures": failures}
 
     @operation("DescribeServiceRevisions")
@@ -74,7 +74,7 @@ class DeploymentOperations(Provider):
             if record is None or scope_of(arn) != ctx.scope:
                 failures.append({"arn": arn, "reason": "MISSING"})
             else:
-                found.append(present.service_revision(self._store, record))
+                found.append(present_deployment.service_revision(self._store, record))
         return {"serviceRevisions": found, "failures": failures}
 
     @operation("StopServiceDeployment")

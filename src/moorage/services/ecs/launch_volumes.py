@@ -33,7 +33,11 @@ def check(
     for configuration in configurations:
         name = configuration.get("name")
         if name not in wanted:
-            raise _refuse(f"The volume '{name}' is not configured at launch by the task definition.")
+            raise _refuse(
+                f"The volume name '{name}' in your request does not have a matching volume in your Task Definition"
+                if all(volume.name != name for volume in document.volumes)
+                else f"The volume '{name}' is not configured at launch by the task definition."
+            )
         _check_one(name or "", configuration.get("managedEBSVolume"), of_service)
     if len(configurations) > 1:
         raise _refuse("volumeConfigurations can have at most 1 items.")

@@ -28,7 +28,7 @@ def new_service(
     linked: bool,
     now: float,
 ) -> Service:
-    """Without deployments. `linked`: it uses the service-linked role."""
+    """Without deployments. `linked`: it has a role, the service-linked one unless another was given."""
     grace = request.get("healthCheckGracePeriodSeconds")
     service = Service(
         arn=ctx.scope.arn("ecs", f"service/{cluster.name}/{request['serviceName']}"),
@@ -52,7 +52,7 @@ def new_service(
         az_rebalancing="",
         placement_constraints=tuple(request.get("placementConstraints") or ()),
         placement_strategy=tuple(request.get("placementStrategy") or ()),
-        role_arn=_service_linked_role(ctx) if linked else None,
+        role_arn=_role(ctx, request.get("role")) if linked else None,
         client_token=_fingerprint(request),
         tags=to_mapping(request.get("tags")),
     )
@@ -79,8 +79,12 @@ def with_own_story(tx: Transaction, service: Service) -> Service:
     return replace(service, event_count=existing.event_count if existing is not None else 0)
 
 
-def _service_linked_role(ctx: RequestContext) -> str:
-    return f"arn:aws:iam::{ctx.account}:role/aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS"
+def _role(ctx: RequestContext, given: str | None) -> str:
+    """The role that the service shows: the one that was given, by ARN or by name, else the service-linked role."""
+    if given and given.startswith("arn:"):
+        return given
+    name = given.lstrip("/") if given else "aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS"
+    return f"arn:aws:iam::{ctx.account}:role/{name}"
 
 
 def _fingerprint(request: dict[str, Any]) -> str:

@@ -30,8 +30,8 @@ def document_of(request: dict[str, Any]) -> Document:
         raise AwsError("InvalidParameterException", f"Invalid task definition: {error}") from error
     return replace(
         document,
-        cpu=_plain(document.cpu, _CPU, 1024, "cpu"),
-        memory=_plain(document.memory, _MEMORY, 1024, "memory"),
+        cpu=cpu(document.cpu),
+        memory=memory(document.memory),
         volumes=tuple(_volume(volume) for volume in document.volumes),
         container_definitions=tuple(_container(c, document.network_mode) for c in document.container_definitions),
     )
@@ -48,8 +48,17 @@ def _volume(volume: Volume) -> Volume:
     return volume
 
 
+def cpu(text: str | None) -> str | None:
+    """CPU units: "1 vCPU" → "1024", "256" → "256". Raises ClientException for what is no number."""
+    return _plain(text, _CPU, 1024, "cpu")
+
+
+def memory(text: str | None) -> str | None:
+    """MiB: "2GB" → "2048", "512" → "512". Raises ClientException for what is no number."""
+    return _plain(text, _MEMORY, 1024, "memory")
+
+
 def _plain(text: str | None, unit: re.Pattern[str], factor: int, name: str) -> str | None:
-    """ "1 vCPU" → "1024", "2GB" → "2048", "256" → "256"."""
     if text is None or re.fullmatch(r"[0-9]{1,9}", text):
         return text
     match = unit.fullmatch(text.strip())

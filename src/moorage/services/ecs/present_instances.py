@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from moorage.decide.placement.hosts import Host
 from moorage.domain.container_instance import ContainerInstance, Resources
 from moorage.domain.task import Task
-from moorage.services.ecs.present import Shape
+from moorage.services.ecs.present_task_definition import Shape
 from moorage.services.ecs.tags import to_list
 
 

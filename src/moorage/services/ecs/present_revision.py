@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from moorage.decide.new_task import PLATFORM_VERSION
 from moorage.domain.cluster import StrategyItem
 from moorage.domain.service import Revision
 
@@ -25,13 +26,16 @@ def awsvpc(revision: Revision) -> Shape:
     }
 
 
-def launched_on(revision: Revision) -> Shape:
-    """Launch type or capacity provider strategy, platform version."""
+def launched_on(revision: Revision, *, resolved: bool = False) -> Shape:
+    """Launch type or capacity provider strategy, platform version: as it was asked for, or `resolved` (LATEST is 1.4.0)
+    as deployments and service revisions show it."""
     shape: Shape = {}
     if revision.strategy:
         shape["capacityProviderStrategy"] = strategy(revision.strategy)
     elif revision.launch_type is not None:
         shape["launchType"] = revision.launch_type
-    if revision.platform_version is not None:
-        shape |= {"platformVersion": revision.platform_version, "platformFamily": "Linux"}
+    version = revision.platform_version
+    if version is not None:
+        shape["platformVersion"] = PLATFORM_VERSION if resolved and version == "LATEST" else version
+        shape["platformFamily"] = "Linux"
     return shape

@@ -22,6 +22,7 @@ from moorage.services.ecs.services import ServiceOperations
 from moorage.services.ecs.shapes import refuse_nulls
 from moorage.services.ecs.tags import TagOperations
 from moorage.services.ecs.task_definitions import TaskDefinitionOperations
+from moorage.services.ecs.task_protection import TaskProtectionOperations
 from moorage.services.ecs.task_sets import TaskSetOperations
 from moorage.services.ecs.tasks import TaskOperations
 from moorage.services.lookups import (
@@ -43,6 +44,7 @@ class EcsProvider(
     AttributeOperations,
     TaskDefinitionOperations,
     TaskOperations,
+    TaskProtectionOperations,
     ServiceOperations,
     TaskSetOperations,
     DeploymentOperations,

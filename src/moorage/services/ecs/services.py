@@ -26,8 +26,8 @@ from moorage.services.ecs import (
     launch_volumes,
     networking,
     placement,
-    present,
     present_revision,
+    present_service,
     resolve,
     validate_controller,
 )
@@ -55,6 +55,8 @@ from moorage.services.lookups import AlarmLookup, NetworkLookup
 from moorage.store.api import StoreApi, Transaction
 from moorage.store.tables.ecs import REVISIONS, SERVICES, TASK_SETS
 
+MOST_TASKS = 5000
+"""Of one service: an AWS quota."""
 _NAME = re.compile(r"[a-zA-Z0-9\-_]{1,255}")
 
 
@@ -94,7 +96,7 @@ class ServiceOperations(Provider):
         refuse_unsupported(definition.document)
         volumes = launch_volumes.check(definition.document, request.get("volumeConfigurations"), of_service=True)
         load_balancers = convert(request.get("loadBalancers") or [], tuple[LoadBalancerRef, ...])
-        check_load_balancers(self._store, ctx.scope, definition.document, load_balancers)
+        check_load_balancers(self._store, ctx.scope, definition.document, load_balancers, chosen.launches_on)
         check_strategy(self._store, configuration, load_balancers, attached=True)
         now = self._clock.now()
         arn = ctx.scope.arn("ecs", f"service/{cluster.name}/{name}")
@@ -121,14 +123,14 @@ class ServiceOperations(Provider):
 
         # Shown as it is written: what the first pass does with it comes later, as on AWS (no event, no task yet).
         def write(tx: Transaction) -> dict[str, Any]:
-            return present.service(tx, made(tx), tags=True)
+            return present_service.service(tx, made(tx), tags=True)
 
         def made(tx: Transaction) -> Service:
             resolve.cluster(tx, ctx.scope, request.get("cluster"))
             existing = made_before(tx, service)
             if existing is not None:
                 return existing
-            check_load_balancers(tx, ctx.scope, definition.document, load_balancers)
+            check_load_balancers(tx, ctx.scope, definition.document, load_balancers, chosen.launches_on)
             if network is not None:
                 network.remember(tx)
             found = with_own_story(tx, service)
@@ -163,7 +165,7 @@ class ServiceOperations(Provider):
             return made_before(tx, service) or tx.put(SERVICES, with_own_story(tx, service))
 
         created = await self._store.update(write)
-        return {"service": present.service(self._store, created, tags=True)}
+        return {"service": present_service.service(self._store, created, tags=True)}
 
     @operation("UpdateService")
     async def update_service(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
@@ -175,7 +177,7 @@ class ServiceOperations(Provider):
         moves = validate_controller.moves_to_ecs(service, request)
         if service.controller != "ECS" and not moves:
             bare = await self._store.update(partial(self._update_bare, arn=service.arn, request=request))
-            return {"service": present.service(self._store, bare, tags=True)}
+            return {"service": present_service.service(self._store, bare, tags=True)}
         updated = None
         while updated is None:
             revision = self._current(ctx, cluster, request["service"])
@@ -236,7 +238,8 @@ class ServiceOperations(Provider):
         attached = request.get("loadBalancers") is not None
         if attached or wanted.task_definition_arn != before.task_definition_arn:
             definition = self._service_definition(ctx, wanted.task_definition_arn, quiet=True)
-            check_load_balancers(tx, ctx.scope, definition.document, wanted.load_balancers, attached=attached)
+            launches_on, references = _launches_on(wanted), wanted.load_balancers
+            check_load_balancers(tx, ctx.scope, definition.document, references, launches_on, attached=attached)
         check_strategy(tx, changed.deployment_configuration, wanted.load_balancers, attached=attached)
         if network is not None:
             network.remember(tx)
@@ -244,7 +247,7 @@ class ServiceOperations(Provider):
             changed = deploy(tx, self._ids, changed, wanted, self._clock.now(), alarm_window=window)
         else:
             tx.put(SERVICES, changed)
-        return present.service(tx, changed, tags=True)
+        return present_service.service(tx, changed, tags=True)
 
     async def _wanted_revision(
         self, ctx: RequestContext, cluster: Cluster, revision: Revision, request: dict[str, Any]
@@ -275,7 +278,7 @@ class ServiceOperations(Provider):
                 strategy=chosen.strategy,
                 platform_version=chosen.platform_version,
             )
-        launches_on = strategies.launches_on(changed.strategy) if changed.strategy else changed.launch_type or "EC2"
+        launches_on = _launches_on(changed)
         if changed.strategy != revision.strategy and not request.get("forceNewDeployment"):
             raise refuse(
                 "When switching from launch type to capacity provider strategy on an existing service, or making a "
@@ -337,7 +340,7 @@ class ServiceOperations(Provider):
             if service is None:
                 failures.append({"arn": resolve.service_arn(ctx.scope, cluster, identifier), "reason": "MISSING"})
             else:
-                found.append(present.service(self._store, service, tags=tags))
+                found.append(present_service.service(self._store, service, tags=tags))
         return {"services": found, "failures": failures}
 
     @operation("ListServices")
@@ -349,7 +352,8 @@ class ServiceOperations(Provider):
         for status in ("ACTIVE", "DRAINING"):
             for service in self._store.find(SERVICES, "cluster", (cluster.arn, status)):
                 revision = self._store.get(REVISIONS, service.revision_arn)
-                if launch_type and (revision is None or revision.launch_type != launch_type):
+                # Without a task set (controller EXTERNAL) a service shows the launch type EC2.
+                if launch_type and (revision.launch_type if revision is not None else "EC2") != launch_type:
                     continue
                 if scheduling and service.scheduling_strategy != scheduling:
                     continue
@@ -377,7 +381,7 @@ class ServiceOperations(Provider):
             return tx.put(SERVICES, replace(service, status="DRAINING", desired_count=0, steady_since=None))
 
         deleted = await self._store.update(write)
-        return {"service": present.service(self._store, deleted)}
+        return {"service": present_service.service(self._store, deleted)}
 
     def _active_service(self, ctx: RequestContext, cluster: Cluster, identifier: str) -> Service:
         service = resolve.service(self._store, ctx.scope, cluster, identifier)
@@ -418,6 +422,11 @@ def _changed(current: Service, request: dict[str, Any]) -> Service:
     return changed if changed.desired_count == current.desired_count else replace(changed, steady_since=None)
 
 
+def _launches_on(revision: Revision) -> str:
+    """What its tasks run on: FARGATE or EC2."""
+    return strategies.launches_on(revision.strategy) if revision.strategy else revision.launch_type or "EC2"
+
+
 def _plain_changes(request: dict[str, Any]) -> dict[str, Any]:
     """Members of UpdateService that take effect at once, without new tasks (§3.2)."""
     names = {
@@ -441,4 +450,6 @@ def _desired_count(value: Any) -> int:
         raise refuse("desiredCount is required for services with the REPLICA scheduling strategy.")
     if value < 0:
         raise refuse("desiredCount cannot be a negative number.")
+    if value > MOST_TASKS:
+        raise refuse(f"desiredCount can be at most {MOST_TASKS}, the most tasks that a service can have.")
     return int(value)

@@ -11,7 +11,7 @@ from moorage.domain.clock import Clock
 from moorage.domain.errors import AwsError
 from moorage.domain.task_definition import Family, TaskDefinition
 from moorage.services.base import Provider, RequestContext, operation
-from moorage.services.ecs import normalise, present, resolve
+from moorage.services.ecs import normalise, present_task_definition, resolve
 from moorage.services.ecs.paging import page
 from moorage.services.ecs.requirements import requires_attributes
 from moorage.services.ecs.tags import to_list, to_mapping
@@ -64,7 +64,7 @@ class TaskDefinitionOperations(Provider):
             )
 
         record = await self._store.update(write)
-        answer: dict[str, Any] = {"taskDefinition": present.task_definition(record)}
+        answer: dict[str, Any] = {"taskDefinition": present_task_definition.task_definition(record)}
         if tags:
             answer["tags"] = to_list(tags)
         return answer
@@ -76,7 +76,7 @@ class TaskDefinitionOperations(Provider):
             raise AwsError("ClientException", "Unable to describe task definition.")
         include = request.get("include") or ()
         return {
-            "taskDefinition": present.task_definition(record),
+            "taskDefinition": present_task_definition.task_definition(record),
             "tags": to_list(record.tags) if "TAGS" in include else [],
         }
 
@@ -102,11 +102,13 @@ class TaskDefinitionOperations(Provider):
                 return record
             return tx.put(TASK_DEFINITIONS, replace(record, status="INACTIVE", deregistered_at=self._clock.now()))
 
-        return {"taskDefinition": present.task_definition(await self._store.update(write))}
+        return {"taskDefinition": present_task_definition.task_definition(await self._store.update(write))}
 
     @operation("DeleteTaskDefinitions")
     async def delete_task_definitions(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
         identifiers = request["taskDefinitions"]
+        if not identifiers:
+            raise AwsError("InvalidParameterException", "TaskDefinitions cannot be empty.")
         if len(identifiers) > 10:
             raise AwsError("InvalidParameterException", "Size of TaskDefinition references list cannot exceed 10")
 
@@ -134,7 +136,10 @@ class TaskDefinitionOperations(Provider):
             return done, failures
 
         done, failures = await self._store.update(write)
-        return {"taskDefinitions": [present.task_definition(record) for record in done], "failures": failures}
+        return {
+            "taskDefinitions": [present_task_definition.task_definition(record) for record in done],
+            "failures": failures,
+        }
 
     @operation("ListTaskDefinitions")
     async def list_task_definitions(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:

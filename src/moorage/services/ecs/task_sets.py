@@ -81,7 +81,7 @@ class TaskSetOperations(Provider):
                     f"{MOST_TASK_SETS} deployments exist on the service. Unable to create new TaskSet since this "
                     "exceeds the maximum limit."
                 )
-            check_load_balancers(tx, ctx.scope, definition.document, load_balancers)
+            check_load_balancers(tx, ctx.scope, definition.document, load_balancers, chosen.launches_on)
             if network is not None:
                 network.remember(tx)
             made = put_task_set(tx, current, revision, self._ids.digits(19), now, scale=scale)

@@ -1,8 +1,7 @@
-"""Task operations: RunTask, StopTask and the reads (semantics ecs-tasks §2, §5, §9, §12)."""
+"""Task operations: RunTask, StartTask, StopTask and the reads (semantics ecs-tasks §2, §5, §9)."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -22,18 +21,17 @@ from moorage.domain.clock import Clock, Ids
 from moorage.domain.cluster import Cluster
 from moorage.domain.errors import AwsError
 from moorage.domain.task import Task, Waiting
-from moorage.domain.task_definition import Document, TaskDefinition
+from moorage.domain.task_definition import TaskDefinition
 from moorage.services.base import Provider, RequestContext, operation
 from moorage.services.ecs import (
     compute,
-    fargate,
     launch_volumes,
     networking,
+    overrides,
     placement,
-    present,
+    present_task,
     provider_placement,
     resolve,
-    validate_container,
 )
 from moorage.services.ecs.container_instances import arn_of
 from moorage.services.ecs.idempotency import Idempotency
@@ -46,8 +44,7 @@ from moorage.store.tables.ecs import CONTAINER_INSTANCES, TASKS
 
 MOST_AT_ONCE = 10
 MOST_DESCRIBED = 100
-OVERRIDES_LIMIT = 8192
-PROTECTION_MINUTES = 120
+_CLIENT_TOKEN = re.compile(r"[!-~]{1,64}")
 _STARTED_BY = re.compile(r"[A-Za-z0-9\-_/]{1,128}")
 
 
@@ -70,16 +67,10 @@ class TaskOperations(Provider):
         if not isinstance(count, int) or not 1 <= count <= MOST_AT_ONCE:
             raise _refuse(f"count must be between 1 and {MOST_AT_ONCE}.")
         chosen = compute.resolve(cluster, definition, request)
-        overrides = request.get("overrides") or None
-        check_overrides(definition.document, overrides, chosen.launches_on)
-        launch_volumes.check(definition.document, request.get("volumeConfigurations"))
-        if request.get("startedBy") and not _STARTED_BY.fullmatch(request["startedBy"]):
-            raise _refuse("startedBy must match ^[a-zA-Z0-9\\-_/]{1,128}$.")
-        if request.get("propagateTags") == "SERVICE":
-            raise _refuse("propagateTags SERVICE is not supported when running a task that is not part of a service.")
+        overridden = _checked(definition, request, chosen.launches_on)
         tags = to_mapping(request.get("tags"))
         rules = placement.read(request)
-        refuse_unsupported(definition.document, overrides)
+        refuse_unsupported(definition.document, overridden)
         network = await networking.check(
             self._networks, ctx.scope, definition.document, chosen.launches_on, request.get("networkConfiguration")
         )
@@ -94,7 +85,7 @@ class TaskOperations(Provider):
             where: Sequence[Start] = [Start(None)] * count
             failures: list[dict[str, str]] = []
             if chosen.strategy:
-                wish = self._wish(definition, request, network, rules.constraints)
+                wish = self._wish(definition, request, overridden, network, rules.constraints)
                 where, failures = provider_placement.run(
                     tx, cluster, chosen.strategy, count, wish, rules, seed, self._clock.now()
                 )
@@ -102,7 +93,7 @@ class TaskOperations(Provider):
                 instances = placement.instances(tx, cluster.arn)
                 if not any(one.status == "ACTIVE" for one in instances):
                     raise _refuse(placement.NO_INSTANCES)
-                wish = self._wish(definition, request, network, rules.constraints)
+                wish = self._wish(definition, request, overridden, network, rules.constraints)
                 hosts = placement.hosts(tx, instances)
                 placed = place(hosts, wish, rules.strategies or RANDOM, count=count, seed=seed)
                 where, failures = [Start(None, host) for host in placed.hosts], placement.failures(placed.refused)
@@ -110,7 +101,7 @@ class TaskOperations(Provider):
                 network.remember(tx)
             arns = [
                 tx.put(TASKS, task).arn
-                for task in self._new_tasks(ctx, cluster, definition, request, where, chosen, network, tags)
+                for task in self._new_tasks(ctx, cluster, definition, request, overridden, where, chosen, network, tags)
             ]
             self._idempotency.remember(tx, ctx, "RunTask", request, arns)
             return _answer(tx, arns, failures)
@@ -121,6 +112,7 @@ class TaskOperations(Provider):
     def _wish(
         definition: TaskDefinition,
         request: dict[str, Any],
+        overridden: dict[str, Any] | None,
         network: networking.CheckedNetwork | None,
         constraints: tuple[Constraint, ...] = (),
     ) -> Wish:
@@ -128,7 +120,7 @@ class TaskOperations(Provider):
             definition,
             _group(definition, request),
             constraints,
-            overrides=request.get("overrides"),
+            overrides=overridden,
             zones=frozenset(s.availability_zone for s in network.subnets) if network is not None else None,
         )
 
@@ -138,6 +130,7 @@ class TaskOperations(Provider):
         cluster: Cluster,
         definition: TaskDefinition,
         request: dict[str, Any],
+        overridden: dict[str, Any] | None,
         where: Sequence[Start],
         chosen: compute.Compute,
         network: networking.CheckedNetwork | None,
@@ -179,7 +172,8 @@ class TaskOperations(Provider):
                     availability_zone=host.instance.availability_zone if host is not None else elsewhere,
                     capacity_provider=start.provider,
                     started_by=request.get("startedBy"),
-                    overrides=request.get("overrides"),
+                    overrides=overridden,
+                    platform_version=chosen.platform_version,
                     tags=carried | tags,
                     enable_execute_command=bool(request.get("enableExecuteCommand")),
                     instance=placement.on(host.instance) if host is not None else None,
@@ -218,20 +212,16 @@ class TaskOperations(Provider):
         if len(wanted) > MOST_AT_ONCE:
             raise _refuse(f"containerInstances can have at most {MOST_AT_ONCE} items.")
         chosen = compute.resolve(cluster, definition, {"launchType": "EC2"})
-        overrides = request.get("overrides") or None
-        check_overrides(definition.document, overrides, "EC2")
-        launch_volumes.check(definition.document, request.get("volumeConfigurations"))
-        if request.get("startedBy") and not _STARTED_BY.fullmatch(request["startedBy"]):
-            raise _refuse("startedBy must match ^[a-zA-Z0-9\\-_/]{1,128}$.")
+        overridden = _checked(definition, request, "EC2")
         tags = to_mapping(request.get("tags"))
-        refuse_unsupported(definition.document, overrides)
+        refuse_unsupported(definition.document, overridden)
         network = await networking.check(
             self._networks, ctx.scope, definition.document, "EC2", request.get("networkConfiguration")
         )
 
         def write(tx: Transaction) -> dict[str, Any]:
             resolve.cluster(tx, ctx.scope, request.get("cluster"))
-            wish = replace(self._wish(definition, request, network), constraints=())
+            wish = replace(self._wish(definition, request, overridden, network), constraints=())
             where: list[Start] = []
             failures: list[dict[str, str]] = []
             for identifier in dict.fromkeys(arn_of(ctx.scope, cluster, one) for one in wanted):
@@ -247,7 +237,7 @@ class TaskOperations(Provider):
                     failures.append({"arn": identifier, "reason": refused.reason, "detail": refused.detail})
             if network is not None:
                 network.remember(tx)
-            made = self._new_tasks(ctx, cluster, definition, request, where, chosen, network, tags)
+            made = self._new_tasks(ctx, cluster, definition, request, overridden, where, chosen, network, tags)
             return _answer(tx, [tx.put(TASKS, task).arn for task in made], failures)
 
         return await self._store.update(write)
@@ -277,7 +267,7 @@ class TaskOperations(Provider):
                 ),
             )
 
-        return {"task": present.task(self._store, await self._store.update(write))}
+        return {"task": present_task.task(self._store, await self._store.update(write))}
 
     @operation("DescribeTasks")
     async def describe_tasks(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
@@ -295,7 +285,7 @@ class TaskOperations(Provider):
             if task is None:
                 failures.append({"arn": arn, "reason": "MISSING"})
             else:
-                found.append(present.cached_task(self._store, task, tags=tags))
+                found.append(present_task.cached_task(self._store, task, tags=tags))
         return {"tasks": found, "failures": failures}
 
     @operation("ListTasks")
@@ -330,61 +320,6 @@ class TaskOperations(Provider):
         chosen, token = page(arns, request)
         return {"taskArns": chosen, "nextToken": token}
 
-    @operation("UpdateTaskProtection")
-    async def update_task_protection(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
-        given = request.get("expiresInMinutes")
-        minutes = PROTECTION_MINUTES if given is None else given
-        if not 1 <= minutes <= 2880:
-            raise _refuse("expiresInMinutes must be between 1 and 2880.")
-        if len(request["tasks"]) > MOST_AT_ONCE:
-            raise _refuse(f"tasks can have at most {MOST_AT_ONCE} items.")
-        until = self._clock.now() + minutes * 60 if request["protectionEnabled"] else None
-
-        def write(tx: Transaction) -> tuple[list[Task], list[dict[str, str]]]:
-            cluster = resolve.cluster(tx, ctx.scope, request["cluster"])
-            done: list[Task] = []
-            failures: list[dict[str, str]] = []
-            for identifier in request["tasks"]:
-                arn = resolve.task_arn(ctx.scope, cluster, identifier)
-                task = resolve.task(tx, ctx.scope, cluster, identifier)
-                if task is None or task.last_status == "STOPPED":
-                    failures.append({"arn": arn, "reason": "MISSING"})
-                elif task.service_arn is None:
-                    failures.append({"arn": arn, "reason": "TASK_NOT_VALID"})
-                else:
-                    done.append(tx.put(TASKS, replace(task, protected_until=until)))
-            return done, failures
-
-        done, failures = await self._store.update(write)
-        return {"protectedTasks": [self._protection(t) for t in done], "failures": failures}
-
-    @operation("GetTaskProtection")
-    async def get_task_protection(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
-        cluster = resolve.cluster(self._store, ctx.scope, request["cluster"])
-        found, failures = [], []
-        wanted = request.get("tasks")
-        if wanted is None:
-            now = self._clock.now()
-            running = self._store.find(TASKS, "cluster", (cluster.arn, "RUNNING"))
-            wanted = [task.arn for task in running if (task.protected_until or 0.0) > now]
-        if len(wanted) > MOST_DESCRIBED:
-            raise _refuse(f"tasks can have at most {MOST_DESCRIBED} items.")
-        for identifier in wanted:
-            arn = resolve.task_arn(ctx.scope, cluster, identifier)
-            task = resolve.task(self._store, ctx.scope, cluster, identifier)
-            if task is None or task.last_status == "STOPPED":
-                failures.append({"arn": arn, "reason": "MISSING"})
-            elif task.service_arn is None:
-                failures.append({"arn": arn, "reason": "TASK_NOT_VALID"})
-            else:
-                found.append(self._protection(task))
-        return {"protectedTasks": found, "failures": failures}
-
-    def _protection(self, task: Task) -> dict[str, Any]:
-        protected = task.protected_until is not None and task.protected_until > self._clock.now()
-        shape: dict[str, Any] = {"taskArn": task.arn, "protectionEnabled": protected}
-        return shape | ({"expirationDate": task.protected_until} if protected else {})
-
     @operation("ExecuteCommand")
     async def execute_command(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
         cluster = resolve.cluster(self._store, ctx.scope, request.get("cluster"))
@@ -400,8 +335,22 @@ class TaskOperations(Provider):
 
 def _answer(tx: Transaction, arns: Sequence[str], failures: list[dict[str, str]]) -> dict[str, Any]:
     """Tasks as they are when they are written (§2.2): what the control plane does with them comes later."""
-    tasks = [present.task(tx, task, tags=True) for arn in arns if (task := tx.get(TASKS, arn)) is not None]
+    tasks = [present_task.task(tx, task, tags=True) for arn in arns if (task := tx.get(TASKS, arn)) is not None]
     return {"tasks": tasks, "failures": failures}
+
+
+def _checked(definition: TaskDefinition, request: dict[str, Any], launches_on: str) -> dict[str, Any] | None:
+    """What RunTask and StartTask have in common, checked; the overrides, read. Raises InvalidParameterException and
+    ClientException."""
+    overridden = overrides.read(definition.document, request.get("overrides"), launches_on)
+    launch_volumes.check(definition.document, request.get("volumeConfigurations"))
+    if request.get("startedBy") and not _STARTED_BY.fullmatch(request["startedBy"]):
+        raise _refuse("startedBy must match ^[a-zA-Z0-9\\-_/]{1,128}$.")
+    if request.get("clientToken") and not _CLIENT_TOKEN.fullmatch(request["clientToken"]):
+        raise _refuse("clientToken must have at most 64 characters in the range of 33-126.")
+    if request.get("propagateTags") == "SERVICE":
+        raise _refuse("propagateTags SERVICE is not supported when running a task that is not part of a service.")
+    return overridden
 
 
 def _group(definition: TaskDefinition, request: dict[str, Any]) -> str:
@@ -410,37 +359,3 @@ def _group(definition: TaskDefinition, request: dict[str, Any]) -> str:
 
 def resolve_family(task: Task) -> str:
     return task.task_definition_arn.rsplit("/", 1)[-1].rsplit(":", 1)[0]
-
-
-def check_overrides(document: Document, overrides: dict[str, Any] | None, launches_on: str) -> None:
-    """Raises InvalidParameterException (ecs-tasks §9.1, §10)."""
-    if not overrides:
-        return
-    if len(json.dumps(overrides, separators=(",", ":"))) > OVERRIDES_LIMIT:
-        raise _refuse(f"Container Overrides length must be at most {OVERRIDES_LIMIT}")
-    for override in overrides.get("containerOverrides") or ():
-        name = override.get("name")
-        if not name and len(override) > 0:
-            raise _refuse("Container override must name a container.")
-        if name and document.container(name) is None:
-            raise _refuse(f"Override for container named {name} is not a container in the TaskDefinition.")
-        for message in (validate_container.files_refused(override), validate_container.requirements_refused(override)):
-            if message is not None:
-                raise _refuse(message)
-        for one in override.get("resourceRequirements") or ():
-            if launches_on == "FARGATE" and one.get("type") == "GPU":
-                raise _refuse("Tasks using the Fargate launch type do not support GPU resource requirements.")
-    cpu, memory = overrides.get("cpu") or document.cpu, overrides.get("memory") or document.memory
-    changed = overrides.get("cpu") or overrides.get("memory")
-    if changed and launches_on == "FARGATE":
-        legal = _is_number(cpu) and _is_number(memory) and fargate.is_offered(int(str(cpu)), int(str(memory)))
-        if not legal:
-            raise AwsError(
-                "ClientException",
-                f"No Fargate configuration exists for given values: {cpu} CPU, {memory} memory. See the Amazon ECS "
-                "documentation for the valid values.",
-            )
-
-
-def _is_number(text: Any) -> bool:
-    return re.fullmatch(r"[0-9]{1,9}", str(text)) is not None

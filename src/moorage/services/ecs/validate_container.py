@@ -123,7 +123,7 @@ def dependencies(d: Document) -> str | None:
                 return f"Cannot depend on container + '{dependency.container_name}' because it does not exist"
             if dependency.condition in ("SUCCESS", "COMPLETE") and target.is_essential:
                 return "A dependency container with SUCCESS or COMPLETE condition cannot be an essential container"
-            if dependency.condition == "HEALTHY" and target.health_check is None:
+            if dependency.condition == "HEALTHY" and not target.is_checked:
                 return "A dependency container with HEALTHY condition must have health check configured"
     return "Cyclic dependency found in the container dependencies." if _has_cycle(graph) else None
 
@@ -222,15 +222,19 @@ def secrets(d: Document) -> str | None:
         taken = {pair.name for pair in c.environment or ()}
         for secret in c.secrets or ():
             if secret.name in taken:
-                return (
-                    "The secret name must be unique and not shared with any new or existing environment variables set "
-                    f"on the container, such as '{secret.name}'."
-                )
+                return secret_name_taken(secret.name)
             taken.add(secret.name)
         message = _files(c.environment_files or ())
         if message is not None:
             return message
     return None
+
+
+def secret_name_taken(name: str) -> str:
+    return (
+        "The secret name must be unique and not shared with any new or existing environment variables set on the "
+        f"container, such as '{name}'."
+    )
 
 
 def foreign_parameters(d: Document, *, account: str) -> str | None:

@@ -11,7 +11,7 @@ _ECR = re.compile(r"\d{12}\.dkr\.ecr\.")
 _DRIVERS_ON_FARGATE = ("awslogs", "splunk", "awsfirelens")
 
 
-def _fargate_size(d: Document) -> str | None:
+def size(d: Document) -> str | None:
     if not d.cpu:
         return "Fargate requires that 'cpu' be defined at the task level."
     if not d.memory:
@@ -79,21 +79,21 @@ def _fargate_logs(d: Document) -> str | None:
     return None
 
 
-def _fargate_storage(d: Document) -> str | None:
-    size = (d.ephemeral_storage or {}).get("sizeInGiB")
-    if size is not None and size < 21:
+def storage(d: Document) -> str | None:
+    """Asked of every task definition: nothing but Fargate has a use for the member."""
+    gib = (d.ephemeral_storage or {}).get("sizeInGiB")
+    if gib is not None and gib < 21:
         return "EphemeralStorage size should be at least 21"
-    if size is not None and size > 200:
+    if gib is not None and gib > 200:
         return "EphemeralStorage size should be at most 200"
     return None
 
 
 RULES = (
-    _fargate_size,
+    size,
     _fargate_network,
     _fargate_forbidden,
     _fargate_logs,
-    _fargate_storage,
 )
 
 

@@ -37,7 +37,7 @@ def check_unsupported(request: dict[str, Any]) -> None:
         (request.get("serviceRegistries"), "service registries (Cloud Map)"),
         (request.get("vpcLatticeConfigurations"), "VPC Lattice"),
         (request.get("gatewayConnectors"), "gateway connectors"),
-        (request.get("monitoring"), "monitoring configurations of services"),
+        ((request.get("monitoring") or {}).get("metricConfigurations"), "monitoring configurations of services"),
     ):
         if given:
             raise refuse(f"Moorage does not support {what} yet.")
@@ -74,7 +74,9 @@ def deployment_configuration(current: DeploymentConfiguration, given: dict[str, 
     )
     changed = with_failure_detection(changed, given)
     changed = with_strategy(changed, given)
-    if not 0 <= changed.minimum_healthy_percent <= 100:
+    if changed.minimum_healthy_percent < 0:
+        raise refuse("minimumHealthyPercent cannot be a negative number.")
+    if changed.minimum_healthy_percent > 100:
         raise refuse("minimumHealthyPercent must be at most 100")
     if changed.maximum_percent < 100:
         raise refuse("maximumPercent must be at least 100")
@@ -84,17 +86,20 @@ def deployment_configuration(current: DeploymentConfiguration, given: dict[str, 
 
 
 def check_load_balancers(
-    view: View, scope: Scope, document: Document, load_balancers: tuple[LoadBalancerRef, ...], *, attached: bool = True
+    view: View,
+    scope: Scope,
+    document: Document,
+    load_balancers: tuple[LoadBalancerRef, ...],
+    launches_on: str,
+    *,
+    attached: bool = True,
 ) -> None:
     """Every reference names a container port of the task definition and a target group in use (§2.3). Not `attached`:
     the references were checked when they were given; what became of their target groups since is not looked at."""
     if len(load_balancers) > MOST_TARGET_GROUPS:
         raise refuse(f"load balancers can have at most {MOST_TARGET_GROUPS} items.")
+    _check_generations(load_balancers, launches_on)
     for ref in load_balancers:
-        if ref.load_balancer_name and ref.target_group_arn:
-            raise refuse("loadBalancerName and targetGroupArn cannot both be specified")
-        if ref.load_balancer_name:
-            raise refuse("Classic Load Balancers are not supported with Fargate.")
         if not ref.target_group_arn:
             raise refuse("Target group ARN can not be blank.")
         container = document.container(ref.container_name or "")
@@ -104,26 +109,45 @@ def check_load_balancers(
             raise refuse(
                 f"The container {ref.container_name} did not have a container port {ref.container_port} defined."
             )
-        if not attached:
-            continue
-        group = view.get(TARGET_GROUPS, ref.target_group_arn)
-        if group is None or (group.account, group.region) != (scope.account, scope.region):
-            raise refuse(f"The specified target group does not exist: {ref.target_group_arn}")
-        alternate = (ref.advanced_configuration or {}).get("alternateTargetGroupArn")
-        if alternate and (
-            (other := view.get(TARGET_GROUPS, alternate)) is None or other.target_type != group.target_type
-        ):
-            raise refuse(f"The specified target group does not exist or is of another target type: {alternate}")
-        wanted = "ip" if document.network_mode == "awsvpc" else "instance"
-        if group.target_type != wanted:
-            raise refuse(
-                f"The provided target group {ref.target_group_arn} has target type {group.target_type}, which is "
-                f"incompatible with the {document.network_mode or 'bridge'} network mode specified in the task definition."
-            )
-        if not load_balancers_of(view, ref.target_group_arn):
-            raise refuse(
-                f"The target group with targetGroupArn {ref.target_group_arn} does not have an associated load balancer."
-            )
+        if attached:
+            _check_target_groups(view, scope, document, ref, ref.target_group_arn)
+
+
+def _check_generations(load_balancers: tuple[LoadBalancerRef, ...], launches_on: str) -> None:
+    """Classic load balancers (ELBv1) go by name, all others by target group (§2.3, §5.5)."""
+    classic = [ref for ref in load_balancers if ref.load_balancer_name]
+    if not classic:
+        return
+    if any(ref.target_group_arn for ref in classic):
+        raise refuse("loadBalancerName and targetGroupArn cannot both be specified")
+    if any(ref.advanced_configuration for ref in classic):
+        raise refuse("advancedConfiguration field is not allowed with ELBv1 loadBalancers")
+    if len(classic) < len(load_balancers):
+        raise refuse(
+            "All loadBalancers must be strictly either ELBv1 (defining loadBalancerName) or ELBv2 (defining "
+            "targetGroupArn)"
+        )
+    if launches_on == "FARGATE":
+        raise refuse("Classic Load Balancers are not supported with Fargate.")
+    raise refuse("Moorage does not support Classic Load Balancers yet.")
+
+
+def _check_target_groups(view: View, scope: Scope, document: Document, ref: LoadBalancerRef, arn: str) -> None:
+    """`arn`: the target group that `ref` names."""
+    group = view.get(TARGET_GROUPS, arn)
+    if group is None or (group.account, group.region) != (scope.account, scope.region):
+        raise refuse(f"The target group with targetGroupArn {arn} does not exist.")
+    alternate = (ref.advanced_configuration or {}).get("alternateTargetGroupArn")
+    if alternate and ((other := view.get(TARGET_GROUPS, alternate)) is None or other.target_type != group.target_type):
+        raise refuse(f"The alternateTargetGroupArn {alternate} does not exist or is of another target type.")
+    wanted = "ip" if document.network_mode == "awsvpc" else "instance"
+    if group.target_type != wanted:
+        raise refuse(
+            f"The provided target group {arn} has target type {group.target_type}, which is incompatible with the "
+            f"{document.network_mode or 'bridge'} network mode specified in the task definition."
+        )
+    if not load_balancers_of(view, arn):
+        raise refuse(f"The target group with targetGroupArn {arn} does not have an associated load balancer.")
 
 
 def _or(value: Any, otherwise: Any) -> Any:

@@ -117,13 +117,6 @@ def check_strategy(
     """Do strategy and load balancers fit together? Not `attached`: the references were given earlier, which is fine for
     a service that goes back to ROLLING."""
     advanced = [ref.advanced_configuration for ref in references if ref.advanced_configuration]
-    if advanced and any(ref.load_balancer_name for ref in references):
-        raise _refuse("advancedConfiguration field is not allowed with ELBv1 loadBalancers")
-    if references and len({bool(ref.load_balancer_name) for ref in references}) > 1:
-        raise _refuse(
-            "All loadBalancers must be strictly either ELBv1 (defining loadBalancerName) or ELBv2 (defining "
-            "targetGroupArn)"
-        )
     if advanced and len(advanced) < len(references):
         raise _refuse("Either all or none of the provided loadBalancers must have advancedConfiguration defined")
     if configuration.strategy == "ROLLING":

@@ -20,7 +20,12 @@ from moorage.services.ecs import validate_fargate
 from moorage.services.ecs import validate_volumes as rest
 
 _FAMILY = re.compile(r"[A-Za-z0-9_-]{1,255}")
+_ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/.+|[\w+=,.@-]{1,64}")
 _PORT_NAME = re.compile(r"[a-z0-9_][a-z0-9_-]{0,63}")
+# MiB: Docker makes no smaller container.
+LEAST_CONTAINER_MEMORY = 6
+# Of a task on an instance.
+LEAST_CPU, MOST_CPU, LEAST_MEMORY = 128, 196608, 4
 MOST_CONSTRAINTS = 10
 MOST_RANGES = 100
 
@@ -69,10 +74,10 @@ def _essential(d: Document) -> str | None:
     return "Task definition doesn't have any essential container"
 
 
-def _memory(d: Document) -> str | None:
+def memory(d: Document) -> str | None:
     task = int(d.memory) if d.memory else None
     for c in d.container_definitions:
-        if task is None and c.memory is None and c.memory_reservation is None:
+        if task is None and c.memory is None and not c.memory_reservation:
             return (
                 f"Invalid setting for container '{c.name}'. At least one of 'memory' or 'memoryReservation' must be "
                 "specified."
@@ -84,8 +89,10 @@ def _memory(d: Document) -> str | None:
                 f"Invalid setting for container '{c.name}'. 'memory' must be greater than or equal to "
                 "'memoryReservation'"
             )
-        if c.memory is not None and c.memory < 6:
+        if c.memory is not None and c.memory < LEAST_CONTAINER_MEMORY:
             return f"Invalid 'memory' setting for container '{c.name}'"
+        if c.memory_reservation and c.memory_reservation < LEAST_CONTAINER_MEMORY:
+            return f"Invalid 'memoryReservation' setting for container '{c.name}'"
     if task is not None and sum(c.memory_reservation or 0 for c in d.container_definitions) > task:
         return (
             "The sum of all container 'memoryReservation' values cannot be greater than the value of the task 'memory'."
@@ -93,11 +100,7 @@ def _memory(d: Document) -> str | None:
     return None
 
 
-LEAST_CPU, MOST_CPU = 128, 196608
-LEAST_MEMORY = 4
-
-
-def _size(d: Document) -> str | None:
+def size(d: Document) -> str | None:
     """What a task may ask of an instance; Fargate has its table."""
     if "FARGATE" in (d.requires_compatibilities or ()):
         return None
@@ -108,7 +111,10 @@ def _size(d: Document) -> str | None:
     return None
 
 
-def _cpu(d: Document) -> str | None:
+def cpu(d: Document) -> str | None:
+    for c in d.container_definitions:
+        if (c.cpu or 0) < 0:
+            return f"Invalid 'cpu' setting for container '{c.name}'"
     if d.cpu and sum(c.cpu or 0 for c in d.container_definitions) > int(d.cpu):
         return "The sum of all container 'cpu' values cannot be greater than the value of the task 'cpu'."
     return None
@@ -129,8 +135,16 @@ def _placement(d: Document) -> str | None:
     return None
 
 
+def _roles(d: Document) -> str | None:
+    """By ARN, or by name as the CLI's own examples have it."""
+    roles = (d.task_role_arn, d.execution_role_arn)
+    return "Role is not valid" if any(role and not _ROLE.fullmatch(role) for role in roles) else None
+
+
 def _network(d: Document) -> str | None:
     mode = d.network_mode
+    if mode == "awsvpc" and "EXTERNAL" in (d.requires_compatibilities or ()):
+        return "The launch type EXTERNAL does not support networkMode=awsvpc."
     if mode not in (None, "bridge", "host", "awsvpc", "none"):
         return f"Invalid network mode '{mode}'."
     for c in d.container_definitions:
@@ -169,8 +183,10 @@ def _namespaces(d: Document) -> str | None:
 def _ports(d: Document) -> str | None:
     seen: set[tuple[int, str]] = set()
     names: set[str] = set()
-    for _, mapping in _mappings(d):
+    for c, mapping in _mappings(d):
         port, host = mapping.container_port, mapping.host_port
+        if port is None and mapping.container_port_range is None:
+            return f"Invalid 'containerPort' setting for container '{c.name}'"
         if port is not None and mapping.container_port_range is not None:
             return "cannot specify both single port and port range"
         if mapping.container_port_range is not None and not _range_is_valid(mapping.container_port_range):
@@ -235,9 +251,11 @@ RULES: tuple[Rule, ...] = (
     _containers,
     container.images,
     _essential,
-    _memory,
-    _cpu,
-    _size,
+    memory,
+    cpu,
+    size,
+    validate_fargate.storage,
+    _roles,
     _placement,
     _network,
     _namespaces,

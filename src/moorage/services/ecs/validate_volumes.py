@@ -28,6 +28,8 @@ def volumes(d: Document) -> str | None:
         for point in c.mount_points or ():
             if point.source_volume not in names:
                 return f"Unknown volume '{point.source_volume}'."
+            if not point.container_path:
+                return f"The mount point of volume '{point.source_volume}' needs a 'containerPath'."
     mounted = {point.source_volume for c in d.container_definitions for point in c.mount_points or ()}
     if sum(1 for v in d.volumes if v.configured_at_launch) > 1:
         return "A task definition can have at most one volume configured at launch."
@@ -141,4 +143,6 @@ def unsupported(d: Document) -> str | None:
         for property_, noun in _PROXY_PORTS:
             if property_ not in given:
                 return f"{noun} not found"
+        if not given & {"IgnoredUID", "IgnoredGID"}:
+            return "IgnoredUID or IgnoredGID not found"
     return None

@@ -15,6 +15,14 @@ MAX_TARGET_GROUPS = 5
 CONTENT_TYPES = ("text/html", "application/json", "application/javascript", "text/css", "text/plain")
 _ENDINGS = "'forward', 'redirect' or 'fixed-response'"
 LAST = f"You must specify exactly one action of type {_ENDINGS}, and it must be the last action"
+_MEMBERS = {
+    "forward": ("TargetGroupArn", "ForwardConfig"),
+    "redirect": ("RedirectConfig",),
+    "fixed-response": ("FixedResponseConfig",),
+    "authenticate-oidc": ("AuthenticateOidcConfig",),
+    "authenticate-cognito": ("AuthenticateCognitoConfig",),
+    "jwt-validation": ("JwtValidationConfig",),
+}
 _VISIBLE = re.compile(r"[\x20-\x7e]*")
 _PLACEHOLDER = re.compile(r"#\{([^}]*)\}")
 
@@ -27,6 +35,7 @@ def parse(
     if not given:
         raise invalid("An action must be specified")
     for action in given:
+        _check_members(action)
         auth_actions.check_listener(action["Type"], protocol)
     if len(given) > 1:
         if any(action.get("Order") is None for action in given):
@@ -45,6 +54,14 @@ def parse(
         raise _bad_action("You can specify only one action that authenticates")
     checked = [auth_actions.parse(action, before) for action in first]
     return (*checked, _action(last, protocol, port))
+
+
+def _check_members(given: Mapping[str, Any]) -> None:
+    """What belongs to an action of another type is refused rather than ignored."""
+    for kind, members in _MEMBERS.items():
+        for member in members:
+            if kind != given["Type"] and given.get(member):
+                raise _bad_action(f"'{member}' is not supported for an action of type '{given['Type']}'")
 
 
 def check_at(records: Sequence[Action], *, protocol: str, port: int) -> None:
@@ -84,7 +101,11 @@ def _forward(given: Mapping[str, Any], order: int | None) -> Forward:
     weighted = tuple(_weighted(group, alone=len(groups) == 1) for group in groups)
     if len({group.arn for group in weighted}) < len(weighted):
         raise invalid("Target groups in a forward action must be unique")
-    return Forward(weighted, _stickiness(config.get("TargetGroupStickinessConfig")), order)
+    sticky = config.get("TargetGroupStickinessConfig") or {}
+    seconds = _stickiness(sticky)
+    if not sticky.get("Enabled"):
+        return Forward(weighted, None, order, unused_stickiness_seconds=seconds)
+    return Forward(weighted, seconds, order)
 
 
 def _weighted(given: Mapping[str, Any], *, alone: bool) -> WeightedTargetGroup:
@@ -97,10 +118,10 @@ def _weighted(given: Mapping[str, Any], *, alone: bool) -> WeightedTargetGroup:
     return WeightedTargetGroup(arn, validate.between("Target group weight", weight, 0, 999))
 
 
-def _stickiness(given: Mapping[str, Any] | None) -> int | None:
-    if not given or not given.get("Enabled"):
-        return None
+def _stickiness(given: Mapping[str, Any]) -> int | None:
     seconds = given.get("DurationSeconds")
+    if seconds is None and not given.get("Enabled"):
+        return None
     if seconds is None:
         raise invalid("A duration must be specified when target group stickiness is enabled")
     return validate.between("Target group stickiness duration", seconds, 1, 604800)

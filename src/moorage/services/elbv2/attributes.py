@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from moorage.domain.errors import AwsError
-from moorage.domain.load_balancer import DATAGRAM, LAYER_4, Listener, LoadBalancer
+from moorage.domain.load_balancer import DATAGRAM, LAYER_4, STREAM, Listener, LoadBalancer
 from moorage.domain.target_group import TargetGroup
 from moorage.services.elbv2.validate import invalid, number
 
@@ -128,35 +128,50 @@ _CROSS_ZONE = Attribute(
 )
 
 
-def _http_stickiness_type(key: str, value: str) -> None:
-    if value == "source_ip":
-        raise invalid("Stickiness type 'source_ip' is not supported for target groups with the HTTP protocol")
-    _one_of("lb_cookie", "app_cookie")(key, value)
+_STICKINESS_TYPES = ("lb_cookie", "app_cookie", "source_ip", "source_ip_dest_ip", "source_ip_dest_ip_proto")
 
 
-_HTTP_GROUP = (
-    _DELAY,
-    Attribute(
-        "load_balancing.algorithm.type",
-        "round_robin",
-        _one_of("round_robin", "least_outstanding_requests", "weighted_random"),
-    ),
-    Attribute("load_balancing.algorithm.anomaly_mitigation", "off", _one_of("on", "off")),
-    _CROSS_ZONE,
-    Attribute("slow_start.duration_seconds", "0", _range(30, 900, "0")),
-    Attribute("stickiness.enabled", "false", _BOOLEAN),
-    Attribute("stickiness.type", "lb_cookie", _http_stickiness_type),
-    Attribute("stickiness.lb_cookie.duration_seconds", "86400", _range(1, 604800)),
-    Attribute("stickiness.app_cookie.cookie_name", "", _cookie_name),
-    Attribute("stickiness.app_cookie.duration_seconds", "86400", _range(1, 604800)),
-    *_GROUP_HEALTH,
-)
+def _stickiness_type(group: TargetGroup, *supported: str) -> Check:
+    def check(key: str, value: str) -> None:
+        _one_of(*_STICKINESS_TYPES)(key, value)
+        if value not in supported:
+            raise _no_stickiness(value, group)
+
+    return check
+
+
+def _no_stickiness(kind: str, group: TargetGroup) -> AwsError:
+    where = f"with the {group.protocol} protocol" if group.protocol else f"with target type '{group.target_type}'"
+    return AwsError(
+        "InvalidConfigurationRequest", f"Stickiness type '{kind}' is not supported for target groups {where}"
+    )
+
+
+def _http_group(group: TargetGroup) -> tuple[Attribute, ...]:
+    return (
+        _DELAY,
+        Attribute(
+            "load_balancing.algorithm.type",
+            "round_robin",
+            _one_of("round_robin", "least_outstanding_requests", "weighted_random"),
+        ),
+        Attribute("load_balancing.algorithm.anomaly_mitigation", "off", _one_of("on", "off")),
+        _CROSS_ZONE,
+        Attribute("slow_start.duration_seconds", "0", _range(30, 900, "0")),
+        Attribute("stickiness.enabled", "false", _BOOLEAN),
+        Attribute("stickiness.type", "lb_cookie", _stickiness_type(group, "lb_cookie", "app_cookie")),
+        Attribute("stickiness.lb_cookie.duration_seconds", "86400", _range(1, 604800)),
+        Attribute("stickiness.app_cookie.cookie_name", "", _cookie_name),
+        Attribute("stickiness.app_cookie.duration_seconds", "86400", _range(1, 604800)),
+        *_GROUP_HEALTH,
+    )
 
 
 def _layer4_group(group: TargetGroup) -> tuple[Attribute, ...]:
     datagram = group.protocol in DATAGRAM
     preserve = "false" if group.target_type == "ip" and not datagram else "true"
-    preserving = _always("true", "Client IP preservation", group) if datagram else _BOOLEAN
+    preserved = datagram or group.target_type == "alb"
+    preserving = _always("true", "Client IP preservation", group) if preserved else _BOOLEAN
     cutting = _always("false", "Connection termination for unhealthy targets", group) if datagram else _BOOLEAN
     return (
         _DELAY,
@@ -165,7 +180,7 @@ def _layer4_group(group: TargetGroup) -> tuple[Attribute, ...]:
         Attribute("preserve_client_ip.enabled", preserve, preserving),
         Attribute("proxy_protocol_v2.enabled", "false", _BOOLEAN),
         Attribute("stickiness.enabled", "false", _BOOLEAN),
-        Attribute("stickiness.type", "source_ip", _one_of("source_ip")),
+        Attribute("stickiness.type", "source_ip", _stickiness_type(group, "source_ip")),
         Attribute(
             "target_health_state.unhealthy.connection_termination.enabled", "false" if datagram else "true", cutting
         ),
@@ -180,18 +195,22 @@ def _always(value: str, what: str, group: TargetGroup) -> Check:
     def check(key: str, given: str) -> None:
         _BOOLEAN(key, given)
         if given != value:
-            raise invalid(f"{what} cannot be {verb} for target groups with the {group.protocol} protocol")
+            where = (
+                f"target type '{group.target_type}'" if group.target_type == "alb" else f"the {group.protocol} protocol"
+            )
+            raise invalid(f"{what} cannot be {verb} for target groups with {where}")
 
     return check
 
 
-_LAMBDA_GROUP = (
-    Attribute("lambda.multi_value_headers.enabled", "false", _BOOLEAN),
-    Attribute("stickiness.enabled", "false", _BOOLEAN),
-    Attribute("stickiness.type", "lb_cookie", _http_stickiness_type),
-    Attribute("stickiness.lb_cookie.duration_seconds", "86400", _range(1, 604800)),
-    *_GROUP_HEALTH,
-)
+def _lambda_group(group: TargetGroup) -> tuple[Attribute, ...]:
+    return (
+        Attribute("lambda.multi_value_headers.enabled", "false", _BOOLEAN),
+        Attribute("stickiness.enabled", "false", _BOOLEAN),
+        Attribute("stickiness.type", "lb_cookie", _stickiness_type(group, "lb_cookie", "app_cookie")),
+        Attribute("stickiness.lb_cookie.duration_seconds", "86400", _range(1, 604800)),
+        *_GROUP_HEALTH,
+    )
 
 
 _MTLS_HEADERS = ("serial_number", "issuer", "subject", "validity", "leaf", "clientcert")
@@ -236,19 +255,25 @@ def of_load_balancer(record: LoadBalancer) -> tuple[Attribute, ...]:
 
 def of_target_group(record: TargetGroup) -> tuple[Attribute, ...]:
     if record.target_type == "lambda":
-        return _LAMBDA_GROUP
-    return _layer4_group(record) if record.protocol in LAYER_4 else _HTTP_GROUP
+        return _lambda_group(record)
+    return _layer4_group(record) if record.protocol in LAYER_4 else _http_group(record)
 
 
 def of_listener(record: Listener) -> tuple[Attribute, ...]:
     if record.protocol in LAYER_4:
-        return () if record.protocol == "UDP" else _FLOW_LISTENER
+        return _FLOW_LISTENER if record.protocol in STREAM else ()  # that of TLS is fixed
     return _HTTPS_LISTENER if record.protocol == "HTTPS" else _LISTENER_COMMON
 
 
 def shown(rows: Sequence[Attribute], given: Mapping[str, str]) -> list[dict[str, str]]:
     """The full list, as the API shows it."""
     return [{"Key": row.key, "Value": given.get(row.key, row.default)} for row in rows]
+
+
+def kept(rows: Sequence[Attribute], given: Mapping[str, str]) -> dict[str, str]:
+    """What is left of `given` where these are all the attributes that there are."""
+    known = {row.key for row in rows}
+    return {key: value for key, value in given.items() if key in known}
 
 
 def changed(
@@ -282,6 +307,28 @@ def changed(
     return after
 
 
+def stays_in_zone(record: TargetGroup) -> bool:
+    """Do targets of an application load balancer get traffic from their own zone only?"""
+    crosses = record.attributes.get("load_balancing.cross_zone.enabled")
+    return crosses == "false" and record.protocol not in LAYER_4
+
+
+def no_zone(record: TargetGroup) -> AwsError:
+    return AwsError(
+        "InvalidConfigurationRequest",
+        f"Targets with the Availability Zone 'all' are not supported for target group '{record.arn}' while its cross-zone "
+        "load balancing is turned off",
+    )
+
+
+def check_load_balancer(before: Mapping[str, str], after: Mapping[str, str]) -> None:
+    """What an attribute may be depends on what it was: nodes keep the addresses that they have."""
+    key = "secondary_ips.auto_assigned.per_subnet"
+    was, is_now = before.get(key, "0"), after.get(key, "0")
+    if int(is_now) < int(was):
+        raise invalid(f"'{key}' value '{is_now}' cannot be less than the current value '{was}'")
+
+
 def only_elsewhere(kind: str) -> Callable[[str], AwsError | None]:
     """Words the refusal of a key that load balancers of another type have. Terraform drops the key that such a message
     names, and tries again."""
@@ -302,6 +349,8 @@ def check_target_group(record: TargetGroup) -> None:
     """Rules between the attributes of one target group."""
     values = {row["Key"]: row["Value"] for row in shown(of_target_group(record), record.attributes)}
     _check_health(values)
+    if record.protocol == "TLS" and values["stickiness.enabled"] == "true":
+        raise _no_stickiness(values["stickiness.type"], record)
     app_cookie = values["stickiness.enabled"] == "true" and values["stickiness.type"] == "app_cookie"
     if app_cookie and not values.get("stickiness.app_cookie.cookie_name"):
         raise invalid("You must set an application cookie name to enable stickiness of type 'app_cookie'")

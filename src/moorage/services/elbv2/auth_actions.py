@@ -14,6 +14,7 @@ from moorage.services.elbv2.validate import unsupported
 
 KINDS = ("authenticate-oidc", "authenticate-cognito", "jwt-validation")
 LONGEST_URL = 256
+LONGEST_CLIENT_ID = 1024
 MOST_CLAIMS = 10
 CHECKED_CLAIMS = ("exp", "iss", "nbf", "iat")
 RESERVED_PARAMS = ("client_id", "redirect_uri", "response_type", "scope", "state")
@@ -80,6 +81,8 @@ def _oidc(given: Mapping[str, Any] | None, order: int | None, before: Sequence[A
     for name in extra:
         if name in RESERVED_PARAMS:
             raise bad(f"The authentication request extra param '{name}' is set by the load balancer")
+    if not 1 <= len(given["ClientId"]) <= LONGEST_CLIENT_ID:
+        raise bad(f"The 'client id' field must be between 1 and {LONGEST_CLIENT_ID} characters in length")
     cookie = given.get("SessionCookieName") or "AWSELBAuthSessionCookie"
     if not _COOKIE_NAME.fullmatch(cookie):
         raise bad(f"The session cookie name '{cookie}' contains a character that is not valid")

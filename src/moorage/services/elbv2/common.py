@@ -39,31 +39,28 @@ class ElbV2Base(Provider):
 
 
 def the_load_balancer(view: View, ctx: RequestContext, arn: str) -> LoadBalancer:
-    validate.arn("load balancer", arn)
-    record = view.get(LOAD_BALANCERS, arn) if validate.here(ctx.scope, arn) else None
+    record = view.get(LOAD_BALANCERS, validate.own_arn(ctx.scope, "load balancer", arn))
     if record is None:
         raise load_balancers_missing([arn])
     return record
 
 
 def the_target_group(view: View, ctx: RequestContext, arn: str) -> TargetGroup:
-    validate.arn("target group", arn)
-    record = view.get(TARGET_GROUPS, arn) if validate.here(ctx.scope, arn) else None
+    record = view.get(TARGET_GROUPS, validate.own_arn(ctx.scope, "target group", arn))
     if record is None:
         raise AwsError("TargetGroupNotFound", f"Target groups '{arn}' not found")
     return record
 
 
 def the_listener(view: View, ctx: RequestContext, arn: str) -> Listener:
-    validate.arn("listener", arn)
-    record = view.get(LISTENERS, arn) if validate.here(ctx.scope, arn) else None
+    record = view.get(LISTENERS, validate.own_arn(ctx.scope, "listener", arn))
     if record is None:
         raise AwsError("ListenerNotFound", "One or more listeners not found")
     return record
 
 
 def the_trust_store(view: View, ctx: RequestContext, arn: str) -> TrustStore:
-    validate.arn("trust store", arn)
+    validate.arn("trust store", arn)  # those of other accounts are valid as well: they can be shared
     record = view.get(TRUST_STORES, arn) if validate.here(ctx.scope, arn) else None
     if record is None:
         raise AwsError("TrustStoreNotFound", f"Trust store '{arn}' not found")
@@ -72,8 +69,7 @@ def the_trust_store(view: View, ctx: RequestContext, arn: str) -> TrustStore:
 
 def the_rule(view: View, ctx: RequestContext, arn: str) -> Rule:
     """Not a default rule: that one lives in its listener."""
-    validate.arn("listener rule", arn)
-    record = view.get(RULES, arn) if validate.here(ctx.scope, arn) else None
+    record = view.get(RULES, validate.own_arn(ctx.scope, "listener rule", arn))
     if record is None:
         raise rules_missing()
     return record

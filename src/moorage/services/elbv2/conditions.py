@@ -62,7 +62,12 @@ def _condition(given: Mapping[str, Any]) -> Condition:
     kind = KINDS.get(field)
     if kind is None:
         raise invalid(f"Condition field '{field}' must be one of '{_FIELDS}'")
+    for other in KINDS.values():
+        if other.config != kind.config and given.get(other.config):
+            raise invalid(f"'{other.config}' is not supported for a condition of type '{field}'")
     config = given.get(kind.config)
+    if not kind.regex and (given.get("RegexValues") or (config or {}).get("RegexValues")):
+        raise invalid(f"'RegexValues' is not supported for a condition of type '{field}'")
     if field == "query-string":
         return _query_string(given, config)
     values, regex = _values(field, kind, given, config)
@@ -83,13 +88,12 @@ def _values(
     """(values, regex values), from the typed member or from the older plain one."""
     source = config if config is not None else given
     values, regex = source.get("Values"), source.get("RegexValues")
-    if regex and not kind.regex:
-        raise invalid(f"'RegexValues' is not supported for a condition of type '{field}'")
     if config is None and values is None and regex is None:
         members = f"Values or RegexValues or {kind.config}" if kind.regex else f"Values or {kind.config}"
         raise invalid(f"For conditions of type '{field}', you must specify the following fields: '{members}'")
-    if config is not None and given.get("Values") and list(given["Values"]) != list(values or []):
-        raise invalid(f"You must provide exactly one of the following: ['Values' '{kind.config}'] for '{field}'")
+    for member, typed in (("Values", values), ("RegexValues", regex)):
+        if config is not None and given.get(member) and list(given[member]) != list(typed or []):
+            raise invalid(f"You must provide exactly one of the following: ['{member}' '{kind.config}'] for '{field}'")
     if values and regex:
         raise invalid(
             f"You must provide exactly one of the following: ['Values' 'RegexValues'] for config of type '{field}'"
@@ -135,12 +139,9 @@ def _check_value(field: str, kind: _Kind, value: str) -> None:
         raise invalid(f"Condition value for '{field}' cannot contain more than {kind.longest} characters")
     if field == "source-ip":
         _check_cidr(value)
-    elif not kind.valid.fullmatch(value):
+    elif not kind.valid.fullmatch(value) or (field == "host-header" and not _HOST_TAIL.search(value)):
+        # AWS's words also for a host without a dot, or with digits after the last one
         raise invalid(f"Condition value '{value}' contains a character that is not valid")
-    elif field == "host-header" and not _HOST_TAIL.search(value):
-        raise invalid(
-            f"Condition value '{value}' must contain at least one '.' and only alphabetical characters after the last one"
-        )
 
 
 def _check_cidr(value: str) -> None:

@@ -68,21 +68,34 @@ def _applied(
             if params.get(member) is not None:
                 raise invalid(f"{_words(member)} cannot be specified for target groups with target type 'lambda'")
     matcher = params.get("Matcher") or {}
+    _check_kind_of_codes(matcher, version)
     code = matcher.get("GrpcCode") if version == "GRPC" else matcher.get("HttpCode")
     check = msgspec.structs.replace(base, **given)
     if check.protocol == "TCP" and protocol in LAYER_4:
-        if matcher:
-            raise AwsError(
-                "InvalidConfigurationRequest",
-                "Custom health check matchers are not supported for health checks for target groups with the "
-                f"{protocol} protocol",
-            )
+        for given_one, what in ((matcher, "matchers"), (params.get("HealthCheckPath"), "paths")):
+            if given_one:
+                raise AwsError(
+                    "InvalidConfigurationRequest",
+                    f"Custom health check {what} are not supported for health checks for target groups with the "
+                    f"{protocol} protocol",
+                )
     elif code is not None:
         check = msgspec.structs.replace(check, matcher=code)
     if not check.enabled and kind != "lambda":
         raise invalid(f"Health check enabled must be true for target groups with target type '{kind}'")
     _check(check, kind, protocol, version)
     return check
+
+
+def _check_kind_of_codes(matcher: Mapping[str, Any], version: str | None) -> None:
+    if version == "GRPC" and matcher.get("HttpCode"):
+        raise invalid(
+            "Health check matcher HTTP code cannot be specified for target groups with the GRPC protocol version"
+        )
+    if version != "GRPC" and matcher.get("GrpcCode"):
+        raise invalid(
+            "Health check matcher GRPC code can only be specified for target groups with the GRPC protocol version"
+        )
 
 
 def _words(member: str) -> str:
@@ -105,8 +118,10 @@ def _check(check: HealthCheck, kind: str, protocol: str | None, version: str | N
         raise invalid(f"Health check port '{check.port}' must be 'traffic-port' or a number between '1' and '65535'")
     if check.protocol == "TCP":
         return
-    if not check.path.startswith("/") or len(check.path) > 1024 or any(c.isspace() for c in check.path):
-        raise invalid(f"Health check path '{check.path}' must begin with '/' and must be a valid path")
+    if not check.path.startswith("/"):
+        raise invalid(f"Health check path '{check.path}' must begin with a '/' character")
+    if len(check.path) > 1024 or any(c.isspace() for c in check.path):
+        raise invalid(f"Health check path '{check.path}' must be a valid path")
     low, high = _codes(protocol, version)
     try:
         ranges = parse_matcher(check.matcher)

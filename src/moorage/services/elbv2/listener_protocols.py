@@ -4,12 +4,12 @@ forward. AWS's refusals in AWS's words (semantics elbv2 §2, §3.2), then our ow
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from moorage.domain.errors import AwsError
 from moorage.domain.load_balancer import LAYER_4, Listener, LoadBalancer
-from moorage.domain.ssl_policies import SSL_POLICIES
+from moorage.domain.ssl_policies import NETWORK_ONLY, SSL_POLICIES, is_fips
 from moorage.domain.target_group import TargetGroup
 from moorage.services.elbv2.validate import invalid, unsupported
 
@@ -47,8 +47,20 @@ def check(owner: LoadBalancer, protocol: str, params: Mapping[str, Any], *, crea
         return
     if creating and not params.get("Certificates"):
         raise invalid(f"A certificate must be specified for {protocol} listeners")
-    if policy and policy not in SSL_POLICIES:
+    if policy and (policy not in SSL_POLICIES or (policy in NETWORK_ONLY and owner.type != "network")):
         raise AwsError("SSLPolicyNotFound", f"SSL policy '{policy}' not found")
+
+
+def check_policies(owner: LoadBalancer, listener: Listener, siblings: Iterable[Listener]) -> None:
+    """FIPS policies or others: all listeners of a load balancer alike. `siblings`: its listeners, as they are."""
+    for other in siblings:
+        if other.arn == listener.arn or other.ssl_policy is None or listener.ssl_policy is None:
+            continue
+        if is_fips(other.ssl_policy) != is_fips(listener.ssl_policy):
+            raise AwsError(
+                "InvalidConfigurationRequest",
+                f"The listeners of load balancer '{owner.arn}' must use either FIPS or non-FIPS security policies",
+            )
 
 
 def _check_alpn(owner: LoadBalancer, protocol: str, given: Sequence[str]) -> None:

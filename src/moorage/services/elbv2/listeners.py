@@ -54,12 +54,14 @@ class Listeners(ElbV2Base):
                 if _settings(existing) == _settings(wanted):
                     return existing
                 raise _duplicate(owner)
-            if len(tx.find(LISTENERS, "load_balancer", owner.arn)) >= MAX_LISTENERS:
+            siblings = tx.find(LISTENERS, "load_balancer", owner.arn)
+            if len(siblings) >= MAX_LISTENERS:
                 raise AwsError(
                     "TooManyListeners",
                     f"The maximum number of listeners on load balancer '{owner.arn}' has been reached",
                 )
             check_forwarding(tx, ctx, owner, wanted.protocol, wanted.default_actions)
+            listener_protocols.check_policies(owner, wanted, siblings)
             _check_trust_store(tx, ctx, wanted)
             return put_listener(tx, wanted)
 
@@ -99,6 +101,9 @@ class Listeners(ElbV2Base):
             if other is not None and other.arn != record.arn:
                 raise _duplicate(owner)
             after = _resecured(msgspec.structs.replace(record, port=port, protocol=protocol), secured)
+            after = msgspec.structs.replace(
+                after, attributes=attributes.kept(attributes.of_listener(after), after.attributes)
+            )
             if params.get("DefaultActions"):
                 wanted = actions.parse(
                     params["DefaultActions"], protocol=protocol, port=port, before=record.default_actions
@@ -110,6 +115,7 @@ class Listeners(ElbV2Base):
                 for given in (after.default_actions, *kept):
                     actions.check_at(given, protocol=protocol, port=port)
                     check_forwarding(tx, ctx, owner, protocol, given)
+            listener_protocols.check_policies(owner, after, tx.find(LISTENERS, "load_balancer", owner.arn))
             _check_trust_store(tx, ctx, after)
             return put_listener(tx, after)
 
@@ -147,6 +153,7 @@ class Listeners(ElbV2Base):
 
     @operation("AddListenerCertificates")
     async def add_listener_certificates(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
+        _secure(the_listener(self.store, ctx, params["ListenerArn"]))
         arn = await self._certificate(ctx, params["Certificates"])
 
         def change(tx: Transaction) -> None:
@@ -205,6 +212,8 @@ class Listeners(ElbV2Base):
         arn = (given[0].get("CertificateArn") if given else None) or ""
         if not arn:
             raise invalid("A certificate ARN must be specified")
+        if not validate.is_certificate(ctx.scope, arn):
+            raise invalid(f"Certificate ARN '{arn}' is not valid")
         if self.certificates is None:
             raise unsupported("There are no certificates here: HTTPS and TLS listeners are not supported")
         if not await self.certificates.exists(ctx.scope, arn):
@@ -245,11 +254,12 @@ def _duplicate(owner: LoadBalancer) -> AwsError:
 
 
 def _settings(record: Listener) -> tuple[object, ...]:
+    """What must be the same for a second CreateListener to be the same request: further certificates came later."""
     return (
         record.protocol,
-        record.default_actions,
+        tuple(msgspec.structs.replace(action, order=action.order or 1) for action in record.default_actions),
         record.ssl_policy,
-        record.certificates,
+        record.certificates[:1],
         record.mutual,
         record.alpn_policy,
         dict(record.tags),

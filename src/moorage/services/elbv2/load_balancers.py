@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,8 @@ from moorage.domain.network import Subnet
 from moorage.services.base import RequestContext, operation
 from moorage.services.elbv2 import attributes, log_buckets, places, present, validate
 from moorage.services.elbv2.common import ElbV2Base, load_balancers_missing, the_load_balancer
-from moorage.services.elbv2.node_addresses import node_address
+from moorage.services.elbv2.hosted_zones import hosted_zone
+from moorage.services.elbv2.node_addresses import addresses_after, check_addresses_free, node_address
 from moorage.services.elbv2.quotas import MAX_LOAD_BALANCERS
 from moorage.services.elbv2.validate import invalid, unsupported
 from moorage.services.lookups import BucketLookup
@@ -22,43 +24,7 @@ from moorage.store.api import Transaction, View
 from moorage.store.elbv2_queries import delete_load_balancer
 from moorage.store.tables.elbv2 import LOAD_BALANCERS, TARGETS
 
-ZONE_IDS = {
-    "us-east-1": "Z35SXDOTRQ7X7K",
-    "us-east-2": "Z3AADJGX6KTTL2",
-    "us-west-1": "Z368ELLRRE2KJ0",
-    "us-west-2": "Z1H1FL5HABSF5",
-    "ca-central-1": "ZQSVJUPU6J1EY",
-    "eu-central-1": "Z215JYRZR1TBD5",
-    "eu-west-1": "Z32O12XQLNTSW2",
-    "eu-west-2": "ZHURV8PSTC4K8",
-    "eu-west-3": "Z3Q77PNBQS71R4",
-    "eu-north-1": "Z23TAZ6LKFMNIO",
-    "ap-northeast-1": "Z14GRHDCWA56QT",
-    "ap-northeast-2": "ZWKZPGTI48KDX",
-    "ap-south-1": "ZP97RAFLXTNZK",
-    "ap-southeast-1": "Z1LMS91P8CMLE5",
-    "ap-southeast-2": "Z1GM3OXH4ZPM65",
-    "sa-east-1": "Z2P70J7HTTTPLU",
-}
-"""The Route 53 zone of application load balancers; other regions show that of us-east-1."""
-NETWORK_ZONE_IDS = {
-    "us-east-1": "Z26RNL4JYFTOTI",
-    "us-east-2": "ZLMOA37VPKANP",
-    "us-west-1": "Z24FKFUX50B4VW",
-    "us-west-2": "Z18D5FSROUN65G",
-    "ca-central-1": "Z2EPGBW3API2WT",
-    "eu-central-1": "Z3F0SRJ5LGBH90",
-    "eu-west-1": "Z2IFOLAFXWLO4F",
-    "eu-west-2": "ZD4D7Y8KGAS4G",
-    "eu-west-3": "Z1CMS0P5QUZ6D5",
-    "eu-north-1": "Z1UDT6IFJ4EJM",
-    "ap-northeast-1": "Z31USIVHYNEOWT",
-    "ap-northeast-2": "ZIBE1TIR4HY56",
-    "ap-south-1": "ZVDDRBQ08TROA",
-    "ap-southeast-1": "ZKVM4W9LS7TM",
-    "ap-southeast-2": "ZCT6FZBF4DROD",
-    "sa-east-1": "ZTK26PT1VY4CU",
-}
+_SUBNET_ID = re.compile(r"subnet-[0-9A-Za-z]+")
 
 
 class LoadBalancers(ElbV2Base):
@@ -71,6 +37,7 @@ class LoadBalancers(ElbV2Base):
         if kind == "gateway":
             raise unsupported(f"Moorage has no data plane for load balancers of type '{kind}'; use 'network'")
         _check_address_type(params.get("IpAddressType", "ipv4"))
+        _check_unsupported(params)
         tags = validate.tags(params.get("Tags"))
         subnets, addresses = await self._subnets(ctx, params, kind, scheme)
         vpc = subnets[0].vpc_id
@@ -91,7 +58,7 @@ class LoadBalancers(ElbV2Base):
             subnets=_with_zones(subnets),
             security_groups=groups,
             ip_address_type=params.get("IpAddressType", "ipv4"),
-            canonical_hosted_zone_id=_zone_id(kind, ctx.region),
+            canonical_hosted_zone_id=hosted_zone(kind, ctx.region),
             loopback="",
             created_at=self.clock.now(),
             tags=tags,
@@ -122,10 +89,10 @@ class LoadBalancers(ElbV2Base):
 
     @operation("DeleteLoadBalancer")
     async def delete_load_balancer(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
-        arn = validate.arn("load balancer", params["LoadBalancerArn"])
+        arn = validate.own_arn(ctx.scope, "load balancer", params["LoadBalancerArn"])
 
         def change(tx: Transaction) -> None:
-            record = tx.get(LOAD_BALANCERS, arn) if validate.here(ctx.scope, arn) else None
+            record = tx.get(LOAD_BALANCERS, arn)
             if record is None:
                 return
             if record.attributes.get("deletion_protection.enabled") == "true":
@@ -159,6 +126,7 @@ class LoadBalancers(ElbV2Base):
                 params["Attributes"],
                 not_here=attributes.only_elsewhere(record.type),
             )
+            attributes.check_load_balancer(record.attributes, values)
             return msgspec.structs.replace(record, attributes=values)
 
         def change(tx: Transaction) -> LoadBalancer:
@@ -181,23 +149,30 @@ class LoadBalancers(ElbV2Base):
         await self._check_place(ctx, [one for one in subnets if one.subnet_id not in known], before.scheme)
         if params.get("IpAddressType"):
             _check_address_type(params["IpAddressType"])
+        _check_unsupported(params)
 
         def change(tx: Transaction) -> LoadBalancer:
             record = the_load_balancer(tx, ctx, before.arn)
             if subnets[0].vpc_id != record.vpc_id:
                 raise _other_vpc(subnets, record.vpc_id)
+            wanted = addresses_after(record, [subnet.subnet_id for subnet in subnets], addresses)
+            check_addresses_free(tx, record, wanted)
             return tx.put(
                 LOAD_BALANCERS,
                 msgspec.structs.replace(
                     record,
                     subnets=_with_zones(subnets),
-                    addresses=addresses,
+                    addresses=wanted,
                     ip_address_type=params.get("IpAddressType") or record.ip_address_type,
                 ),
             )
 
         record = await self.store.update(change)
-        return {"AvailabilityZones": present.zones(record), "IpAddressType": record.ip_address_type}
+        return {
+            "AvailabilityZones": present.zones(record),
+            "IpAddressType": record.ip_address_type,
+            "EnablePrefixForIpv6SourceNat": "off",
+        }
 
     @operation("SetSecurityGroups")
     async def set_security_groups(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
@@ -237,11 +212,17 @@ class LoadBalancers(ElbV2Base):
         await self.store.update(change)
         return {"IpAddressType": kind}
 
-    @operation("DescribeCapacityReservation")
-    async def describe_capacity_reservation(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
-        """No capacity is ever reserved here; Terraform asks."""
-        the_load_balancer(self.store, ctx, params["LoadBalancerArn"])
-        return {"DecreaseRequestsRemaining": 2, "CapacityReservationState": []}
+    @operation("ModifyIpPools")
+    async def modify_ip_pools(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
+        """There are no pools, so that removing one changes nothing."""
+        record = the_load_balancer(self.store, ctx, params["LoadBalancerArn"])
+        if record.type != "application":
+            raise AwsError(
+                "InvalidConfigurationRequest",
+                f"IPAM pools are not supported on load balancers with type '{record.type}'",
+            )
+        _check_unsupported(params)
+        return {}
 
     def _dns_name(self, kind: str, scheme: str, name: str, number: str, region: str) -> str:
         """As AWS's, with `localhost` for `amazonaws.com`. `number`: the end of the load balancer's ARN."""
@@ -259,6 +240,9 @@ class LoadBalancers(ElbV2Base):
         if not validate.only_one(plain, mappings):
             raise invalid("You can specify either subnets or subnet mappings, but not both")
         ids = list(plain or [mapping.get("SubnetId", "") for mapping in mappings or ()])
+        for subnet_id in ids:
+            if not _SUBNET_ID.fullmatch(subnet_id):
+                raise AwsError("InvalidSubnet", f"The subnet ID '{subnet_id}' is not valid")
         if len(set(ids)) < len(ids):
             raise invalid("A subnet cannot be specified more than once")
         known = await self.networks.subnets(ctx.scope, ids) if ids else {}
@@ -307,11 +291,6 @@ class LoadBalancers(ElbV2Base):
         return tuple(ids)
 
 
-def _zone_id(kind: str, region: str) -> str:
-    ids = NETWORK_ZONE_IDS if kind == "network" else ZONE_IDS
-    return ids.get(region, ids["us-east-1"])
-
-
 def _key(ctx: RequestContext) -> tuple[str, str]:
     return (ctx.account, ctx.region)
 
@@ -319,6 +298,16 @@ def _key(ctx: RequestContext) -> tuple[str, str]:
 def _check_address_type(kind: str) -> None:
     if kind != "ipv4":
         raise unsupported(f"Moorage load balancers answer on IPv4 only; IP address type '{kind}' is not supported yet")
+
+
+def _check_unsupported(params: Mapping[str, Any]) -> None:
+    """What would change how a load balancer is reached, and cannot here."""
+    if (params.get("IpamPools") or {}).get("Ipv4IpamPoolId"):
+        raise unsupported("Moorage has no IPAM pools that load balancers could take public IPv4 addresses from")
+    if params.get("CustomerOwnedIpv4Pool"):
+        raise unsupported("Moorage has no Outposts, and no customer-owned address pools")
+    if params.get("EnablePrefixForIpv6SourceNat") == "on":
+        raise unsupported("Moorage load balancers answer on IPv4 only; source NAT prefixes for IPv6 are not supported")
 
 
 def _other_vpc(subnets: Sequence[Subnet], vpc: str) -> AwsError:
@@ -341,6 +330,7 @@ def _insert(tx: Transaction, ctx: RequestContext, wanted: LoadBalancer) -> LoadB
     siblings = tx.find(LOAD_BALANCERS, "scope", _key(ctx))
     if sum(one.type == wanted.type for one in siblings) >= MAX_LOAD_BALANCERS:
         raise AwsError("TooManyLoadBalancers", "The maximum number of load balancers has been reached")
+    check_addresses_free(tx, wanted, wanted.addresses)
     address = lowest_free_loopback(lambda one: bool(tx.find(LOAD_BALANCERS, "loopback", one)))
     if address is None:
         raise AwsError("TooManyLoadBalancers", "Every loopback address for load balancers of this machine is taken")

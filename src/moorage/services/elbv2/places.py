@@ -39,6 +39,11 @@ def zone_of_target(text: str, given: str | None, subnets: Sequence[Subnet]) -> s
         return own.availability_zone
     if given is None and address not in LOCAL:
         raise invalid(f"The Availability Zone is required for IP address '{text}' because it is not in the VPC")
+    zones = sorted({one.availability_zone for one in subnets})
+    if given not in (None, "all", *zones):
+        raise invalid(
+            f"The Availability Zone '{given}' of IP address '{text}' must be 'all' or one of the VPC's: {', '.join(zones)}"
+        )
     return given
 
 

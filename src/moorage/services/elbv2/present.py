@@ -39,6 +39,7 @@ def load_balancer(record: LoadBalancer) -> dict[str, Any]:
         "AvailabilityZones": zones(record),
         **_security(record),
         "IpAddressType": record.ip_address_type,
+        "EnablePrefixForIpv6SourceNat": "off",
     }
 
 
@@ -174,8 +175,8 @@ def _action(record: Action) -> dict[str, Any]:
 
 def _forward(record: Forward, order: int) -> dict[str, Any]:
     stickiness: dict[str, Any] = {"Enabled": record.stickiness_seconds is not None}
-    if record.stickiness_seconds is not None:
-        stickiness["DurationSeconds"] = record.stickiness_seconds
+    if (seconds := record.stickiness_seconds or record.unused_stickiness_seconds) is not None:
+        stickiness["DurationSeconds"] = seconds
     shape: dict[str, Any] = {"Type": "forward", "Order": order}
     if len(record.target_groups) == 1:
         shape["TargetGroupArn"] = record.target_groups[0].arn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from moorage.domain.clock import Clock, Ids
+from moorage.services.elbv2.capacity import Capacity
 from moorage.services.elbv2.listeners import Listeners
 from moorage.services.elbv2.load_balancers import LoadBalancers
 from moorage.services.elbv2.rules import Rules
@@ -14,7 +15,7 @@ from moorage.services.lookups import BucketLookup, CertificateLookup, NetworkLoo
 from moorage.store.api import StoreApi
 
 
-class ElbV2Provider(LoadBalancers, TargetGroups, Listeners, Rules, Targets, Tags, TrustStores):
+class ElbV2Provider(LoadBalancers, Capacity, TargetGroups, Listeners, Rules, Targets, Tags, TrustStores):
     """`instances` finds the addresses of `instance` targets; without it, those cannot be registered by the API.
     `certificates` finds those of HTTPS listeners; without it, there can be none. `objects` reads the contents of trust
     stores from S3, `downloads` gives them out. `anomalies` knows which targets are passed over. `vpcs` and `buckets` are

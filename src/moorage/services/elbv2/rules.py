@@ -137,6 +137,8 @@ def _new_priorities(view: View, ctx: RequestContext, pairs: Iterable[Mapping[str
         priority = validate.between("Rule priority", pair["Priority"], 1, 50000)
         if (record.listener_arn, priority) in given:
             raise invalid(f"Priority '{priority}' was provided multiple times")
+        if any(other.arn == record.arn for other in wanted):
+            raise invalid(f"Rule '{record.arn}' was provided multiple times")
         given.add((record.listener_arn, priority))
         wanted.append(msgspec.structs.replace(record, priority=priority))
     return wanted
@@ -156,8 +158,7 @@ def _check_room(view: View, owner: LoadBalancer) -> None:
 
 def _rule_or_default(view: View, ctx: RequestContext, arn: str) -> Rule | Listener:
     """The rule with this ARN; its listener when it is a default rule."""
-    validate.arn("listener rule", arn)
-    listener = view.get(LISTENERS, listener_of(arn)) if validate.here(ctx.scope, arn) else None
+    listener = view.get(LISTENERS, listener_of(validate.own_arn(ctx.scope, "listener rule", arn)))
     if listener is None:
         raise rules_missing()
     return listener if listener.default_rule_arn == arn else the_rule(view, ctx, arn)

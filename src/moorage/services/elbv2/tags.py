@@ -9,7 +9,7 @@ import msgspec
 
 from moorage.domain.errors import AwsError
 from moorage.domain.load_balancer import listener_of
-from moorage.domain.ssl_policies import SSL_POLICIES
+from moorage.domain.ssl_policies import NETWORK_ONLY, SSL_POLICIES
 from moorage.services.base import RequestContext, operation
 from moorage.services.elbv2 import present, validate
 from moorage.services.elbv2.common import (
@@ -63,8 +63,8 @@ class Tags(ElbV2Base):
 
     @operation("DescribeAccountLimits")
     async def describe_account_limits(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
-        shown, more = validate.page(params, LIMITS.items(), lambda item: item[0])
-        return {"Limits": [{"Name": name, "Max": str(value)} for name, value in shown], **more}
+        shown, more = validate.page(params, enumerate(LIMITS), lambda item: f"{item[0]:03d}")
+        return {"Limits": [{"Name": name, "Max": str(LIMITS[name])} for _, name in shown], **more}
 
     @operation("DescribeSSLPolicies")
     async def describe_ssl_policies(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
@@ -73,8 +73,9 @@ class Tags(ElbV2Base):
             if name not in SSL_POLICIES:
                 raise AwsError("SSLPolicyNotFound", f"SSL policy '{name}' not found")
         kind = params.get("LoadBalancerType")
-        shown, more = validate.page(params, names or SSL_POLICIES, lambda name: name)
-        return {"SslPolicies": [_policy(name) for name in shown] if kind != "gateway" else [], **more}
+        found = [name for name in names or SSL_POLICIES if kind is None or kind in _usable_by(name)]
+        shown, more = validate.page(params, enumerate(dict.fromkeys(found)), lambda item: f"{item[0]:03d}")
+        return {"SslPolicies": [_policy(name) for _, name in shown], **more}
 
 
 def _policy(name: str) -> dict[str, Any]:
@@ -83,8 +84,12 @@ def _policy(name: str) -> dict[str, Any]:
         "Name": name,
         "SslProtocols": list(protocols),
         "Ciphers": [{"Name": cipher, "Priority": number} for number, cipher in enumerate(ciphers, start=1)],
-        "SupportedLoadBalancerTypes": ["application", "network"],
+        "SupportedLoadBalancerTypes": list(_usable_by(name)),
     }
+
+
+def _usable_by(policy: str) -> tuple[str, ...]:
+    return ("network",) if policy in NETWORK_ONLY else ("application", "network")
 
 
 def _tags_of(view: View, ctx: RequestContext, arn: str) -> Mapping[str, str]:
@@ -96,9 +101,10 @@ def _tags_of(view: View, ctx: RequestContext, arn: str) -> Mapping[str, str]:
         return the_listener(view, ctx, arn).tags
     if validate.is_arn("trust store", arn):
         return the_trust_store(view, ctx, arn).tags
-    _rule_arn(arn)
-    listener = view.get(LISTENERS, listener_of(arn))
-    if listener is not None and listener.default_rule_arn == arn and validate.here(ctx.scope, arn):
+    if not validate.is_arn("listener rule", arn):
+        raise validate.invalid(f"'{arn}' is not a valid ARN")
+    listener = view.get(LISTENERS, listener_of(validate.own_arn(ctx.scope, "listener rule", arn)))
+    if listener is not None and listener.default_rule_arn == arn:
         return listener.default_rule_tags
     return the_rule(view, ctx, arn).tags
 
@@ -118,8 +124,3 @@ def _retag(tx: Transaction, ctx: RequestContext, arn: str, change: Callable[[Tag
         tx.put(RULES, replace(rule, tags=after))
     else:
         tx.put(LISTENERS, replace(the_listener(tx, ctx, listener_of(arn)), default_rule_tags=after))
-
-
-def _rule_arn(arn: str) -> None:
-    if not validate.is_arn("listener rule", arn):
-        raise validate.invalid(f"'{arn}' is not a valid ARN")

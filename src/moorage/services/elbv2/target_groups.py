@@ -26,6 +26,8 @@ class TargetGroups(ElbV2Base):
         name = validate.target_group_name(params["Name"])
         kind = params.get("TargetType", "instance")
         protocol = _protocol(kind, params)
+        if params.get("TargetControlPort") is not None:
+            raise unsupported("Moorage has no target optimizer: a target control port cannot be specified")
         version = _protocol_version(protocol, params.get("ProtocolVersion"))
         check = health_checks.created(kind, protocol, version, params)
         tags = validate.tags(params.get("Tags"))
@@ -73,10 +75,10 @@ class TargetGroups(ElbV2Base):
 
     @operation("DeleteTargetGroup")
     async def delete_target_group(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
-        arn = validate.arn("target group", params["TargetGroupArn"])
+        arn = validate.own_arn(ctx.scope, "target group", params["TargetGroupArn"])
 
         def change(tx: Transaction) -> None:
-            if not validate.here(ctx.scope, arn) or tx.get(TARGET_GROUPS, arn) is None:
+            if tx.get(TARGET_GROUPS, arn) is None:
                 return
             if in_use(tx, arn):
                 raise AwsError("ResourceInUse", f"Target group '{arn}' is currently in use by a listener or a rule")
@@ -102,6 +104,9 @@ class TargetGroups(ElbV2Base):
             values = attributes.changed("Target group", rows, record.attributes, params["Attributes"])
             after = msgspec.structs.replace(record, attributes=values)
             attributes.check_target_group(after)
+            everywhere = [one for one in tx.find(TARGETS, "target_group", after.arn) if one.availability_zone == "all"]
+            if everywhere and attributes.stays_in_zone(after):
+                raise attributes.no_zone(after)
             return tx.put(TARGET_GROUPS, after)
 
         record = await self.store.update(change)
@@ -113,8 +118,8 @@ class TargetGroups(ElbV2Base):
         scope = (ctx.account, ctx.region)
         missing = AwsError("TargetGroupNotFound", "One or more target groups not found")
         if arns:
-            wanted = [validate.arn("target group", arn) for arn in dict.fromkeys(arns)]
-            found = [self.store.get(TARGET_GROUPS, arn) for arn in wanted if validate.here(ctx.scope, arn)]
+            wanted = [validate.own_arn(ctx.scope, "target group", arn) for arn in dict.fromkeys(arns)]
+            found = [self.store.get(TARGET_GROUPS, arn) for arn in wanted]
             known = [record for record in found if record is not None]
             if len(known) < len(wanted):
                 raise missing

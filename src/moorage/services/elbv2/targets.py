@@ -15,7 +15,7 @@ from moorage.domain.errors import AwsError
 from moorage.domain.scope import Scope
 from moorage.domain.target_group import NOT_REGISTERED, Target, TargetGroup, target_key
 from moorage.services.base import RequestContext, operation
-from moorage.services.elbv2 import places, present, validate
+from moorage.services.elbv2 import attributes, places, present, validate
 from moorage.services.elbv2.common import ElbV2Base, the_target_group
 from moorage.services.elbv2.quotas import MAX_TARGETS
 from moorage.store.api import Transaction
@@ -56,8 +56,7 @@ class Targets(ElbV2Base):
     async def register_targets(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
         group = the_target_group(self.store, ctx, params["TargetGroupArn"])
         given = params["Targets"]
-        if not given:
-            raise validate.invalid("A target must be specified")
+        _check_members(group, given)
         reaches = await self._reachable(ctx.scope, group, [one["Id"] for one in given])
         given = await self._placed(ctx.scope, group, given)
         now = self.clock.now()
@@ -85,6 +84,7 @@ class Targets(ElbV2Base):
     @operation("DeregisterTargets")
     async def deregister_targets(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
         now = self.clock.now()
+        _check_members(the_target_group(self.store, ctx, params["TargetGroupArn"]), params["Targets"])
 
         def change(tx: Transaction) -> None:
             group = the_target_group(tx, ctx, params["TargetGroupArn"])
@@ -105,9 +105,9 @@ class Targets(ElbV2Base):
     async def describe_target_health(self, ctx: RequestContext, params: dict[str, Any]) -> Mapping[str, Any]:
         group = the_target_group(self.store, ctx, params["TargetGroupArn"])
         registered = self.store.find(TARGETS, "target_group", group.arn)
-        asked = params.get("Targets")
-        shown = [self._describe(group, target) for target in registered] if asked is None else []
-        for one in asked or ():
+        asked = params.get("Targets") or ()
+        shown = [] if asked else [self._describe(group, target) for target in registered]
+        for one in asked:
             port = one.get("Port")
             matching = [t for t in registered if t.id == one["Id"] and port in (None, t.port)]
             if matching:
@@ -138,6 +138,8 @@ class Targets(ElbV2Base):
             return given
         subnets = await self.vpcs.subnets_of(scope, group.vpc_id or "")
         zones = [places.zone_of_target(one["Id"], one.get("AvailabilityZone"), subnets) for one in given]
+        if "all" in zones and attributes.stays_in_zone(group):
+            raise attributes.no_zone(group)
         return [{**one, "AvailabilityZone": zone} for one, zone in zip(given, zones, strict=True)]
 
     async def _reachable(self, scope: Scope, group: TargetGroup, ids: Sequence[str]) -> dict[str, str]:
@@ -159,6 +161,25 @@ class Targets(ElbV2Base):
                 f"The following targets are not in a running state and cannot be registered: {quoted}",
             )
         return known
+
+
+def _check_members(group: TargetGroup, given: Sequence[Mapping[str, Any]]) -> None:
+    """What a target of this kind of group may have beside its id."""
+    if not given:
+        raise validate.invalid("A target must be specified")
+    kind = group.target_type
+    for one in given:
+        zone = one.get("AvailabilityZone")
+        if zone is not None and kind in ("instance", "alb"):
+            raise validate.invalid(
+                f"Availability Zone cannot be specified for targets of target groups with target type '{kind}'"
+            )
+        if zone not in (None, "all") and kind == "lambda":
+            raise validate.invalid(
+                f"The Availability Zone '{zone}' must be 'all' for target groups with target type 'lambda'"
+            )
+        if one.get("QuicServerId") is not None:
+            raise validate.invalid("A QUIC server ID can only be specified for target groups with the QUIC protocols")
 
 
 def _target(group: TargetGroup, given: Mapping[str, Any], reaches: str | None, now: float) -> Target:
@@ -216,7 +237,7 @@ def _check_address(text: str, group: TargetGroup) -> None:
         if address.version != version:
             raise ValueError(text)
     except ValueError:
-        raise AwsError("InvalidTarget", f"The IP address '{text}' is not a valid IPv{version} address") from None
+        raise validate.invalid(f"The IP address '{text}' is not a valid IPv{version} address") from None
     if version == 4 and not any(address in network for network in _IPV4_RANGES):
         raise AwsError(
             "InvalidTarget",

@@ -28,6 +28,10 @@ _KINDS = {
     "listener rule": re.compile(_ARN + r"listener-rule/(app|net|gwy)/[A-Za-z0-9-]+/[0-9a-f]+/[0-9a-f]+/[0-9a-f]+"),
 }
 
+_CERTIFICATE = re.compile(
+    r"arn:aws[a-z-]*:(acm:(?P<region>[a-z0-9-]+):\d{12}:certificate/[\w.-]+|iam::\d{12}:server-certificate/[\w+=,.@/-]+)"
+)
+
 
 def invalid(message: str) -> AwsError:
     return AwsError("ValidationError", message)
@@ -90,8 +94,21 @@ def arn(kind: str, value: str) -> str:
     return value
 
 
+def is_certificate(scope: Scope, value: str) -> bool:
+    """May this be the ARN of a certificate that a load balancer of `scope` serves: of ACM in its region, or of IAM?"""
+    found = _CERTIFICATE.fullmatch(value)
+    return found is not None and found["region"] in (None, scope.region)
+
+
+def own_arn(scope: Scope, kind: str, value: str) -> str:
+    """An ARN of the caller's account and region: any other is no more valid to AWS than a malformed one."""
+    if not here(scope, arn(kind, value)):
+        raise invalid(f"'{value}' is not a valid {kind} ARN")
+    return value
+
+
 def here(scope: Scope, value: str) -> bool:
-    """Does this (valid) ARN belong to the caller's account and region?"""
+    """Does this ARN (of the right form) belong to the caller's account and region?"""
     return scope_of(value) == scope
 
 

@@ -28,7 +28,7 @@ LOAD_BALANCER_NODES: Table[LoadBalancerNode] = Table(
     "load_balancer_nodes",
     LoadBalancerNode,
     key=lambda r: r.key,
-    indexes={"load_balancer": lambda r: r.load_balancer_arn},
+    indexes={"load_balancer": lambda r: r.load_balancer_arn, "address": lambda r: r.address},
 )
 TRUST_STORES: Table[TrustStore] = Table(
     "trust_stores",

@@ -10,6 +10,7 @@ NETWORK_INTERFACES: Table[NetworkInterface] = Table(
     indexes={
         "subnet": lambda n: (n.account, n.region, n.subnet_id),
         "owner": lambda n: n.owner_arn,
+        "address": lambda n: n.ipv4,
     },
 )
 TABLES = (SUBNETS, NETWORK_INTERFACES)
