@@ -27,10 +27,6 @@ def counted(**changes: object) -> dict[str, float]:
     ("changes", "names"),
     [
         ({**ANSWERED}, {"RequestCount", "HTTPCode_Target_2XX_Count", "TargetResponseTime"}),
-        (
-            {**ANSWERED, "grpc": True},
-            {"RequestCount", "GrpcRequestCount", "HTTPCode_Target_2XX_Count", "TargetResponseTime"},
-        ),
         ({**ANSWERED, "status": 503}, {"RequestCount", "HTTPCode_Target_5XX_Count", "TargetResponseTime"}),
         ({**ANSWERED, "status": 101}, {"RequestCount", "TargetResponseTime"}),
         (

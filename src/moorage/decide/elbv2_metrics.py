@@ -91,8 +91,6 @@ def _measured(record: RequestRecord) -> Iterator[tuple[str, float, str, bool]]:
     hundreds = record.status // 100
     if record.target:
         yield "RequestCount", 1, COUNT, True
-        if record.grpc:
-            yield "GrpcRequestCount", 1, COUNT, False
     yield "ProcessedBytes", record.received_bytes + record.sent_bytes, BYTES, False
     if classified(record)[0]:
         yield "DesyncMitigationMode_NonCompliant_Request_Count", 1, COUNT, False
