@@ -74,5 +74,20 @@ def test_nobody_forges_fields_or_lines() -> None:
     assert "\n" not in log_line(SERVED, load_balancer="", scheme="http", port=80)
 
 
+def test_what_does_not_comply_is_classified() -> None:
+    assert a_line(desync="EmptyHeader")[-6:-4] == ["Ambiguous", "EmptyHeader"]
+    assert a_line(desync="NonCompliantHeader")[-6:-4] == ["Acceptable", "NonCompliantHeader"]
+    refused = {"status": 400, "flags": "DPE", "target": "", "request_time": None}
+    details = "http1.content_length_and_chunked_not_allowed"
+    assert a_line(**refused, details=details)[-6:-4] == ["Ambiguous", "BothTeClPresent"]
+    assert a_line(**refused, details="http1.codec_error")[-6:-4] == ["Severe", "-"]
+    assert a_line()[-6:-4] == ["-", "-"]
+
+
+def test_the_type_tells_the_protocol() -> None:
+    assert a_line(protocol="HTTP/2")[0] == "h2"
+    assert a_line(protocol="HTTP/2", grpc=True)[0] == "grpcs"
+
+
 def test_a_request_names_its_connection() -> None:
     assert a_line(connection_id=5)[29] == connection_trace_id(SERVED.client, 5)

@@ -45,6 +45,8 @@ BEFORE, AFTER = "upstream_reset_before_response_started", "upstream_reset_after_
         (460, "DC", "downstream_remote_disconnect", "", "ClientClosed"),
         (404, "NR", "route_not_found", "", "UnknownHost"),
         (400, "DPE", "http1.codec_error", "", "BadRequest"),
+        (464, "", "direct_response", "", "ProtocolMismatch"),
+        (464, "", "lua_response", "", "ProtocolMismatch"),
         (500, "", "something_new", "", "LoadBalancerError"),
     ],
 )
@@ -52,6 +54,28 @@ def test_cause(status: int, flags: str, details: str, failure: str, cause: str |
     found = cause_of(a_record(status=status, flags=flags, details=details, failure=failure))
     assert (found.code if found else None) == cause
     assert found is None or found.sentence
+
+
+def test_what_is_refused_before_any_rule_is_the_clients_doing() -> None:
+    """Here: plain HTTP on an HTTPS port."""
+    found = cause_of(a_record(status=400, details="direct_response"))
+    assert found is not None
+    assert found.code == "BadRequest"
+    assert cause_of(a_record(status=400, details="direct_response", priority=3)) is None
+
+
+def test_a_redirect_that_would_be_too_long() -> None:
+    found = cause_of(a_record(status=507, details="direct_response", location="http://b.test/x", priority=3))
+    assert found is not None
+    assert found.code == "RedirectTooLong"
+
+
+def test_what_desync_mitigation_refused() -> None:
+    found = cause_of(a_record(status=400, details="lua_response", desync="EmptyHeader", priority=0))
+    assert found is not None
+    assert found.code == "RequestNotCompliant"
+    passed = a_record(status=400, details="via_upstream", desync="EmptyHeader", priority=0)
+    assert cause_of(passed) is None, "the target's own answer, in monitor mode"
 
 
 @pytest.mark.parametrize(

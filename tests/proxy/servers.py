@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import random
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -49,12 +50,14 @@ async def ask(
     body: bytes = b"",
     version: str = "1.1",
     source: str | None = None,
+    raw_headers: Sequence[str] = (),
 ) -> Answer:
-    """One request on one connection. `host` None sends no Host."""
+    """One request on one connection. `host` None sends no Host. `raw_headers`: lines, where a name comes twice."""
     head = [f"{method} {path} HTTP/{version}"]
     if host is not None:
         head.append(f"Host: {host}")
     head += [f"{key}: {value}" for key, value in (headers or {}).items()]
+    head += raw_headers
     if body:
         head.append(f"Content-Length: {len(body)}")
     head.append("Connection: close")
@@ -183,7 +186,7 @@ async def backend(name: str, *, ip: str = "127.0.0.1", port: int = 0) -> AsyncIt
 
 @contextlib.asynccontextmanager
 async def raw_backend(
-    talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], *, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Endpoint]:
     """A server that misbehaves as `talk` wants."""
 
@@ -192,7 +195,7 @@ async def raw_backend(
             await talk(reader, writer)
         writer.close()
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
     try:
         yield Endpoint(*server.sockets[0].getsockname()[:2])
     finally:

@@ -137,9 +137,12 @@ async def test_handshakes_that_fail(log: Log, web: Backend, root: Root) -> None:
         await get(door, "a.example.com", Root().trust())  # does not believe the load balancer
     record = await log.one()
     assert verify_status(record) == "Failed:UnmappedConnectionError"
-    await _talk(door, b"GET / HTTP/1.1\r\n\r\n")
+    newer = root.trust()
+    newer.minimum_version = ssl.TLSVersion.TLSv1_3  # which the default policy does not have
+    with pytest.raises(ssl.SSLError):
+        await get(door, "a.example.com", newer)
     (_, record) = await log.some(2)
-    assert "HTTP_REQUEST" in record.failure
+    assert "UNSUPPORTED_PROTOCOL" in record.failure
     assert (record.handshake, record.tls_cipher) == (None, "")
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from moorage.domain.load_balancer import FixedResponse
+from moorage.domain.load_balancer import FixedResponse, Redirect
 from moorage.proxy.driver import Endpoint
 from moorage.proxy.envoy.pages import page
 from proxy.builders import a_load_balancer, to
@@ -125,6 +125,51 @@ async def test_a_targets_own_errors_pass(envoy: Balanced, web: Backend) -> None:
         assert (answer.status, answer.seen["name"]) == (status, "web")
         assert answer.header("server") == "my-app/1.0"
     assert web.requests == 5
+
+
+@pytest.mark.parametrize(
+    "sent", [b"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n"]
+)
+async def test_what_is_no_request_for_a_resource(envoy: Balanced, web: Backend, sent: bytes) -> None:
+    for door in (await envoy.serve(to("web")), envoy.edge()):
+        is_page(await raw(door, sent), 400)
+    assert web.requests == 0
+
+
+async def test_many_headers_are_fine_while_they_are_small(envoy: Balanced, web: Backend) -> None:
+    door = await envoy.serve(to("web"))
+    answer = await ask(door, headers={f"x-h{i}": "1" for i in range(120)})
+    assert (answer.status, answer.seen["headers"]["x-h119"]) == (200, "1")
+
+
+async def test_a_target_may_send_many_headers(envoy: Balanced) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        many = b"".join(b"x-h%d: 1\r\n" % i for i in range(120))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + many + b"\r\n")
+
+    async with raw_backend(talk) as endpoint:
+        await envoy.group("web", endpoint)
+        answer = await ask(await envoy.serve(to("web")))
+        assert (answer.status, answer.header("x-h119")) == (200, "1")
+
+
+async def test_methods_that_nobody_knows_reach_the_target(envoy: Balanced) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n" + request[:3])
+
+    async with raw_backend(talk) as endpoint:
+        await envoy.group("web", endpoint)
+        answer = await ask(await envoy.serve(to("web")), method="FOO-BAR")
+        assert (answer.status, answer.text) == (200, "FOO")
+
+
+@pytest.mark.parametrize(("length", "status"), [(8000, 301), (8200, 507)])
+async def test_a_redirect_to_more_than_8k(envoy: Balanced, length: int, status: int) -> None:
+    for redirect in (Redirect("HTTP_301", host="b.test"), Redirect("HTTP_301", path="/new/#{path}")):
+        door = await envoy.serve(redirect)
+        is_page(await ask(door, "/" + "x" * length), status)
 
 
 async def test_trace_is_refused(envoy: Balanced, web: Backend) -> None:

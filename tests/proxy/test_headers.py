@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
-from proxy.builders import a_load_balancer, to
+from moorage.domain.load_balancer import FixedResponse
+from moorage.proxy.envoy.pages import page
+from proxy.builders import a_load_balancer, a_rule, path, to
 from proxy.conftest import Balanced
-from proxy.servers import Backend, ask, raw
+from proxy.servers import Backend, ask, parse, raw
 
 TRACE = r"1-[0-9a-f]{8}-[0-9a-f]{24}"
 
@@ -43,6 +46,47 @@ async def test_forwarded_for_modes(envoy: Balanced, web: Backend) -> None:
     with_port = await forwarded("1.2.3.4", routing__http__xff_client_port__enabled="true")
     assert with_port is not None
     assert re.fullmatch(r"1\.2\.3\.4, 127\.0\.0\.1:\d+", with_port)
+    edge = await ask(envoy.edge(address="::1"), host=a_load_balancer().dns_name)
+    assert re.fullmatch(r"\[::1\]:\d+", edge.seen["headers"]["x-forwarded-for"])
+
+
+async def test_forwarded_for_in_several_lines(envoy: Balanced, web: Backend) -> None:
+    door = await envoy.serve(to("web"))
+    answer = await ask(door, raw_headers=["X-Forwarded-For: 192.0.2.1", "X-Forwarded-For: 192.0.2.2"])
+    seen = re.split(", ?", answer.seen["headers"]["x-forwarded-for"])
+    assert seen == ["192.0.2.1", "192.0.2.2", "127.0.0.1"]
+
+
+async def test_other_headers_pass_as_they_came(envoy: Balanced, web: Backend) -> None:
+    door = await envoy.serve(to("web"))
+    sent = {
+        "X-Forwarded-Host": "h", "Forwarded": "for=192.0.2.1", "X-Real-Ip": "192.0.2.1", "Via": "1.1 cdn", "Date": "x",
+        "X-Forwarded-Client-Cert": "Hash=1", "X-Request-Id": "1", "X-B3-TraceId": "2", "Traceparent": "00-1",
+        "Priority": "u=1", "Proxy-Authorization": "Basic x", "Upgrade-Insecure-Requests": "1", "X-Empty": "",
+    }  # fmt: skip
+    seen = (await ask(door, headers=sent)).seen["headers"]
+    assert {name: seen.get(name.lower()) for name in sent} == sent
+
+
+async def test_what_is_of_one_hop_only_stays_there(envoy: Balanced, web: Backend) -> None:
+    door = await envoy.serve(to("web"))
+    hop = {"Keep-Alive": "timeout=5", "Proxy-Connection": "keep-alive", "TE": "gzip"}
+    seen = (await ask(door, headers=hop)).seen["headers"]
+    assert {"connection", "keep-alive", "proxy-connection", "te"}.isdisjoint(seen)
+
+
+async def test_head_gets_the_head_of_every_answer(envoy: Balanced, web: Backend) -> None:
+    rules = (a_rule(1, path("/fixed"), action=FixedResponse("200", "text/plain", "body")),)
+    rules += (a_rule(2, path("/empty"), action=to("empty")),)
+    await envoy.group("empty")
+    door = await envoy.serve(to("web"), rules=rules)
+    for where, status, length in (("/fixed", 200, "4"), ("/empty", 503, str(len(page(503)))), ("/", 200, None)):
+        reader, writer = await asyncio.open_connection(*door)
+        writer.write(f"HEAD {where} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        answer = parse(await reader.read())
+        writer.close()
+        assert (answer.status, answer.body) == (status, b"")
+        assert length is None or answer.header("content-length") == length
 
 
 async def test_trace_id(envoy: Balanced, web: Backend) -> None:
@@ -114,5 +158,5 @@ async def test_http_1_0(envoy: Balanced, web: Backend) -> None:
 
 async def test_path_is_passed_as_it_came(envoy: Balanced, web: Backend) -> None:
     door = await envoy.serve(to("web"))
-    for path in ("/a//b/../c%2Fd?x=%20&y", "/%7Euser/./x"):
-        assert (await ask(door, path)).seen["path"] == path
+    for asked in ("/a//b/../c%2Fd?x=%20&y", "/%7Euser/./x"):
+        assert (await ask(door, asked)).seen["path"] == asked

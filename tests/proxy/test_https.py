@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import ssl
 from collections.abc import AsyncIterator
@@ -114,6 +115,16 @@ async def test_http_and_https_of_two_load_balancers_on_one_port(envoy: Balanced,
     assert (await ask(envoy.edge(443), host=plain.dns_name)).text == "plain"
 
 
+async def test_plain_http_on_an_https_port(envoy: Balanced, web: Backend, root: Root) -> None:
+    door = await serve(envoy, root.issue(DNS))
+    for address in (door, envoy.edge(443)):
+        answer = await ask(address, host=DNS)
+        assert (answer.status, answer.header("server")) == (400, "awselb/2.0")
+        assert answer.header("connection") == "close"
+        assert "<title>400 The plain HTTP request was sent to HTTPS port</title>" in answer.text
+    assert web.requests == 0
+
+
 async def test_http_is_redirected_to_https(envoy: Balanced, web: Backend, root: Root) -> None:
     balancer = a_load_balancer()
     redirect = Redirect("HTTP_301", protocol="HTTPS", port="443")
@@ -166,8 +177,8 @@ async def test_http2_to_clients(envoy: Balanced, web: Backend, root: Root, attri
     assert out.decode() == f"{version} 200"
 
 
-@pytest.fixture
-async def grpc_server() -> AsyncIterator[Endpoint]:
+@contextlib.asynccontextmanager
+async def grpc_echo() -> AsyncIterator[Endpoint]:
     """Answers every unary call with its request."""
     server = grpc.aio.server()
 
@@ -185,7 +196,13 @@ async def grpc_server() -> AsyncIterator[Endpoint]:
     await server.stop(None)
 
 
-async def _call(door: Address, root: Root, name: str) -> bytes:
+@pytest.fixture
+async def grpc_server() -> AsyncIterator[Endpoint]:
+    async with grpc_echo() as endpoint:
+        yield endpoint
+
+
+async def call(door: Address, root: Root, name: str) -> bytes:
     options = [("grpc.ssl_target_name_override", name), ("grpc.default_authority", name)]
     credentials = grpc.ssl_channel_credentials(root.pem)
     async with grpc.aio.secure_channel(f"{door[0]}:{door[1]}", credentials, options) as channel:
@@ -197,13 +214,13 @@ async def _call(door: Address, root: Root, name: str) -> bytes:
 async def test_grpc_reaches_a_grpc_target(envoy: Balanced, root: Root, grpc_server: Endpoint, version: str) -> None:
     await envoy.proxy.put_target_group(targets(a_target_group("web", version=version), grpc_server))
     door = await serve(envoy, root.issue("a.example.com"))
-    assert await _call(door, root, "a.example.com") == b"hello"
+    assert await call(door, root, "a.example.com") == b"hello"
 
 
 async def test_protocol_mismatches_are_464(envoy: Balanced, web: Backend, root: Root, grpc_server: Endpoint) -> None:
     door = await serve(envoy, root.issue("a.example.com"))
     with pytest.raises(grpc.aio.AioRpcError) as refusal:  # gRPC to a target that speaks HTTP/1.1
-        await _call(door, root, "a.example.com")
+        await call(door, root, "a.example.com")
     assert "464" in str(refusal.value.details())
     await envoy.proxy.put_target_group(targets(a_target_group("web", version="GRPC"), grpc_server))
     answer = await get(door, "a.example.com", root.trust())  # HTTP/1.1 to a target that speaks gRPC

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 import msgspec
 import pytest
+from cryptography import x509
 
 from moorage.domain.trust_store import MutualAuthentication
 from moorage.proxy.driver import Certificate, TrustAnchors
@@ -81,7 +82,8 @@ async def test_a_certificate_of_the_trust_store_is_let_in_and_told(
     assert headers["x-amzn-mtls-clientcert-issuer"] == "CN=Test Root"
     assert headers["x-amzn-mtls-clientcert-validity"].startswith("NotBefore=2")
     assert unquote(headers["x-amzn-mtls-clientcert-leaf"]).strip() == shown.chain.decode().strip()
-    assert set(headers["x-amzn-mtls-clientcert-serial-number"].lower()) <= set("0123456789abcdef")
+    serial = x509.load_pem_x509_certificate(shown.chain).serial_number
+    assert headers["x-amzn-mtls-clientcert-serial-number"].lstrip("0") == f"{serial:X}"
 
 
 async def test_everybody_else_stays_outside(envoy: Balanced, web: Backend, root: Root, tmp_path: Path) -> None:
@@ -108,9 +110,13 @@ async def test_passthrough_lets_everybody_in_and_tells(
     envoy: Balanced, web: Backend, root: Root, tmp_path: Path
 ) -> None:
     door = await serve(envoy, root, MutualAuthentication("passthrough"))
-    shown = Root().issue("anybody")
-    headers = await asked(door, client(root, tmp_path, shown))
-    assert unquote(headers["x-amzn-mtls-clientcert"]).strip() == shown.chain.decode().strip()
+    authority = Root()
+    shown = authority.issue("anybody")
+    whole = msgspec.structs.replace(shown, chain=shown.chain + authority.pem)
+    headers = await asked(door, client(root, tmp_path, whole))
+    assert x509.load_pem_x509_certificates(unquote(headers["x-amzn-mtls-clientcert"]).encode()) == (
+        x509.load_pem_x509_certificates(whole.chain)
+    )
     assert await asked(door, client(root, tmp_path, None)) == {}
 
 

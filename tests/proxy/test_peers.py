@@ -1,17 +1,21 @@
-"""Clients that people use, as judges: curl, h2load, aiohttp's WebSocket over TLS that is verified."""
+"""Clients that people use, as judges: curl, h2load, gRPC, aiohttp's WebSocket over TLS that is verified."""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+import grpc
+import grpc.aio
 import msgspec
 import pytest
 
 from moorage.domain.load_balancer import FixedResponse, Redirect
-from proxy.builders import a_config, a_listener, a_load_balancer, to
+from moorage.proxy.driver import Endpoint
+from proxy.builders import a_config, a_listener, a_load_balancer, a_target_group, targets, to
 from proxy.certificates import Root
 from proxy.conftest import Balanced
 from proxy.servers import Backend
@@ -147,3 +151,41 @@ async def test_a_name_of_ones_own_is_the_load_balancers(envoy: Balanced, web: Ba
         async with asked as answer:
             seen = await answer.json()
         assert (seen["name"], seen["headers"]["host"].partition(":")[0], seen["path"]) == ("web", host, "/key")
+
+
+class _Streams(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Answers every message of a stream with itself; without any, it fails in its own words."""
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        async def echo(requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
+            count = 0
+            async for request in requests:
+                count += 1
+                yield request
+            if not count:
+                await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "say something")
+
+        return grpc.stream_stream_rpc_method_handler(echo)
+
+
+async def test_grpc_streams_both_ways_and_its_errors_pass(envoy: Balanced, root: Root) -> None:
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((_Streams(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    await envoy.proxy.put_target_group(targets(a_target_group("web", version="GRPC"), Endpoint("127.0.0.1", port)))
+    address, secure_port = await serve(envoy, root.issue(NAME))
+    options = [("grpc.ssl_target_name_override", NAME), ("grpc.default_authority", NAME)]
+    async with grpc.aio.secure_channel(
+        f"{address}:{secure_port}", grpc.ssl_channel_credentials(root.pem), options
+    ) as channel:
+        stream = channel.stream_stream("/test.Echo/Talk")(timeout=20)
+        for word in (b"one", b"two", b"x" * 100_000):
+            await stream.write(word)
+            assert await stream.read() == word, "answered before the client has finished"
+        await stream.done_writing()
+        assert await stream.code() == grpc.StatusCode.OK
+        silent = channel.stream_stream("/test.Echo/Talk")(timeout=20)
+        await silent.done_writing()
+        assert (await silent.code(), await silent.details()) == (grpc.StatusCode.FAILED_PRECONDITION, "say something")
+    await server.stop(None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
+import grpc.aio
 import pytest
 
 from moorage.decide.elbv2_cause import cause_of
@@ -13,9 +14,11 @@ from moorage.domain.request_record import RequestRecord
 from moorage.proxy.driver import Endpoint
 from moorage.proxy.envoy.proxy import EnvoyProxy
 from moorage.settings import Settings
-from proxy.builders import PREFIX, a_load_balancer, a_rule, path, tg_arn, to
+from proxy.builders import PREFIX, a_load_balancer, a_rule, a_target_group, path, targets, tg_arn, to
+from proxy.certificates import Root
 from proxy.conftest import Balanced, Ports
 from proxy.servers import ask, backend, free_port, raw_backend, reset
+from proxy.test_https import call, grpc_echo, serve
 
 
 class Log:
@@ -161,6 +164,45 @@ async def test_a_client_that_goes_away_is_460(log: Log) -> None:
         record = await log.one()
     assert record.status == 460
     assert await log.cause() == "ClientClosed"
+
+
+async def test_a_client_that_goes_away_in_the_middle_of_its_head_is_400(log: Log) -> None:
+    door = await log.balanced.serve(FixedResponse("200"))
+    _, writer = await asyncio.open_connection(*door)
+    writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n")
+    await writer.drain()
+    writer.close()
+    assert (await log.one()).status == 400
+    assert await log.cause() == "ClientClosed"
+
+
+async def test_grpc_calls_are_told_from_others(log: Log) -> None:
+    root = Root()
+    async with grpc_echo() as endpoint:
+        for version in ("GRPC", "HTTP2"):
+            await log.balanced.proxy.put_target_group(targets(a_target_group("web", version=version), endpoint))
+            door = await serve(log.balanced, root.issue("a.example.com"))
+            log.records.clear()
+            assert await call(door, root, "a.example.com") == b"hello"
+            record = await log.one()
+            assert (record.status, record.priority, record.grpc) == (200, 0, version == "GRPC")
+
+
+async def test_grpc_failures_are_logged_with_what_they_are(log: Log) -> None:
+    """A gRPC client is told in `grpc-status`; the status on the wire is 200."""
+    root = Root()
+    refusing = Endpoint("127.0.0.1", free_port())
+    for version, members, status in (
+        ("GRPC", (), 503),
+        ("GRPC", (refusing,), 502),
+        ("HTTP1", (), 464),
+    ):
+        await log.balanced.proxy.put_target_group(targets(a_target_group("web", version=version), *members))
+        door = await serve(log.balanced, root.issue("a.example.com"))
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call(door, root, "a.example.com")
+        assert await log.one(lambda record, wanted=status: record.status == wanted)  # type: ignore[misc]
+    assert await log.cause(lambda record: record.status == 464) == "ProtocolMismatch"
 
 
 async def test_redirects_and_fixed_responses(log: Log) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 
 import pytest
 
@@ -36,6 +37,19 @@ CASES = {
         [(Condition("path-pattern", regex=(r"^/api/v\d+$",)), "a")],
         [({"path": "/api/v12?x"}, "a"), ({"path": "/api/v"}, "web"), ({"path": "/x/api/v1"}, "web")],
     ),
+    "host and header regex values": (
+        [
+            (Condition("host-header", regex=(r"^(www|shop)\.[a-z]+\.test$",)), "a"),
+            (Condition("http-header", header="X-Build", regex=(r"^v[0-9]+$", "canary")), "b"),
+        ],
+        [
+            ({"host": "WWW.one.test"}, "a"),
+            ({"host": "api.one.test"}, "web"),
+            ({"headers": {"x-build": "V12"}}, "b"),
+            ({"headers": {"x-build": "my canary build"}}, "b"),
+            ({"headers": {"x-build": "v12a"}}, "web"),
+        ],
+    ),
     "host, case-insensitive, port ignored": (
         [(host("*.example.com", "shop.test"), "a"), (host("api?.x.org"), "b")],
         [
@@ -56,6 +70,15 @@ CASES = {
             ({"headers": {"X-Flag": "a*b"}}, "b"),
             ({"headers": {"X-Flag": "axb"}}, "web"),
             ({}, "web"),
+        ],
+    ),
+    "header given in several lines: each is tried by itself": (
+        [(header("X-Kind", "blue", "d*"), "a")],
+        [
+            ({"raw_headers": ["X-Kind: red", "X-Kind: blue"]}, "a"),
+            ({"raw_headers": ["X-Kind: dark", "X-Kind: red"]}, "a"),
+            ({"raw_headers": ["X-Kind: red,blue"]}, "web"),
+            ({"raw_headers": ["X-Kind: red", "X-Kind: green"]}, "web"),
         ],
     ),
     "method, exact": (
@@ -152,11 +175,39 @@ async def test_target_group_stickiness(envoy: Balanced) -> None:
         first = await ask(door)
         cookies = first.all("set-cookie")
         assert [c.split("=")[0] for c in cookies] == ["AWSALBTG", "AWSALBTGCORS"]
-        assert "Max-Age=60" in cookies[0]
+        assert re.fullmatch(
+            r"AWSALBTG=[0-9a-f]{32}\.\d+; Expires=\w{3}, \d\d \w{3} \d{4} [\d:]{8} GMT; Path=/", cookies[0]
+        )
         assert cookies[1].endswith("SameSite=None; Secure")
         cookie = cookies[0].split(";")[0]
         again = {(await ask(door, headers={"Cookie": f"x=1; {cookie}; y=2"})).seen["name"] for _ in range(20)}
         assert again == {first.seen["name"]}
+
+
+async def test_target_group_stickiness_outlives_the_weight_but_not_its_duration(envoy: Balanced) -> None:
+    async with backend("blue") as blue, backend("green") as green:
+        await envoy.group("blue", blue)
+        await envoy.group("green", green)
+        door = await envoy.serve(to(("blue", 1), ("green", 0), stick=60))
+        cookie = (await ask(door)).all("set-cookie")[0].split(";")[0]
+        await envoy.serve(to(("blue", 0), ("green", 1), stick=60))
+        assert (await ask(door)).seen["name"] == "green"
+        kept = await ask(door, headers={"Cookie": f"x=1; {cookie}"})
+        assert kept.seen["name"] == "blue"
+        assert kept.all("set-cookie")[0].startswith(cookie.split(".")[0]), "given again: its duration begins anew"
+        token, given = cookie.split(".")
+        for old in (f"{token}.{int(given) - 60}", f"x=1; {token}.{int(given) - 60}; y=2"):
+            moved = await ask(door, headers={"Cookie": old})
+            assert moved.seen["name"] == "green"
+            assert "AWSALBTG" not in moved.seen["headers"].get("cookie", "")
+            assert [c.split("=")[0] for c in moved.all("set-cookie")] == ["AWSALBTG", "AWSALBTGCORS"]
+
+
+async def test_nobody_is_bound_to_a_group_that_could_not_answer(envoy: Balanced) -> None:
+    await envoy.group("empty")
+    door = await envoy.serve(to(("empty", 1), ("other", 0), stick=60))
+    answer = await ask(door)
+    assert (answer.status, answer.all("set-cookie")) == (503, [])
 
 
 async def test_load_balancer_cookie(envoy: Balanced) -> None:

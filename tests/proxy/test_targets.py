@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import aiohttp
 
 from moorage.proxy.driver import Endpoint
-from proxy.builders import a_load_balancer, tg_arn, to
+from moorage.proxy.envoy.pages import page
+from proxy.builders import a_load_balancer, a_target_group, targets, tg_arn, to
+from proxy.certificates import Root
 from proxy.conftest import Balanced
 from proxy.servers import Address, Answer, Backend, ask, backend, free_port, raw_backend, reset
 
@@ -110,6 +114,30 @@ async def test_a_pooled_connection_that_breaks(envoy: Balanced) -> None:
         assert methods.count("POST") == posts.count(200)
 
 
+async def test_https_targets_are_believed_whatever_they_show(envoy: Balanced, tmp_path: Path) -> None:
+    shown = Root().issue("nobody.example.com", days=-1)
+    (tmp_path / "chain.pem").write_bytes(shown.chain)
+    (tmp_path / "key.pem").write_bytes(shown.key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "chain.pem", tmp_path / "key.pem")
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await writer.drain()
+
+    async with raw_backend(talk, tls=context) as endpoint:
+        await envoy.proxy.put_target_group(targets(a_target_group("web", protocol="HTTPS"), endpoint))
+        answer = await ask(await envoy.serve(to("web")))
+        assert (answer.status, answer.text) == (200, "ok")
+
+
+async def test_https_targets_that_do_not_speak_tls(envoy: Balanced, web: Backend) -> None:
+    await envoy.proxy.put_target_group(targets(a_target_group("web", protocol="HTTPS"), web.endpoint))
+    answer = await ask(await envoy.serve(to("web")))
+    assert (answer.status, answer.text) == (502, page(502))
+
+
 @contextlib.asynccontextmanager
 async def load(door: Address, *, host: str = "any.example.com") -> AsyncIterator[list[Answer | Exception]]:
     """Four clients asking without pause; what they got."""
@@ -183,6 +211,15 @@ async def test_web_socket(envoy: Balanced, web: Backend) -> None:
     ):
         await socket.send_str("hello")
         assert await socket.receive_str() == "web: hello"
+
+
+async def test_the_idle_timeout_holds_for_web_sockets(envoy: Balanced, web: Backend) -> None:
+    door = await envoy.serve(to("web"), balancer=a_load_balancer(idle_timeout__timeout_seconds="1"))
+    url = f"http://{door[0]}:{door[1]}/ws"
+    async with aiohttp.ClientSession() as session, session.ws_connect(url) as socket:
+        await socket.send_str("hello")
+        assert await socket.receive_str() == "web: hello"
+        assert (await socket.receive(timeout=20)).type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSE)
 
 
 async def test_big_and_chunked_bodies(envoy: Balanced, web: Backend) -> None:

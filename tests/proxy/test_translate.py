@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any
 
+import msgspec
 import pytest
 
 from moorage.domain.load_balancer import Condition, FixedResponse, Forward, Redirect
-from moorage.proxy.driver import Endpoint
+from moorage.proxy.driver import Certificate, Endpoint
 from moorage.proxy.envoy import translate
 from moorage.proxy.envoy.encode import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, encode
+from moorage.proxy.envoy.lua import lua_text
 from moorage.proxy.envoy.ports import default_port_of
-from moorage.proxy.envoy.script import TargetTraits, lua_text
+from moorage.proxy.envoy.script import TargetTraits
 from moorage.proxy.envoy.translate_conditions import route_match, wildcards
 from moorage.proxy.envoy.translate_target_group import assignment, cluster
 from proxy.builders import (
@@ -185,10 +188,10 @@ def test_forward_to_nothing_is_503(action: Forward) -> None:
 
 
 def test_sticky_groups_are_looked_for_first() -> None:
-    routes = routes_of(default=to(("a", 1), ("b", 1), stick=60))
+    routes = routes_of(default=to(("a", 1), ("b", 0), stick=60))
     assert [r["route"].get("cluster") for r in routes] == [tg_arn("a"), tg_arn("b"), None]
     patterns = [r["match"]["headers"][0]["string_match"]["safe_regex"]["regex"] for r in routes[:2]]
-    cookie = routes[0]["response_headers_to_add"][0]["header"]["value"].split(";")[0]
+    cookie = f"AWSALBTG={hashlib.sha256(tg_arn('a').encode()).hexdigest()[:32]}.1796023791"
     assert re.fullmatch(patterns[0], f"x=y; {cookie}; z=1")
     assert not re.fullmatch(patterns[1], cookie)
     assert not re.fullmatch(patterns[0], f"not{cookie}")
@@ -329,3 +332,34 @@ def test_high_ports_without_root(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [default_port_of(p) for p in (80, 443, 1024, 8080)] == [8080, 8443, 1024, 8080]
     monkeypatch.setattr("os.geteuid", lambda: 0)
     assert default_port_of(80) == 80
+
+
+def test_nobody_pays_for_what_others_use() -> None:
+    """Every filter costs every request, also one that is switched off: these and no others where nothing special is on."""
+    balancer = a_load_balancer()
+    made = translate.load_balancer_resources(a_config(balancer, a_listener(balancer)), same, {})
+    listeners = [*made.listeners.values(), *translate.edge_resources(80, same, ("v4",), [made]).values()]
+    assert len(listeners) == 2
+    for listener in listeners:
+        (chain,) = listener["filter_chains"]
+        manager = chain["filters"][-1]["typed_config"]
+        assert [one["name"].rpartition(".")[2] for one in manager["http_filters"]] == [
+            "lua", "header_mutation", "stateful_session", "rewrite", "rewritten", "router",
+        ]  # fmt: skip
+        off = [one["name"].rpartition(".")[2] for one in manager["http_filters"] if one.get("disabled")]
+        assert off == ["header_mutation", "stateful_session", "rewrite", "rewritten"]
+    assert "early_header_mutation_extensions" not in listeners[0]["filter_chains"][0]["filters"][-1]["typed_config"]
+
+
+def test_an_https_listener_tells_those_who_speak_plain_http() -> None:
+    balancer, certificate = a_load_balancer(), Certificate("arn:aws:acm:us-east-1:000000000000:certificate/1", b"", b"")
+    listener = msgspec.structs.replace(
+        a_listener(balancer, port=443, protocol="HTTPS"), certificates=(certificate.arn,)
+    )
+    config = msgspec.structs.replace(a_config(balancer, listener), certificates={certificate.arn: certificate})
+    made = translate.load_balancer_resources(config, same, {})
+    for served in (*made.listeners.values(), *translate.edge_resources(443, same, ("v4",), [made]).values()):
+        plain = [one for one in served["filter_chains"] if one.get("name") == "plain"]
+        (answer,) = plain[0]["filters"][0]["typed_config"]["route_config"]["virtual_hosts"][0]["routes"]
+        assert answer["direct_response"]["status"] == 400
+        assert plain[0]["filter_chain_match"] == {"transport_protocol": "raw_buffer"}

@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
-from moorage.domain.load_balancer import FixedResponse, Listener, LoadBalancer
+from moorage.domain.load_balancer import FixedResponse, Listener, LoadBalancer, Redirect
 from proxy.builders import a_config, a_listener, a_load_balancer, to
 from proxy.certificates import Root
 from proxy.conftest import Balanced
@@ -48,6 +48,17 @@ async def test_the_server_header_can_be_left_out(envoy: Balanced, web: Backend) 
         door = await served(envoy, action, **{f"{RESPONSE}server.enabled": "false"})
         assert (await ask(door)).header("server") is None
         assert (await ask(await served(envoy, action))).header("server") in ("my-app/1.0", "awselb/2.0")
+
+
+async def test_the_server_header_is_left_out_of_what_the_load_balancer_says_itself(envoy: Balanced) -> None:
+    balancer, off = a_load_balancer(), {f"{RESPONSE}server.enabled": "false"}
+    await envoy.group("web")
+    for action, status in ((to("web"), 503), (Redirect("HTTP_301", host="b.test"), 301)):
+        for door in (await served(envoy, action, balancer=balancer, **off), envoy.edge()):
+            answer = await ask(door, host=balancer.dns_name)
+            assert (answer.status, answer.header("server")) == (status, None)
+    answer = await raw(await served(envoy, to("web"), **off), b"nonsense\r\n\r\n")
+    assert (answer.status, answer.header("server")) == (400, None)
 
 
 async def test_tls_headers_and_their_names(envoy: Balanced, web: Backend) -> None:

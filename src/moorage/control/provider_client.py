@@ -13,7 +13,8 @@ import msgspec
 
 from moorage.control.authentication import ProviderFailed
 
-PATIENCE = aiohttp.ClientTimeout(total=10)
+PATIENCE = aiohttp.ClientTimeout(total=5)
+"""As long as AWS waits for a provider."""
 LARGEST = 1024 * 1024
 
 

@@ -9,6 +9,7 @@ import hashlib
 from datetime import UTC, datetime
 
 from moorage.decide.elbv2_cause import CLIENT_TIMEOUT, cause_of
+from moorage.decide.elbv2_desync import classified
 from moorage.domain.request_record import RequestRecord
 
 LONGEST_USER_AGENT = 8192
@@ -48,8 +49,7 @@ def log_line(record: RequestRecord, *, load_balancer: str, scheme: str, port: in
         quoted(""),
         quoted(record.target),
         quoted(target_status),
-        quoted(""),
-        quoted(""),
+        *(quoted(word) for word in classified(record)),
         connection_trace_id(record.client, record.connection_id),
         quoted(""),
         quoted(""),
@@ -63,7 +63,7 @@ def _type(record: RequestRecord, scheme: str) -> str:
     if record.upgrade.lower() == "websocket" and record.status == 101:
         return "wss" if secure else "ws"
     if record.protocol.startswith("HTTP/2"):
-        return "h2"
+        return "grpcs" if record.grpc else "h2"
     return scheme
 
 

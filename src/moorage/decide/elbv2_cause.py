@@ -25,6 +25,9 @@ DRAINED = "DeregistrationDelayOver"
 TARGET_ERROR = "TargetAnsweredError"
 FIXED = "RuleFixedResponse"
 NO_WEIGHT = "RuleWithoutWeight"
+LONG_REDIRECT = "RedirectTooLong"
+MISMATCH = "ProtocolMismatch"
+NOT_COMPLIANT = "RequestNotCompliant"
 UNKNOWN_HOST = "UnknownHost"
 CLIENT_CLOSED = "ClientClosed"
 CLIENT_TIMEOUT = "ClientTimeout"
@@ -50,6 +53,9 @@ SENTENCES = {
     TARGET_ERROR: "the target itself answered with this status",
     FIXED: "a rule answers with this fixed response",
     NO_WEIGHT: "all target groups of the rule have weight 0",
+    LONG_REDIRECT: "the address that a rule redirects to would have been longer than 8 KB",
+    MISMATCH: "the request's protocol is not what the target group speaks (HTTP/1.1, HTTP/2 or gRPC)",
+    NOT_COMPLIANT: "the request does not comply with HTTP, and desync mitigation is set to strictest",
     UNKNOWN_HOST: "no load balancer has this DNS name on this port",
     CLIENT_CLOSED: "the client closed the connection before the answer",
     CLIENT_TIMEOUT: "the client did not finish its request within the idle timeout",
@@ -103,10 +109,13 @@ _ROWS: tuple[tuple[str, Callable[[RequestRecord, frozenset[str]], bool]], ...] =
     (CLIENT_CLOSED, lambda r, f: r.status == 460 or not f.isdisjoint({"DC", "DR"})),
     (BAD_REQUEST, _flagged("DPE")),
     (TARGET_ERROR, lambda r, f: r.status >= 500 and r.from_target),
-    (BAD_REQUEST, lambda r, f: r.status in (414, 463, 464) and not r.from_target and r.priority is None),
+    (NOT_COMPLIANT, lambda r, f: r.status == 400 and bool(r.desync) and not r.from_target),
+    (MISMATCH, lambda r, f: r.status == 464 and not r.from_target),
+    (BAD_REQUEST, lambda r, f: r.status in (400, 414, 463) and not r.from_target and r.priority is None),
+    (LONG_REDIRECT, lambda r, f: r.status == 507 and bool(r.location) and not r.from_target),
     (NO_WEIGHT, lambda r, f: r.status == 503 and r.details == "direct_response" and bool(r.target_group_arn)),
     (FIXED, lambda r, f: r.status >= 500 and r.details == "direct_response"),
-    (BAD_REQUEST, lambda r, f: r.status in (400, 405, 414, 431, 463, 464, 505) and not r.from_target
+    (BAD_REQUEST, lambda r, f: r.status in (400, 405, 414, 431, 463, 505) and not r.from_target
         and r.details != "direct_response"),
     (OTHER, lambda r, f: r.status >= 500),
 )  # fmt: skip

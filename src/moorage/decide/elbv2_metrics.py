@@ -1,7 +1,7 @@
 """What a request, and the health of a target group, mean in CloudWatch's AWS/ApplicationELB. Pure.
 
 Source: semantics elbv2 §11 (names, dimensions, what is counted when). Left out, because nothing here knows them: invalid
-headers that were dropped or forwarded, redirects that are too long, anomaly mitigation.
+headers that were dropped or forwarded, anomaly mitigation.
 """
 
 from __future__ import annotations
@@ -11,7 +11,16 @@ from typing import NamedTuple
 
 import msgspec
 
-from moorage.decide.elbv2_cause import CONNECT_FAILED, CONNECT_TIMEOUT, REFUSED, TLS_FAILED, cause_of
+from moorage.decide.elbv2_cause import (
+    CONNECT_FAILED,
+    CONNECT_TIMEOUT,
+    LONG_REDIRECT,
+    MISMATCH,
+    REFUSED,
+    TLS_FAILED,
+    cause_of,
+)
+from moorage.decide.elbv2_desync import classified
 from moorage.domain.request_record import RequestRecord
 from moorage.domain.target_group import TargetGroup, below_minimum
 
@@ -75,6 +84,8 @@ def of_request(record: RequestRecord, *, grpc: bool = False, fail_open: bool = F
             yield Measure("UnhealthyRoutingRequestCount", 1, COUNT, group)
     if record.chosen_anew:
         yield Measure("NonStickyRequestCount")
+    if classified(record)[0]:
+        yield Measure("DesyncMitigationMode_NonCompliant_Request_Count")
     yield Measure("ProcessedBytes", record.received_bytes + record.sent_bytes, BYTES)
     if ":" in record.client.rpartition(":")[0]:
         yield Measure("IPv6RequestCount")
@@ -156,19 +167,21 @@ def dimensions_of(load_balancer: str, group: str, zone: str) -> Iterator[Dimensi
 
 def _own_answer(record: RequestRecord, hundreds: int, group: str) -> Iterator[Measure]:
     """Of an answer that the load balancer made itself."""
-    if "DPE" in record.flags:
-        yield Measure("DesyncMitigationMode_NonCompliant_Request_Count")
     if 3 <= hundreds <= 5:
         yield Measure(f"HTTPCode_ELB_{hundreds}XX_Count")
     if record.status in _COUNTED_ALONE:
         yield Measure(f"HTTPCode_ELB_{record.status}_Count")
     if record.location and record.status in (301, 302):
         yield Measure("HTTP_Redirect_Count")
-    elif record.details == "direct_response" and record.priority is not None:
-        yield Measure("HTTP_Fixed_Response_Count")
     cause = cause_of(record)
-    if cause is not None and cause.code in _CONNECTION_ERRORS:
-        yield Measure(_CONNECTION_ERRORS[cause.code], 1, COUNT, group)
+    code = cause.code if cause is not None else ""
+    if code == LONG_REDIRECT:
+        yield Measure("HTTP_Redirect_Url_Limit_Exceeded_Count")
+    of_rule = record.details == "direct_response" and record.priority is not None and code != MISMATCH
+    if of_rule and not record.location:
+        yield Measure("HTTP_Fixed_Response_Count")
+    if code in _CONNECTION_ERRORS:
+        yield Measure(_CONNECTION_ERRORS[code], 1, COUNT, group)
 
 
 def _full_name(target_group_arn: str) -> str:

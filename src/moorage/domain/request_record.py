@@ -46,6 +46,10 @@ class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     tls_version: str = ""
     tls_cipher: str = ""
     server_name: str = ""
+    desync: str = ""
+    """Why it does not comply with HTTP (`domain.desync`), if anybody looked."""
+    grpc: bool = False
+    """It went to target groups that speak gRPC."""
 
     @property
     def from_target(self) -> bool:

@@ -18,6 +18,7 @@ from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2
 from envoy.extensions.filters.http.header_to_metadata.v3 import header_to_metadata_pb2 as _to_metadata
 from envoy.extensions.filters.http.lua.v3 import lua_pb2 as _lua
 from envoy.extensions.filters.http.router.v3 import router_pb2 as _router
+from envoy.extensions.filters.http.set_metadata.v3 import set_metadata_pb2 as _set_metadata
 from envoy.extensions.filters.http.stateful_session.v3 import stateful_session_pb2 as _session
 from envoy.extensions.filters.http.upstream_codec.v3 import upstream_codec_pb2 as _codec
 from envoy.extensions.filters.listener.original_src.v3 import original_src_pb2 as _original
@@ -58,7 +59,7 @@ _MESSAGES = {
 KNOWN_EXTENSIONS = (
     _cel, _cookie, _early, _file, _hcm, _http, _inspector, _least, _lua, _mutation, _previous, _router, _session,
     _state, _tls, _tcp, _udp, _udp_route, _inputs, _proxy_protocol, _raw, _codec, _to_metadata, _authz,
-    _original,
+    _original, _set_metadata,
 )  # fmt: skip
 
 

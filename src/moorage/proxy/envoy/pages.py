@@ -29,15 +29,21 @@ TITLES = {
     503: "503 Service Temporarily Unavailable",
     504: "504 Gateway Time-out",
     505: "505 HTTP Version Not Supported",
+    507: "507 Insufficient Storage",
     561: "561",
 }
 UNKNOWN_HOST = (
     "No load balancer has this DNS name: %REQ(:AUTHORITY)%\n"
     "`moor status` lists the load balancers and their DNS names.\n"
 )
-SERVER_HEADER = {"header": {"key": "server", "value": SERVER}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+LONGEST_LOCATION = 8192
+"""Bytes of a redirect's target (semantics elbv2 §6)."""
 
 _CEL = "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
+
+
+def server_header(value: str = SERVER) -> dict[str, Any]:
+    return {"header": {"key": "server", "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 
 def page(status: int) -> str:
@@ -49,11 +55,24 @@ def page(status: int) -> str:
     )
 
 
-def local_replies(*, unknown_host: bool) -> dict[str, Any]:
+def plain_on_https() -> str:
+    """The HTML body for a client that speaks HTTP where TLS is expected; always with 400."""
+    title = "The plain HTTP request was sent to HTTPS port"
+    return (
+        f"<html>\r\n<head><title>400 {title}</title></head>\r\n"
+        f"<body>\r\n<center><h1>{TITLES[400]}</h1></center>\r\n<center>{title}</center>\r\n</body>\r\n</html>\r\n"
+    )
+
+
+def local_replies(*, unknown_host: bool, server: str = SERVER) -> dict[str, Any]:
     """Envoy's `local_reply_config`. First match wins. `unknown_host`: the listener is shared by several load balancers,
-    so "no route" means that no load balancer has the Host's name."""
-    no_route = _mapper(_flags("NR"), 404, UNKNOWN_HOST if unknown_host else page(404), html=not unknown_host)
+    so "no route" means that no load balancer has the Host's name. `server`: value of the Server header, an Envoy format;
+    nothing: none."""
+    no_route = _flags("NR"), 404, UNKNOWN_HOST if unknown_host else page(404), not unknown_host
     rows = [
+        (_both(_flags("NR"), _expression("request.method == 'CONNECT'")), 400),  # no route can be for it
+        (_details("absolute_path_rejected"), 400),  # `OPTIONS *`
+        (_both(_redirects(), _expression(f"size(response.headers['location']) > {LONGEST_LOCATION}")), 507),
         (_both(_flags("UF"), _details("timeout")), 504),  # no connection within the connect timeout
         (_flags("UT"), 504),
         (_both(_flags("SI"), _status(408)), 408),  # the client did not finish its request
@@ -66,14 +85,16 @@ def local_replies(*, unknown_host: bool) -> dict[str, Any]:
         (_status(301), 301),
         (_status(302), 302),
     ]
-    return {"mappers": [no_route, *(_mapper(when, status, page(status)) for when, status in rows)]}
+    of_status = [(when, status, page(status), True) for when, status in rows]
+    # CONNECT before all that have no route
+    return {"mappers": [_mapper(*row, server=server) for row in (of_status[0], no_route, *of_status[1:])]}
 
 
-def _mapper(when: dict[str, Any], status: int, body: str, *, html: bool = True) -> dict[str, Any]:
+def _mapper(when: dict[str, Any], status: int, body: str, html: bool, *, server: str) -> dict[str, Any]:
     return {
         "filter": when,
         "status_code": status,
-        "headers_to_add": [SERVER_HEADER],
+        "headers_to_add": [server_header(server)] if server else [],
         "body_format_override": {
             "text_format_source": {"inline_string": body},
             "content_type": "text/html" if html else "text/plain",
@@ -88,6 +109,10 @@ def _flags(*flags: str) -> dict[str, Any]:
 def _status(status: int) -> dict[str, Any]:
     value = {"default_value": status, "runtime_key": "moorage.never_set"}
     return {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}
+
+
+def _redirects() -> dict[str, Any]:
+    return {"or_filter": {"filters": [_status(301), _status(302)]}}
 
 
 def _details(part: str) -> dict[str, Any]:

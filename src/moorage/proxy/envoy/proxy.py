@@ -316,7 +316,7 @@ class EnvoyProxy:
 
     async def _traits_of(self, config: TargetGroupConfig) -> None:
         """Stickiness and protocol version are the target group's, and a property of the routes that lead to it."""
-        arn, traits = config.target_group.arn, translate.traits_of(config.target_group)
+        arn, traits = config.target_group.arn, translate.traits_of(config.target_group, zonal=not config.cross_zone)
         if self._traits.get(arn) == traits:
             return
         if traits is None:

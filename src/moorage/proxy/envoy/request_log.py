@@ -6,13 +6,17 @@ directory), so that its name is the same in every installation.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from moorage.domain.request_record import RequestRecord
+from moorage.proxy.envoy.desync import NOTED
 
 FILE = "requests.log"
 _FILE_LOG = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
 CLIENT_CLOSED = 460
+BROKEN_OFF = 400
+GRPC = "grpc"
 
 SEPARATOR = "\x1f"
 """Between the fields of a line: a character that neither a path nor a header value may hold (Envoy answers 400)."""
@@ -53,13 +57,21 @@ TLS_FIELDS = {
 }
 """At the end of the lines of HTTPS listeners."""
 
-_NAMES = (*FIELDS, *TLS_FIELDS)
+WATCHED_FIELDS = {"desync": NOTED}
+"""After all others, where requests are watched for desync."""
+
+_NAMES = {
+    len(names): names
+    for tls in ({}, TLS_FIELDS)
+    for watched in ({}, WATCHED_FIELDS)
+    for names in ((*FIELDS, *tls, *watched),)
+}
 
 
-def access_log(*, tls: bool = False) -> list[dict[str, Any]]:
+def access_log(*, tls: bool = False, watched: bool = False) -> list[dict[str, Any]]:
     """For a connection manager. Health checks do not pass through listeners and are not logged. Text and not JSON: it
     costs Envoy a third less, and the reader nothing but a split."""
-    fields = [*FIELDS.values(), *(TLS_FIELDS.values() if tls else ())]
+    fields = [*FIELDS.values(), *(TLS_FIELDS.values() if tls else ()), *(WATCHED_FIELDS.values() if watched else ())]
     log_format = {
         "text_format_source": {"inline_string": SEPARATOR.join(fields) + "\n"},
         "omit_empty_values": True,
@@ -72,9 +84,10 @@ def access_log(*, tls: bool = False) -> list[dict[str, Any]]:
     ]
 
 
-def route_name(priority: int, rule_arn: str) -> str:
-    """How a rule tells the log that it was matched; the default rule has priority 0."""
-    return f"{priority} {rule_arn}"
+def route_name(priority: int, rule_arn: str, remark: str = "") -> str:
+    """How a rule tells the log that it was matched; the default rule has priority 0. `remark`: `GRPC`, when that is what
+    its target groups speak, or the status with which the route refuses gRPC, because the client will not get to see it."""
+    return f"{priority} {rule_arn} {remark}".rstrip()
 
 
 def refused_name(default_rule_arn: str) -> str:
@@ -85,10 +98,12 @@ def refused_name(default_rule_arn: str) -> str:
 def parse(line: bytes) -> RequestRecord | None:
     """None for a line that is not one of ours (cut short when Envoy was killed)."""
     values = line.decode("latin-1").split(SEPARATOR)
-    if len(values) not in (len(FIELDS), len(_NAMES)):
+    names = _NAMES.get(len(values))
+    if names is None:
         return None
-    seen = dict(zip(_NAMES, values, strict=False))
-    priority, _, rule = seen["route"].partition(" ")
+    seen = dict(zip(names, values, strict=True))
+    priority, _, named = seen["route"].partition(" ")
+    rule, _, remark = named.partition(" ")
     try:
         return RequestRecord(
             at=float(seen["at"]),
@@ -98,8 +113,7 @@ def parse(line: bytes) -> RequestRecord | None:
             method=seen["method"],
             host=seen["host"],
             path=seen["path"],
-            # AWS knows 460 only in its log: the client that would have got it is gone
-            status=_whole(seen["status"]) or CLIENT_CLOSED,
+            status=_status(seen, remark if remark.isdigit() else ""),
             duration=float(seen["duration"] or 0) / 1000,
             flags="" if seen["flags"] == "-" else seen["flags"],
             details=seen["details"],
@@ -123,9 +137,29 @@ def parse(line: bytes) -> RequestRecord | None:
             tls_version=seen.get("tls_version", ""),
             tls_cipher=seen.get("tls_cipher", ""),
             server_name=seen.get("server_name", ""),
+            desync=seen.get("desync", ""),
+            grpc=remark == GRPC,
         )
     except ValueError:
         return None
+
+
+def _status(seen: Mapping[str, str], refusal: str) -> int:
+    """What AWS would log. Two codes are only in its log, because the client that would have got them is gone: 460, and 400
+    when not even the head of the request was complete. A gRPC client that Envoy answers itself gets 200 and the failure
+    in `grpc-status`; what the failure is, the flags say (as in `pages.local_replies`)."""
+    status, flags = _whole(seen["status"]), set(seen["flags"].split(","))
+    if not status:
+        return CLIENT_CLOSED if seen["route"] else BROKEN_OFF
+    if status != 200 or seen["target_time"] not in ("", "-"):
+        return status
+    if refusal:
+        return int(refusal)
+    if flags & {"UT", "SI", "DT"} or ("UF" in flags and "timeout" in seen["details"]):
+        return 504
+    if flags & {"UF", "UC", "UR", "UPE", "LR"}:
+        return 502
+    return 503 if flags & {"UH", "NC", "UO", "URX", "NFCF"} else status
 
 
 def _whole(number: str) -> int:

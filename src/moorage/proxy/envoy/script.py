@@ -11,7 +11,10 @@ from __future__ import annotations
 import msgspec
 
 from moorage.domain.load_balancer import Redirect
+from moorage.proxy.envoy import sticky
+from moorage.proxy.envoy.lua import lua_text
 from moorage.proxy.envoy.pages import page
+from moorage.proxy.envoy.sticky import Stickiness
 
 _HEAD = """
 collectgarbage("setpause", 1000)
@@ -90,80 +93,45 @@ _ONLY_HTTP2 = """
 _ONLY_POST = """
   if headers:get(":method") ~= "POST" then refuse(h, "464", page464) end
 """
-_CORS_COOKIE = """
-  local cookies = headers:get("cookie")
-  if cookies and not cookies:find("AWSALB=", 1, true) then
-    local value = cookies:match("AWSALBCORS=([^;]*)")
-    if value then headers:replace("cookie", cookies .. "; AWSALB=" .. value) end
-  end
-"""
-_CORS_ANSWER = """
-function envoy_on_response(h)
-  local headers = h:headers()
-  for i = 0, headers:getNumValues("set-cookie") - 1 do
-    local value = headers:getAtIndex("set-cookie", i)
-    if value:sub(1, 7) == "AWSALB=" then
-      headers:add("set-cookie", "AWSALBCORS=" .. value:sub(8) .. "; SameSite=None; Secure")
-      h:streamInfo():dynamicMetadata():set("moorage", "anew", "1")
-    end
-  end
-end
-"""
-_APP_COOKIE = """
-  local cookies = headers:get("cookie")
-  if cookies and cookies:find("AWSALBAPP-0=", 1, true) then
-    h:streamInfo():dynamicMetadata():set("moorage", "stuck", true)
-  end
-"""
-_APP_ANSWER = """
-function envoy_on_response(h)
-  local headers, kept, given = h:headers(), {}, false
-  local known = h:streamInfo():dynamicMetadata():get("moorage")
-  if known and known["stuck"] then return end
-  h:streamInfo():dynamicMetadata():set("moorage", "anew", "1")
-  for i = 0, headers:getNumValues("set-cookie") - 1 do
-    local value = headers:getAtIndex("set-cookie", i)
-    if value:sub(1, #application) == application then given = true end
-    if value:sub(1, 12) ~= "AWSALBAPP-0=" then kept[#kept + 1] = value end
-  end
-  if given then return end
-  headers:remove("set-cookie")
-  for _, value in ipairs(kept) do headers:add("set-cookie", value) end
-end
-"""
 
 
 class TargetTraits(msgspec.Struct, frozen=True):
     """What the routes to a target group depend on beside its ARN. `version`: HTTP1, HTTP2 or GRPC. `sticky_seconds`:
-    of the load balancer's cookie, or of the application's when `app_cookie` names one; None: not sticky."""
+    of the load balancer's cookie, or of the application's when `app_cookie` names one; None: not sticky. `zonal`: without
+    cross-zone balancing (which is the listeners' business, not the program's)."""
 
     version: str = "HTTP1"
     sticky_seconds: int | None = None
     app_cookie: str = ""
+    zonal: bool = False
 
 
-def script(port: int, *, preserve_host: bool = False, edge: bool = False, traits: TargetTraits | None = None) -> str:
+def script(
+    port: int,
+    *,
+    preserve_host: bool = False,
+    edge: bool = False,
+    traits: TargetTraits | None = None,
+    stickiness: Stickiness | None = None,
+) -> str:
     """The program for a listener on `port` (the port of the API, not of this machine). `preserve_host`: the load
     balancer's attribute. `edge`: the listener is shared and finds the load balancer by a lower-case Host. `traits`: of
-    the target group, for the routes that lead to one that needs more."""
-    parts = (
-        [f"local page464, application = {lua_text(page(464))}, {lua_text(traits.app_cookie + '=')}"] if traits else []
-    )
+    the target group, for the routes that lead to one that needs more; `stickiness` of such a route."""
+    parts = [f"local page464 = {lua_text(page(464))}"] if traits else []
+    if stickiness is not None:
+        parts.append(sticky.declarations(stickiness))
     parts += [f"local page405, page414 = {lua_text(page(405))}, {lua_text(page(414))}", _HEAD]
     if edge:
         parts.append(_EDGE)
     if not preserve_host:
         parts.append(_HOST_WITHOUT_PORT if port in (80, 443) else _HOST_WITH_PORT.replace("{port}", str(port)))
-    if traits is None:
-        return "".join([*parts, _TRACE_AND_RETRY])
-    if traits.version != "HTTP1":
+    if traits is not None and traits.version != "HTTP1":
         parts.append(_ONLY_HTTP2)
-    if traits.version == "GRPC":
+    if traits is not None and traits.version == "GRPC":
         parts.append(_ONLY_POST)
-    if traits.sticky_seconds is None:
+    if stickiness is None:
         return "".join([*parts, _TRACE_AND_RETRY])
-    cookie, answer = (_APP_COOKIE, _APP_ANSWER) if traits.app_cookie else (_CORS_COOKIE, _CORS_ANSWER)
-    return "".join([*parts, cookie, _TRACE_AND_RETRY, answer])
+    return "".join([*parts, sticky.on_request(stickiness), _TRACE_AND_RETRY, sticky.on_response(stickiness)])
 
 
 def redirect_script(redirect: Redirect, *, protocol: str, port: int, status: int, body: str) -> str:
@@ -187,9 +155,3 @@ function envoy_on_request(h)
     ["content-type"] = "text/html"}}, {lua_text(body)})
 end
 """
-
-
-def lua_text(text: str) -> str:
-    """A Lua string literal for any text."""
-    plain = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 _-./:?#{}=&<>,;+~@!*()$^|[]%'")
-    return '"' + "".join(c if c in plain else "".join(f"\\{b:03d}" for b in c.encode()) for c in text) + '"'

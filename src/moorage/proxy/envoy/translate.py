@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from moorage.domain.desync import Mode
 from moorage.domain.load_balancer import (
     DATAGRAM,
     LAYER_4,
@@ -29,11 +30,13 @@ from moorage.domain.load_balancer import (
 from moorage.domain.target_group import TargetGroup
 from moorage.proxy.driver import LoadBalancerConfig
 from moorage.proxy.envoy import translate_network as network
+from moorage.proxy.envoy.desync import mode_of, shared_mode
 from moorage.proxy.envoy.script import TargetTraits
 from moorage.proxy.envoy.translate_listeners import edge_listener, named_chain, own_listener, scopes
 from moorage.proxy.envoy.translate_nodes import at_node, preserving
 from moorage.proxy.envoy.translate_routes import RouteContext, route_configuration
 from moorage.proxy.envoy.translate_tls import secret
+from moorage.proxy.envoy.translate_zones import at_zone, keeps_zones_apart
 
 EXPRESS_NAME = re.compile(r"[a-z]{2}-[0-9a-f]{32}\.ecs\.[a-z0-9-]+\.localhost")
 EDGE_ADDRESSES = {"v4": "127.0.0.1", "v6": "::1"}
@@ -56,6 +59,7 @@ class LoadBalancerResources(msgspec.Struct, frozen=True):
     unnamed: tuple[tuple[LoadBalancer, Listener], ...] = ()
     """TCP and UDP listeners: at the edge only on a port that they have for themselves."""
 
+    desync: Mode = "defensive"
     inside: Resources = {}
     """Listeners at the load balancer's nodes: what of `listeners` clients inside the VPC reach."""
 
@@ -70,6 +74,7 @@ class LoadBalancerResources(msgspec.Struct, frozen=True):
             other.edge_chains,
             self.secrets | other.secrets,
             other.unnamed,
+            other.desync,
             self.inside | other.inside,
         )
 
@@ -94,6 +99,7 @@ def load_balancer_resources(
             if arn in config.certificates
         },
         tuple((config.load_balancer, listener) for listener in served if listener.protocol in STREAM | DATAGRAM),
+        mode_of(config.load_balancer),
     )
     also = names_beside(config)
     for listener in served:
@@ -113,10 +119,11 @@ def load_balancer_resources(
             made.scopes.update(scopes(name, balancer, port, also))
         else:
             chains[port] = named_chain(name, balancer, listener, arns, anchors, also)
-    return msgspec.structs.replace(made, inside=_at_nodes(made.listeners, served, config))
+    apart = keeps_zones_apart(config, traits)
+    return msgspec.structs.replace(made, inside=_at_nodes(made.listeners, served, config, apart))
 
 
-def _at_nodes(listeners: Resources, served: Iterable[Listener], config: LoadBalancerConfig) -> Resources:
+def _at_nodes(listeners: Resources, served: Iterable[Listener], config: LoadBalancerConfig, apart: bool) -> Resources:
     """The listeners once more per node: at its address, in its network namespace, on the port that the API names. The
     namespace is part of the name: a node that is made again is another one."""
     made: Resources = {}
@@ -126,7 +133,8 @@ def _at_nodes(listeners: Resources, served: Iterable[Listener], config: LoadBala
             for known in (name, datagram_name(name)):
                 if known in listeners:
                     inside = f"{known}@{node.namespace}"
-                    door = at_node(listeners[known], inside, node, listener.port)
+                    found = at_zone(listeners[known], node.zone) if apart else listeners[known]
+                    door = at_node(found, inside, node, listener.port)
                     made[inside] = preserving(door) if listener.arn in config.preserving else door
     return made
 
@@ -172,11 +180,12 @@ def edge_resources(
     shared = bool(tls) or plain or not unnamed
     stream = None if shared else owner_of_shared_port(pair for pair in unnamed if pair[1].protocol in STREAM)
     datagram = owner_of_shared_port(pair for pair in unnamed if pair[1].protocol in DATAGRAM)
+    mode = shared_mode({one.desync for one in of_port if port in one.plain_ports})
     made: Resources = {}
     for family in families:
         name, address, bind_port = edge_name(port, family), EDGE_ADDRESSES[family], port_of(port)
         if shared:
-            made[name] = edge_listener(name, address, port, bind_port, plain=plain or not tls, tls=tls)
+            made[name] = edge_listener(name, address, port, bind_port, plain=plain or not tls, tls=tls, mode=mode)
         elif stream:
             made[name] = network.stream_listener(name, address, bind_port, [network.stream_chain(*stream)])
         if datagram:
@@ -191,8 +200,9 @@ def edge_names(port: int) -> tuple[str, ...]:
     return (*streams, *(datagram_name(name) for name in streams))
 
 
-def traits_of(group: TargetGroup) -> TargetTraits | None:
-    """What routes to the target group must know of it; None when there is nothing special about it."""
+def traits_of(group: TargetGroup, *, zonal: bool = False) -> TargetTraits | None:
+    """What routes and listeners must know of the target group; None when there is nothing special about it. `zonal`: it is
+    without cross-zone balancing."""
     if group.protocol in LAYER_4:
         return None
     attributes = group.attributes
@@ -201,7 +211,7 @@ def traits_of(group: TargetGroup) -> TargetTraits | None:
     if attributes.get("stickiness.enabled", "false") == "true" and kind in ("lb_cookie", "app_cookie"):
         seconds = int(attributes.get(f"stickiness.{kind}.duration_seconds", "86400"))
         name = attributes.get("stickiness.app_cookie.cookie_name", "") if kind == "app_cookie" else ""
-    traits = TargetTraits(group.protocol_version or "HTTP1", seconds, name)
+    traits = TargetTraits(group.protocol_version or "HTTP1", seconds, name, zonal)
     return None if traits == TargetTraits() else traits
 
 

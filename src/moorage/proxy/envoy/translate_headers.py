@@ -10,6 +10,8 @@ from moorage.domain.load_balancer import Listener, LoadBalancer
 from moorage.proxy.envoy.translate_tls import client_headers
 
 _RESPONSE = "routing.http.response."
+_INVALID_NAME = "[^-A-Za-z0-9:].*|[^:].*[^-A-Za-z0-9].*"
+"""Header names that `routing.http.drop_invalid_header_fields.enabled` drops; those with a colon in front are HTTP/2's."""
 _TLS = {"version": "%DOWNSTREAM_TLS_VERSION%", "cipher_suite": "%DOWNSTREAM_TLS_CIPHER%"}
 
 
@@ -58,9 +60,22 @@ def response_headers(listener: Listener) -> dict[str, Any]:
     }
     if values:
         made["response_headers_to_add"] = [added_header(name, _literal(value)) for name, value in values.items()]
-    if listener.attributes.get(f"{_RESPONSE}server.enabled") == "false":
-        made["response_headers_to_remove"] = ["server"]
     return made
+
+
+def header_mutations(load_balancer: LoadBalancer, listener: Listener) -> dict[str, Any]:
+    """Envoy's Mutations, for a filter that sees all names of a request and also what Envoy answers by itself."""
+    made: dict[str, Any] = {}
+    if load_balancer.attributes.get("routing.http.drop_invalid_header_fields.enabled") == "true":
+        made["request_mutations"] = [{"remove_on_match": {"key_matcher": {"safe_regex": {"regex": _INVALID_NAME}}}}]
+    if says_no_server(listener):
+        made["response_mutations"] = [{"remove": "server"}]
+    return made
+
+
+def says_no_server(listener: Listener) -> bool:
+    """Answers carry no Server header, neither a target's nor the load balancer's own."""
+    return listener.attributes.get(f"{_RESPONSE}server.enabled") == "false"
 
 
 def _tls_header(listener: Listener, name: str) -> str:

@@ -11,16 +11,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from moorage.domain.desync import Mode
 from moorage.domain.load_balancer import Listener, LoadBalancer
 from moorage.proxy.driver import TrustAnchors
-from moorage.proxy.envoy import translate_auth, translate_transforms
+from moorage.proxy.envoy import desync, translate_auth, translate_transforms
 from moorage.proxy.envoy.connection_log import tls_connections
-from moorage.proxy.envoy.pages import local_replies
-from moorage.proxy.envoy.request_log import access_log
+from moorage.proxy.envoy.pages import SERVER, local_replies, plain_on_https
+from moorage.proxy.envoy.request_log import access_log, refused_name
 from moorage.proxy.envoy.script import script
 from moorage.proxy.envoy.translate_conditions import PEER
-from moorage.proxy.envoy.translate_routes import LUA, MUTATE, STICKY
-from moorage.proxy.envoy.translate_tls import inspector, transport_socket
+from moorage.proxy.envoy.translate_headers import says_no_server
+from moorage.proxy.envoy.translate_routes import LUA, MUTATE, STICKY, fixed
+from moorage.proxy.envoy.translate_tls import client_filters, inspector, transport_socket
 
 EDGE_HEADER = "x-moorage-port"
 """Added by the edge listener so that the scope key holds the port as well as the Host; never reaches a target."""
@@ -29,11 +31,14 @@ NOT_WEB_SOCKET = "(?i)(?:[^w].*|w(?:[^e].*)?)"
 """Protocols in an Upgrade header that are not served, told by their first letters."""
 REQUESTS_OF_A_CONNECTION = 10_000
 """After which an HTTP/2 connection is told to go (semantics elbv2 §8)."""
+MOST_HEADERS = 10_000
+"""Of one request: their size is limited, not their number (Envoy's own limit is 100)."""
 CONCURRENT_STREAMS = 128
 """Of one HTTP/2 connection (semantics elbv2 §7)."""
 
 _EXT = "type.googleapis.com/envoy.extensions."
 _HCM = _EXT + "filters.network.http_connection_manager.v3.HttpConnectionManager"
+_HCM_NAME = "envoy.filters.network.http_connection_manager"
 _SET_STATE = _EXT + "filters.network.set_filter_state.v3.Config"
 _EARLY = _EXT + "http.early_header_mutation.header_mutation.v3.HeaderMutation"
 _ADS = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
@@ -50,8 +55,10 @@ def own_listener(
     """The envoy.config.listener.v3.Listener on the load balancer's own address. `name` is also the name of its route
     configuration. `bind_port`: of this machine. `certificates`: ARNs, for an HTTPS listener;
     `anchors`: of its trust store."""
-    chain = {"name": name, **_own_chain(name, load_balancer, listener, certificates, anchors)}
-    return _listener(name, load_balancer.loopback, bind_port, [chain])
+    chains = [{"name": name, **_own_chain(name, load_balancer, listener, certificates, anchors)}]
+    if listener.protocol == "HTTPS":
+        chains.append(_plain_refused(refused_name(listener.default_rule_arn)))
+    return _listener(name, load_balancer.loopback, bind_port, chains)
 
 
 def named_chain(
@@ -73,21 +80,25 @@ def named_chain(
 
 
 def edge_listener(
-    name: str, address: str, port: int, bind_port: int, *, plain: bool = True, tls: Sequence[dict[str, Any]] = ()
+    name: str,
+    address: str,
+    port: int,
+    bind_port: int,
+    *,
+    plain: bool = True,
+    tls: Sequence[dict[str, Any]] = (),
+    mode: Mode = "defensive",
 ) -> dict[str, Any]:
     """The shared listener of a port. `plain`: some load balancer has an HTTP listener there; `tls`: the chains of those
-    with HTTPS. The plain one's idle timeout between requests is AWS's default for all; the idle timeout of a request is
-    its load balancer's own (set on the route)."""
+    with HTTPS. `mode`: of desync mitigation, what the load balancers with HTTP make of it together. The plain one's idle
+    timeout between requests is AWS's default for all; the idle timeout of a request is its load balancer's own (set on
+    the route)."""
     if not plain:
-        return _listener(name, address, bind_port, list(tls))
-    manager = _connection_manager(port, default_host="localhost", idle="60", keep_alive="3600", edge=True, secure=False)
-    mark = {"header": {"key": EDGE_HEADER, "value": str(port)}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-    manager["early_header_mutation_extensions"] = [
-        {
-            "name": "envoy.http.early_header_mutation.header_mutation",
-            "typed_config": {"@type": _EARLY, "mutations": [{"append": mark}]},
-        }
-    ]
+        refused = [_plain_refused("")] if any(_speaks_http(chain) for chain in tls) else []
+        return _listener(name, address, bind_port, [*tls, *refused])
+    manager = _connection_manager(
+        port, default_host="localhost", idle="60", keep_alive="3600", edge=True, secure=False, mode=mode
+    )
     manager["scoped_routes"] = {
         "name": "edge",
         "rds_config_source": _ADS,
@@ -120,15 +131,46 @@ def _own_chain(
         keep_alive=attributes.get("client_keep_alive.seconds", "3600"),
         edge=False,
         secure=listener.protocol == "HTTPS",
+        server="" if says_no_server(listener) else SERVER,
+        mode=desync.mode_of(load_balancer),
     )
     manager["rds"] = {"config_source": _ADS, "route_config_name": name}
     if listener.protocol != "HTTPS":
         return _chain(manager)
     manager["codec_type"] = "AUTO"
-    manager["access_log"] = access_log(tls=True)
+    manager["http_filters"] = [*client_filters(listener), *manager["http_filters"]]
+    manager["access_log"] = access_log(tls=True, watched=desync.mode_of(load_balancer) != "defensive")
     manager["http2_protocol_options"] = {"max_concurrent_streams": CONCURRENT_STREAMS}
     manager["common_http_protocol_options"]["max_requests_per_connection"] = REQUESTS_OF_A_CONNECTION
     return {**_chain(manager), "transport_socket": transport_socket(load_balancer, listener, certificates, anchors)}
+
+
+def _speaks_http(chain: dict[str, Any]) -> bool:
+    """And not what a network load balancer passes on."""
+    return bool(chain["filters"][-1]["name"] == _HCM_NAME)
+
+
+def _plain_refused(route: str) -> dict[str, Any]:
+    """What a client gets that speaks plain HTTP on a port of HTTPS. `route`: what the request log is told."""
+    answer = {"match": {"prefix": "/"}, "name": route, **fixed(400, plain_on_https(), "text/html")}
+    manager = {
+        "@type": _HCM,
+        "stat_prefix": "alb",
+        "codec_type": "HTTP1",
+        "generate_request_id": False,
+        "server_header_transformation": "PASS_THROUGH",
+        "common_http_protocol_options": {"idle_timeout": "60s", "max_requests_per_connection": 1},
+        "http_protocol_options": {"accept_http_10": True, "default_host_for_http_10": "localhost"},
+        "local_reply_config": local_replies(unknown_host=False),
+        "access_log": access_log(),
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [answer]}]},
+        "http_filters": [_router()],
+    }
+    return {
+        "name": "plain",
+        "filter_chain_match": {"transport_protocol": "raw_buffer"},
+        "filters": [{"name": _HCM_NAME, "typed_config": manager}],
+    }
 
 
 def scopes(name: str, load_balancer: LoadBalancer, port: int, also: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
@@ -172,14 +214,24 @@ def _chain(manager: dict[str, Any]) -> dict[str, Any]:
                 "name": "envoy.filters.network.set_filter_state",
                 "typed_config": {"@type": _SET_STATE, "on_new_connection": [remember]},
             },
-            {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager},
+            {"name": _HCM_NAME, "typed_config": manager},
         ]
     }
 
 
 def _connection_manager(
-    port: int, *, default_host: str, idle: str, keep_alive: str, edge: bool, secure: bool
+    port: int,
+    *,
+    default_host: str,
+    idle: str,
+    keep_alive: str,
+    edge: bool,
+    secure: bool,
+    server: str = SERVER,
+    mode: Mode = "defensive",
 ) -> dict[str, Any]:
+    mark = {"header": {"key": EDGE_HEADER, "value": str(port)}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    early = [*([{"append": mark}] if edge else []), *desync.early_mutations(mode)]
     return {
         "@type": _HCM,
         "stat_prefix": "alb",
@@ -187,6 +239,7 @@ def _connection_manager(
         # the TCP peer is the client; nobody's X-Envoy headers are believed
         "use_remote_address": True,
         "skip_xff_append": True,
+        "forward_client_cert_details": "ALWAYS_FORWARD_ONLY",  # a header like any other
         "internal_address_config": {"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
         "generate_request_id": False,
         "preserve_external_request_id": True,
@@ -197,17 +250,26 @@ def _connection_manager(
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
         "max_request_headers_kb": 64,
         "stream_idle_timeout": f"{idle}s",
-        "common_http_protocol_options": {"idle_timeout": f"{idle}s", "max_connection_duration": f"{keep_alive}s"},
+        "common_http_protocol_options": {
+            "idle_timeout": f"{idle}s",
+            "max_connection_duration": f"{keep_alive}s",
+            "max_headers_count": MOST_HEADERS,
+        },
         "http_protocol_options": {
             "accept_http_10": True,
             "default_host_for_http_10": default_host,
+            "allow_custom_methods": True,
+            # Envoy then believes Transfer-Encoding and takes Content-Length away; otherwise both together are refused
+            "allow_chunked_length": mode == "monitor",
             # an offer to speak something else is the hop's business: the request is served as it is
             "ignore_http_11_upgrade": [{"safe_regex": {"regex": NOT_WEB_SOCKET}}],
         },
         "upgrade_configs": [{"upgrade_type": "websocket"}],
-        "local_reply_config": local_replies(unknown_host=edge),
-        "access_log": access_log(),
+        "local_reply_config": local_replies(unknown_host=edge, server=server),
+        "access_log": access_log(watched=mode != "defensive"),
+        **({"early_header_mutation_extensions": [_mutated_early(early)]} if early else {}),
         "http_filters": [
+            *desync.filters(mode),
             {
                 "name": LUA,
                 "typed_config": {
@@ -219,7 +281,7 @@ def _connection_manager(
             },
             {
                 "name": MUTATE,
-                "disabled": True,  # load balancers that drop invalid header fields switch it on for their routes
+                "disabled": True,  # listeners that drop header fields switch it on for their routes
                 "typed_config": {"@type": _EXT + "filters.http.header_mutation.v3.HeaderMutation"},
             },
             {
@@ -230,13 +292,24 @@ def _connection_manager(
             # only HTTPS listeners authenticate; there it must be from the first connection on
             *(translate_auth.filters() if secure else ()),
             *translate_transforms.filters(),
-            {
-                "name": "envoy.filters.http.router",
-                "typed_config": {
-                    "@type": _EXT + "filters.http.router.v3.Router",
-                    "suppress_envoy_headers": True,
-                    "dynamic_stats": False,  # nobody reads them
-                },
-            },
+            _router(),
         ],
+    }
+
+
+def _mutated_early(mutations: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "name": "envoy.http.early_header_mutation.header_mutation",
+        "typed_config": {"@type": _EARLY, "mutations": mutations},
+    }
+
+
+def _router() -> dict[str, Any]:
+    return {
+        "name": "envoy.filters.http.router",
+        "typed_config": {
+            "@type": _EXT + "filters.http.router.v3.Router",
+            "suppress_envoy_headers": True,
+            "dynamic_stats": False,  # nobody reads them
+        },
     }

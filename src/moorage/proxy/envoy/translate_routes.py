@@ -13,13 +13,15 @@ from typing import Any
 import msgspec
 
 from moorage.domain.load_balancer import Action, FixedResponse, Forward, Listener, LoadBalancer, Redirect, Rule
-from moorage.proxy.envoy import translate_auth
-from moorage.proxy.envoy.pages import SERVER_HEADER, page
-from moorage.proxy.envoy.request_log import refused_name, route_name
+from moorage.proxy.envoy import desync, translate_auth
+from moorage.proxy.envoy.lua import lua_per_route
+from moorage.proxy.envoy.pages import page, server_header
+from moorage.proxy.envoy.request_log import GRPC, refused_name, route_name
 from moorage.proxy.envoy.script import TargetTraits, redirect_script, script
+from moorage.proxy.envoy.sticky import Stickiness
 from moorage.proxy.envoy.translate_conditions import route_match
 from moorage.proxy.envoy.translate_headers import added_header as _header
-from moorage.proxy.envoy.translate_headers import request_headers, response_headers
+from moorage.proxy.envoy.translate_headers import header_mutations, request_headers, response_headers
 from moorage.proxy.envoy.translate_transforms import per_route
 
 RETRIES = 5
@@ -28,10 +30,7 @@ LUA = "envoy.filters.http.lua"
 MUTATE = "envoy.filters.http.header_mutation"
 STICKY = "envoy.filters.http.stateful_session"
 _MUTATE_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute"
-_INVALID_NAME = "[^-A-Za-z0-9:].*|[^:].*[^-A-Za-z0-9].*"
-"""Header names that `routing.http.drop_invalid_header_fields.enabled` drops; those with a colon in front are HTTP/2's."""
 MOST_FORWARDERS = 30
-_LUA_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute"
 _STICKY_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute"
 _STICKY_COOKIE = "type.googleapis.com/envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState"
 _PREVIOUS = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
@@ -73,12 +72,11 @@ def route_configuration(name: str, context: RouteContext, rules: Iterable[Rule])
         **response_headers(default),
     }
     attributes = context.load_balancer.attributes
-    filters: dict[str, Any] = {}
+    filters = desync.per_route(context.load_balancer)
     if attributes.get("routing.http.preserve_host_header.enabled") == "true":
-        filters[LUA] = _lua_per_route(script(context.listener.port, preserve_host=True))
-    if attributes.get("routing.http.drop_invalid_header_fields.enabled") == "true":
-        drop = {"remove_on_match": {"key_matcher": {"safe_regex": {"regex": _INVALID_NAME}}}}
-        filters[MUTATE] = {"@type": _MUTATE_PER_ROUTE, "mutations": {"request_mutations": [drop]}}
+        filters[LUA] = lua_per_route(script(context.listener.port, preserve_host=True))
+    if mutations := header_mutations(context.load_balancer, default):
+        filters[MUTATE] = {"@type": _MUTATE_PER_ROUTE, "mutations": mutations}
     if filters:
         made["typed_per_filter_config"] = filters
     return made
@@ -88,7 +86,7 @@ def _too_many_forwarders() -> dict[str, Any]:
     """463: more than 30 addresses in X-Forwarded-For (semantics elbv2 §8)."""
     many = {"safe_regex": {"regex": f"(?:[^,]*,){{{MOST_FORWARDERS}}}.*"}}
     match = {"prefix": "/", "headers": [{"name": "x-forwarded-for", "string_match": many}]}
-    return {"match": match, **_fixed(463, page(463), "text/html")}
+    return {"match": match, **fixed(463, page(463), "text/html")}
 
 
 def _transformed(routes: list[dict[str, Any]], rule: Rule) -> list[dict[str, Any]]:
@@ -105,8 +103,8 @@ def _transformed(routes: list[dict[str, Any]], rule: Rule) -> list[dict[str, Any
 
 
 def _named(priority: int, rule_arn: str, routes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The name is what the request log knows of the rule."""
-    return [{"name": route_name(priority, rule_arn), **route} for route in routes]
+    """The name is what the request log knows of the rule. (What a route has for a name already is a remark in it.)"""
+    return [{**route, "name": route_name(priority, rule_arn, route.get("name", ""))} for route in routes]
 
 
 def _retry_policy() -> dict[str, Any]:
@@ -130,7 +128,7 @@ def _routes(match: dict[str, Any], actions: Iterable[Action], context: RouteCont
     if isinstance(action, Redirect):
         return [{"match": match, **_redirect(action, context)}]
     if isinstance(action, FixedResponse):
-        return [{"match": match, **_fixed(int(action.status_code), action.body or "", action.content_type)}]
+        return [{"match": match, **fixed(int(action.status_code), action.body or "", action.content_type)}]
     return [{"match": match, **_unavailable()}]
 
 
@@ -140,36 +138,34 @@ def _forward(match: dict[str, Any], action: Forward, context: RouteContext) -> l
     if not groups:
         return [{"match": match, **_unavailable()}]
     common = {"timeout": "0s", **context.idle_timeout}
+    named = {"name": GRPC} if all(_speaks_grpc(g.arn, context) for g in action.target_groups) else {}
     if len(action.target_groups) == 1:
         arn = groups[0].arn
         return [
             *_no_grpc(match, [arn], context),
-            {"match": match, "route": {"cluster": arn, **common}, **_special(arn, context)},
+            {**named, "match": match, "route": {"cluster": arn, **common}, **_special(arn, context)},
         ]
     seconds = action.stickiness_seconds
-    shares = [
-        {
-            "name": g.arn,
-            "weight": g.weight,
-            **_special(g.arn, context),
-            **({} if seconds is None else _group_cookies(g.arn, seconds)),
-        }
-        for g in groups
-    ]
-    weighted = {"match": match, "route": {"weighted_clusters": {"clusters": shares}, **common}}
+    shares = [{"name": g.arn, "weight": g.weight, **_special(g.arn, context, group_seconds=seconds)} for g in groups]
+    weighted = {**named, "match": match, "route": {"weighted_clusters": {"clusters": shares}, **common}}
     refused = _no_grpc(match, [g.arn for g in groups], context)
     if seconds is None:
         return [*refused, weighted]
+    # a group that gets nobody new keeps those who are its own already
     stuck = [
         {
+            **named,
             "match": _with_cookie(match, g.arn),
             "route": {"cluster": g.arn, **common},
-            **_special(g.arn, context),
-            **_group_cookies(g.arn, seconds),
+            **_special(g.arn, context, group_seconds=seconds, led=True),
         }
-        for g in groups
+        for g in action.target_groups
     ]
     return [*refused, *stuck, weighted]
+
+
+def _speaks_grpc(arn: str, context: RouteContext) -> bool:
+    return arn in context.traits and context.traits[arn].version == "GRPC"
 
 
 def _no_grpc(match: dict[str, Any], arns: Iterable[str], context: RouteContext) -> list[dict[str, Any]]:
@@ -178,20 +174,26 @@ def _no_grpc(match: dict[str, Any], arns: Iterable[str], context: RouteContext) 
         return []
     if any(context.traits[arn].version != "HTTP1" for arn in arns if arn in context.traits):
         return []
-    return [{"match": {**match, "grpc": {}}, **_fixed(464, page(464), "text/html")}]
+    return [{"name": "464", "match": {**match, "grpc": {}}, **fixed(464, page(464), "text/html")}]
 
 
-def _special(arn: str, context: RouteContext) -> dict[str, Any]:
-    """What a route to this target group needs beside its cluster: target stickiness by the load balancer's own cookie,
-    and a program of its own."""
+def _special(arn: str, context: RouteContext, *, group_seconds: int | None = None, led: bool = False) -> dict[str, Any]:
+    """What a route to this target group needs beside its cluster: target stickiness by a cookie, and a program of its own.
+    `group_seconds`: of target group stickiness; `led`: its cookie leads here."""
     traits = context.traits.get(arn)
-    if traits is None:
+    if traits in (None, TargetTraits(zonal=True)) and group_seconds is None:
         return {}
+    seconds = traits.sticky_seconds if traits is not None else None
+    application = traits.app_cookie if traits is not None else ""
+    stickiness = None
+    if seconds is not None or group_seconds is not None:
+        token = "" if group_seconds is None else _token(arn)
+        stickiness = Stickiness(seconds, application, token, group_seconds or 0, led)
     preserve = context.load_balancer.attributes.get("routing.http.preserve_host_header.enabled") == "true"
-    filters = {LUA: _lua_per_route(script(context.listener.port, preserve_host=preserve, traits=traits))}
-    if traits.sticky_seconds is not None:
-        name = "AWSALBAPP-0" if traits.app_cookie else "AWSALB"
-        cookie = {"name": name, "path": "/", "ttl": f"{traits.sticky_seconds}s"}
+    source = script(context.listener.port, preserve_host=preserve, traits=traits, stickiness=stickiness)
+    filters = {LUA: lua_per_route(source)}
+    if seconds is not None:
+        cookie = {"name": "AWSALBAPP-0" if application else "AWSALB", "path": "/", "ttl": f"{seconds}s"}
         state = {
             "name": "envoy.http.stateful_session.cookie",
             "typed_config": {"@type": _STICKY_COOKIE, "cookie": cookie},
@@ -204,21 +206,8 @@ def _token(arn: str) -> str:
     return hashlib.sha256(arn.encode()).hexdigest()[:32]
 
 
-def _group_cookies(arn: str, seconds: int) -> dict[str, Any]:
-    """Target group stickiness: the cookie names the group that was drawn."""
-    value = f"{_token(arn)}; Max-Age={seconds}; Path=/"
-    plain, cors = f"AWSALBTG={value}", f"AWSALBTGCORS={value}; SameSite=None; Secure"
-    append = "APPEND_IF_EXISTS_OR_ADD"
-    return {
-        "response_headers_to_add": [
-            _header("set-cookie", plain, action=append),
-            _header("set-cookie", cors, action=append),
-        ]
-    }
-
-
 def _with_cookie(match: dict[str, Any], arn: str) -> dict[str, Any]:
-    regex = rf"(?:.*;\s*)?AWSALBTG(?:CORS)?={_token(arn)}(?:;.*)?"
+    regex = rf"(?:.*;\s*)?AWSALBTG(?:CORS)?={_token(arn)}\.\d+(?:;.*)?"
     cookie = {"name": "cookie", "string_match": {"safe_regex": {"regex": regex}}}
     return {**match, "headers": [*match.get("headers", []), cookie]}
 
@@ -235,7 +224,7 @@ def _redirect(redirect: Redirect, context: RouteContext) -> dict[str, Any]:
         source = redirect_script(
             resolved, protocol=here, port=context.port_of(context.listener.port), status=status, body=page(status)
         )
-        return {**_fixed(500, page(500), "text/html"), "typed_per_filter_config": {LUA: _lua_per_route(source)}}
+        return {**fixed(500, page(500), "text/html"), "typed_per_filter_config": {LUA: lua_per_route(source)}}
     code = "MOVED_PERMANENTLY" if status == 301 else "FOUND"
     return {"redirect": {"scheme_redirect": protocol, "port_redirect": port, "response_code": code, **plain}}
 
@@ -259,17 +248,14 @@ def _plain_redirect(redirect: Redirect) -> dict[str, Any] | None:
     return made
 
 
-def _fixed(status: int, body: str, content_type: str | None) -> dict[str, Any]:
+def fixed(status: int, body: str, content_type: str | None) -> dict[str, Any]:
+    """The action of a route that answers by itself."""
     response: dict[str, Any] = {"status": status}
     if body:
         response["body"] = {"inline_string": body}
-    headers = [_header("content-type", content_type or "text/plain; charset=utf-8"), SERVER_HEADER]
+    headers = [_header("content-type", content_type or "text/plain; charset=utf-8"), server_header()]
     return {"direct_response": response, "response_headers_to_add": headers}
 
 
 def _unavailable() -> dict[str, Any]:
-    return _fixed(503, page(503), "text/html")
-
-
-def _lua_per_route(source: str) -> dict[str, Any]:
-    return {"@type": _LUA_PER_ROUTE, "source_code": {"inline_string": source}}
+    return fixed(503, page(503), "text/html")

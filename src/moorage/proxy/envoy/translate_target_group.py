@@ -14,6 +14,7 @@ from moorage.domain.load_balancer import DATAGRAM, LAYER_4
 from moorage.domain.target_group import TargetGroup, below_minimum
 from moorage.proxy.driver import Endpoint, TargetGroupConfig
 from moorage.proxy.envoy.translate_nodes import source_of
+from moorage.proxy.envoy.translate_zones import in_zone, subsets
 
 CONNECT_TIMEOUT = "1s"
 """AWS gives a connection 10 s. A task that was killed leaves an address that answers nothing at all: with one second
@@ -82,9 +83,22 @@ def assignment(
         door = {"endpoint": {"address": {"pipe": {"path": functions}}}, "health_status": "HEALTHY"}
         return {"cluster_name": group.arn, "endpoints": [{"lb_endpoints": [door]}] if config.endpoints else []}
     made: dict[str, Any] = {"cluster_name": group.arn, "endpoints": []}
-    for zone, (members, usable) in _traffic(config).items():
-        hosts = [_host(e, port_of(e.port) if group.target_type == "alb" else e.port, e in usable) for e in members]
-        place = {} if config.cross_zone else {"locality": {"zone": zone or "all"}, "load_balancing_weight": 1}
+    for zone, (members, usable, in_dns) in _traffic(config).items():
+        # whoever is told of no zone is not sent to one that left DNS
+        status = "HEALTHY" if in_dns else "UNHEALTHY" if group.protocol in LAYER_4 else "DEGRADED"
+        place: dict[str, Any] = {}
+        known: dict[str, Any] = {}
+        if not config.cross_zone:
+            place = {"locality": {"zone": zone or "all"}, "load_balancing_weight": 1}
+            known = in_zone(zone or "all")
+        hosts = [
+            {
+                **known,
+                **_host(e, port_of(e.port) if group.target_type == "alb" else e.port),
+                "health_status": status if e in usable else "UNHEALTHY",
+            }
+            for e in members
+        ]
         made["endpoints"].append({**place, "lb_endpoints": hosts})
     if not config.cross_zone:
         made["policy"] = {"overprovisioning_factor": _WHOLE_ZONES}
@@ -118,17 +132,16 @@ def _let_flows_stay(made: dict[str, Any], config: TargetGroupConfig) -> None:
             made["endpoints"].append({**place, "lb_endpoints": leaving})
 
 
-def _traffic(config: TargetGroupConfig) -> dict[str, tuple[list[Endpoint], list[Endpoint]]]:
-    """By zone: its endpoints, and those that get traffic. One zone "" when zones do not matter. A zone with fewer healthy
-    targets than its minimum leaves DNS, unless all zones would; one that stays opens to all its targets below its other
-    minimum. Zone a with 1 of 2 healthy, b with 0 of 2, minima 1 → the healthy one of a; 0 and 0 → all four."""
+def _traffic(config: TargetGroupConfig) -> dict[str, tuple[list[Endpoint], list[Endpoint], bool]]:
+    """By zone: its endpoints, those that get traffic, and whether the zone is in DNS. One zone "" when zones do not matter.
+    A zone with fewer healthy targets than its minimum leaves DNS, unless all zones would; below its other minimum it opens
+    to all its targets. Zone a with 1 of 2 healthy, b with 0 of 2, minima 1 → the healthy one of a, both of b for those who
+    still ask there; 0 and 0 → all four."""
     group, zones = config.target_group, dict[str, list[Endpoint]]()
     for endpoint in config.endpoints:
         zones.setdefault("" if config.cross_zone else endpoint.zone, []).append(endpoint)
     in_dns = {zone for zone, members in zones.items() if not _below(group, "dns_failover", members)} or set(zones)
-    return {
-        zone: (members, _usable(group, members) if zone in in_dns else []) for zone, members in sorted(zones.items())
-    }
+    return {zone: (members, _usable(group, members), zone in in_dns) for zone, members in sorted(zones.items())}
 
 
 def _usable(group: TargetGroup, members: list[Endpoint]) -> list[Endpoint]:
@@ -142,11 +155,8 @@ def _below(
     return below_minimum(group, what, sum(e.healthy for e in members), len(members))
 
 
-def _host(endpoint: Endpoint, port: int, healthy: bool) -> dict[str, Any]:
-    return {
-        "endpoint": {"address": {"socket_address": {"address": endpoint.address, "port_value": port}}},
-        "health_status": "HEALTHY" if healthy else "UNHEALTHY",
-    }
+def _host(endpoint: Endpoint, port: int) -> dict[str, Any]:
+    return {"endpoint": {"address": {"socket_address": {"address": endpoint.address, "port_value": port}}}}
 
 
 def _transport(group: TargetGroup) -> dict[str, Any] | None:
@@ -177,7 +187,11 @@ def _by_flow(group: TargetGroup) -> dict[str, Any]:
 def _by_request(group: TargetGroup, cross_zone: bool) -> dict[str, Any]:
     options: dict[str, Any] = {
         "@type": _HTTP,
-        "common_http_protocol_options": {"idle_timeout": "60s", "max_response_headers_kb": 32},
+        "common_http_protocol_options": {
+            "idle_timeout": "60s",
+            "max_response_headers_kb": 32,
+            "max_headers_count": _UNLIMITED,  # their size is limited, not their number
+        },
         "explicit_http_config": _protocol(group),
     }
     if group.target_type == "lambda":
@@ -185,6 +199,7 @@ def _by_request(group: TargetGroup, cross_zone: bool) -> dict[str, Any]:
     return {
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},
         **_algorithm(group, cross_zone),
+        **({} if cross_zone else subsets()),
     }
 
 
@@ -215,11 +230,15 @@ def _protocol(group: TargetGroup) -> dict[str, Any]:
 
 def _algorithm(group: TargetGroup, cross_zone: bool) -> dict[str, Any]:
     algorithm = group.attributes.get("load_balancing.algorithm.type", "round_robin")
+    if algorithm == "least_outstanding_requests" and not cross_zone:
+        return {
+            "lb_policy": "LEAST_REQUEST",
+            "least_request_lb_config": {"choice_count": 16},
+        }  # subsets know no full scan
     if algorithm == "least_outstanding_requests":
-        zones: dict[str, Any] = {} if cross_zone else {"locality_lb_config": {"locality_weighted_lb_config": {}}}
         policy = {
             "name": "envoy.load_balancing_policies.least_request",
-            "typed_config": {"@type": _LEAST, "selection_method": "FULL_SCAN", **zones},
+            "typed_config": {"@type": _LEAST, "selection_method": "FULL_SCAN"},
         }
         return {"load_balancing_policy": {"policies": [{"typed_extension_config": policy}]}}
     if algorithm == "weighted_random":

@@ -87,8 +87,20 @@ def _clients(mutual: MutualAuthentication | None, anchors: TrustAnchors | None) 
     return context
 
 
+CLIENT = "moorage.client"
+_LUA = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"
+_TELL = f"""
+function envoy_on_request(h)
+  local info = h:streamInfo()
+  local client = info:downstreamSslConnection()
+  if not client or not client:peerCertificatePresented() then return end
+  local metadata = info:dynamicMetadata()
+  metadata:set("{CLIENT}", "serial", client:serialNumberPeerCertificate():upper())
+  metadata:set("{CLIENT}", "chain", client:urlEncodedPemEncodedPeerCertificateChain())
+end
+"""
 _VERIFIED_CLIENT = {
-    "clientcert-serial-number": "%DOWNSTREAM_PEER_SERIAL%",
+    "clientcert-serial-number": f"%DYNAMIC_METADATA({CLIENT}:serial)%",
     "clientcert-issuer": "%DOWNSTREAM_PEER_ISSUER%",
     "clientcert-subject": "%DOWNSTREAM_PEER_SUBJECT%",
     "clientcert-validity": (
@@ -97,7 +109,16 @@ _VERIFIED_CLIENT = {
     ),
     "clientcert-leaf": "%DOWNSTREAM_PEER_CERT%",
 }
-_SHOWN_CLIENT = {"clientcert": "%DOWNSTREAM_PEER_CERT%"}
+_SHOWN_CLIENT = {"clientcert": f"%DYNAMIC_METADATA({CLIENT}:chain)%"}
+
+
+def client_filters(listener: Listener) -> list[dict[str, Any]]:
+    """For the connection manager of a listener that asks clients for certificates: what Envoy's formatters do not know of
+    them, or only in lower case."""
+    if listener.mutual is None:
+        return []
+    tell = {"@type": _LUA, "default_source_code": {"inline_string": _TELL}, "clear_route_cache": False}
+    return [{"name": CLIENT, "typed_config": tell}]
 
 
 def client_headers(listener: Listener) -> dict[str, str]:

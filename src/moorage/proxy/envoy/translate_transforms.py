@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from moorage.domain.load_balancer import Transform
+from moorage.proxy.envoy.lua import lua_per_route
 
 REWRITE = "moorage.rewrite"
 REWRITTEN = "moorage.rewritten"
 _COMPUTE = "type.googleapis.com/envoy.extensions.filters.http.header_to_metadata.v3.Config"
 _LUA = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"
-_LUA_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute"
 _HEADERS = {"url-rewrite": (":path", "path"), "host-header-rewrite": (":authority", "host")}
 _PUT = f"""
 function envoy_on_request(h)
@@ -59,7 +59,7 @@ def per_route(transforms: Sequence[Transform]) -> dict[str, Any]:
     ]
     return {
         REWRITE: {"@type": _COMPUTE, "request_rules": rules},
-        REWRITTEN: {"@type": _LUA_PER_ROUTE, "source_code": {"inline_string": _PUT}},
+        REWRITTEN: lua_per_route(_PUT),
     }
 
 
