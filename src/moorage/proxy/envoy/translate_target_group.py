@@ -119,7 +119,7 @@ def _let_flows_stay(made: dict[str, Any], config: TargetGroupConfig) -> None:
         return  # or who drains would get new ones
     for zone in sorted({"" if config.cross_zone else one.zone for one in config.leaving}):
         leaving = [
-            {**_host(one, one.port, False), "health_status": "DEGRADED"}
+            {**_host(one, one.port), "health_status": "DEGRADED"}
             for one in config.leaving
             if config.cross_zone or one.zone == zone
         ]
