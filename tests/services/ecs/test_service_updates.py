@@ -138,8 +138,8 @@ async def test_capacity_providers(main: Rig) -> None:
     changed = await update(main, capacityProviderStrategy=spot, forceNewDeployment=True)
     assert changed["capacityProviderStrategy"] == [{"capacityProvider": "FARGATE_SPOT", "weight": 1, "base": 0}]
     assert "launchType" not in changed
-    back = await update(main, capacityProviderStrategy=[], forceNewDeployment=True)
-    assert back["launchType"] == "FARGATE"
+    back = await update(main, capacityProviderStrategy=[], platformVersion="1.3.0", forceNewDeployment=True)
+    assert (back["launchType"], back["platformVersion"]) == ("FARGATE", "1.3.0")
     assert "capacityProviderStrategy" not in back
 
 

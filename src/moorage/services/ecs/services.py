@@ -19,19 +19,16 @@ from moorage.domain.service import (
     Service,
 )
 from moorage.domain.task import LoadBalancerRef
-from moorage.domain.task_definition import TaskDefinition
 from moorage.services.base import Provider, RequestContext, operation
 from moorage.services.ecs import (
     compute,
     launch_volumes,
     networking,
     placement,
-    present_revision,
     present_service,
     resolve,
     validate_controller,
 )
-from moorage.services.ecs import strategy as strategies
 from moorage.services.ecs.change_controller import to_ecs
 from moorage.services.ecs.express_present import managed_by
 from moorage.services.ecs.new_deployment import deploy
@@ -51,6 +48,7 @@ from moorage.services.ecs.validate_service import (
     refuse,
 )
 from moorage.services.ecs.validate_strategy import check_strategy
+from moorage.services.ecs.wanted_revision import launches_on, service_definition, wanted_revision
 from moorage.services.lookups import AlarmLookup, NetworkLookup
 from moorage.store.api import StoreApi, Transaction
 from moorage.store.tables.ecs import REVISIONS, SERVICES, TASK_SETS
@@ -86,7 +84,7 @@ class ServiceOperations(Provider):
             return await self._create_bare(ctx, cluster, request, desired, configuration)
         if not request.get("taskDefinition"):
             raise refuse("TaskDefinition can not be blank.")
-        definition = self._service_definition(ctx, request["taskDefinition"])
+        definition = service_definition(self._store, ctx.scope, request["taskDefinition"])
         # The default strategy of the cluster is not for daemons: they run on instances.
         chosen = compute.resolve(cluster, definition, {**request, "launchType": "EC2"} if daemon else request)
         network = await networking.check(
@@ -181,7 +179,7 @@ class ServiceOperations(Provider):
         updated = None
         while updated is None:
             revision = self._current(ctx, cluster, request["service"])
-            wanted, network = await self._wanted_revision(ctx, cluster, revision, request)
+            wanted, network = await wanted_revision(self._store, self._networks, ctx.scope, cluster, revision, request)
             given = request.get("deploymentConfiguration")
             configuration = deployment_configuration(
                 self._active_service(ctx, cluster, request["service"]).deployment_configuration, given
@@ -237,9 +235,9 @@ class ServiceOperations(Provider):
         changed = _changed(current, request)
         attached = request.get("loadBalancers") is not None
         if attached or wanted.task_definition_arn != before.task_definition_arn:
-            definition = self._service_definition(ctx, wanted.task_definition_arn, quiet=True)
-            launches_on, references = _launches_on(wanted), wanted.load_balancers
-            check_load_balancers(tx, ctx.scope, definition.document, references, launches_on, attached=attached)
+            definition = service_definition(tx, ctx.scope, wanted.task_definition_arn, quiet=True)
+            on, references = launches_on(wanted), wanted.load_balancers
+            check_load_balancers(tx, ctx.scope, definition.document, references, on, attached=attached)
         check_strategy(tx, changed.deployment_configuration, wanted.load_balancers, attached=attached)
         if network is not None:
             network.remember(tx)
@@ -248,82 +246,6 @@ class ServiceOperations(Provider):
         else:
             tx.put(SERVICES, changed)
         return present_service.service(tx, changed, tags=True)
-
-    async def _wanted_revision(
-        self, ctx: RequestContext, cluster: Cluster, revision: Revision, request: dict[str, Any]
-    ) -> tuple[Revision, networking.CheckedNetwork | None]:
-        """The revision that the service should have after the update; checked as CreateService checks."""
-        identifier = request.get("taskDefinition")
-        definition = self._service_definition(ctx, identifier or revision.task_definition_arn, quiet=identifier is None)
-        changed = replace(revision, task_definition_arn=definition.arn)
-        if identifier is not None:
-            refuse_unsupported(definition.document)
-        if request.get("capacityProviderStrategy") == [] and changed.strategy:
-            changed = self._back_to_launch_type(cluster, changed)
-        if request.get("capacityProviderStrategy") or request.get("platformVersion"):
-            given = request.get("capacityProviderStrategy") or ()
-            leaves_fargate = given and not any(strategies.is_fargate(item["capacityProvider"]) for item in given)
-            kept = None if leaves_fargate else revision.platform_version
-            asked: dict[str, Any] = {"platformVersion": request.get("platformVersion") or kept}
-            if given:
-                asked["capacityProviderStrategy"] = given
-            elif revision.strategy:
-                asked["capacityProviderStrategy"] = present_revision.strategy(revision.strategy)
-            else:
-                asked["launchType"] = revision.launch_type
-            chosen = compute.resolve(cluster, definition, asked)
-            changed = replace(
-                changed,
-                launch_type=chosen.launch_type,
-                strategy=chosen.strategy,
-                platform_version=chosen.platform_version,
-            )
-        launches_on = _launches_on(changed)
-        if changed.strategy != revision.strategy and not request.get("forceNewDeployment"):
-            raise refuse(
-                "When switching from launch type to capacity provider strategy on an existing service, or making a "
-                "change to a capacity provider strategy on a service that is already using one, you must force a new "
-                "deployment."
-            )
-        if launches_on == "FARGATE":
-            compute.check_placement(request)
-        if launches_on not in definition.compatibilities:
-            raise refuse(f"Task definition does not support launch_type {launches_on}.")
-        network = None
-        if request.get("networkConfiguration") is not None:
-            network = await networking.check(
-                self._networks, ctx.scope, definition.document, launches_on, request["networkConfiguration"]
-            )
-            changed = replace(changed, network=network.configuration if network is not None else None)
-        elif definition.document.network_mode == "awsvpc" and changed.network is None:
-            raise refuse("Network Configuration must be provided when networkMode 'awsvpc' is specified.")
-        elif definition.document.network_mode != "awsvpc" and changed.network is not None:
-            raise refuse("Network Configuration is not valid for the given networkMode of this task definition.")
-        if request.get("loadBalancers") is not None:
-            changed = replace(changed, load_balancers=convert(request["loadBalancers"], tuple[LoadBalancerRef, ...]))
-        if request.get("serviceRegistries") is not None:
-            changed = replace(changed, service_registries=tuple(request["serviceRegistries"]))
-        if request.get("volumeConfigurations") is not None or identifier is not None:
-            given = request.get("volumeConfigurations")
-            given = list(changed.volume_configurations) if given is None else given
-            volumes = launch_volumes.check(definition.document, given, of_service=True)
-            changed = replace(changed, volume_configurations=volumes)
-        return changed, network
-
-    def _back_to_launch_type(self, cluster: Cluster, revision: Revision) -> Revision:
-        """An empty strategy: the launch type that the service had before, else the default strategy of the cluster."""
-        earlier = self._store.find(REVISIONS, "service", revision.service_arn)
-        had = max((r for r in earlier if r.launch_type), key=lambda r: r.created_at, default=None)
-        if had is not None:
-            fargate = had.launch_type == "FARGATE"
-            version = (revision.platform_version or "LATEST") if fargate else None
-            return replace(revision, launch_type=had.launch_type, strategy=(), platform_version=version)
-        if not cluster.default_strategy:
-            raise refuse(
-                "No launch type to fall back to for empty capacity provider strategy. Your service was not created "
-                "with a launch type."
-            )
-        return replace(revision, strategy=cluster.default_strategy)
 
     @operation("DescribeServices")
     async def describe_services(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
@@ -397,15 +319,6 @@ class ServiceOperations(Provider):
         assert revision is not None, "a service keeps the revision it was made of"
         return revision
 
-    def _service_definition(self, ctx: RequestContext, identifier: str, *, quiet: bool = False) -> TaskDefinition:
-        """`quiet`: the service has it already, so an INACTIVE revision is fine."""
-        definition = resolve.task_definition(self._store, ctx.scope, identifier)
-        if definition is None:
-            raise AwsError("ClientException", "TaskDefinition not found.")
-        if definition.status != "ACTIVE" and not quiet:
-            raise AwsError("ClientException", "TaskDefinition is inactive")
-        return definition
-
 
 def _changed(current: Service, request: dict[str, Any]) -> Service:
     """The service with everything that takes effect without new tasks."""
@@ -420,11 +333,6 @@ def _changed(current: Service, request: dict[str, Any]) -> Service:
     )
     changed = replace(changed, az_rebalancing=az_rebalancing(changed, request.get("availabilityZoneRebalancing")))
     return changed if changed.desired_count == current.desired_count else replace(changed, steady_since=None)
-
-
-def _launches_on(revision: Revision) -> str:
-    """What its tasks run on: FARGATE or EC2."""
-    return strategies.launches_on(revision.strategy) if revision.strategy else revision.launch_type or "EC2"
 
 
 def _plain_changes(request: dict[str, Any]) -> dict[str, Any]:
