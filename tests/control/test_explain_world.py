@@ -181,6 +181,21 @@ async def test_a_cluster_narrows_what_a_name_means(world):
     assert [one.kind for one in within(found, "other")] == ["load-balancer", "target-group"]
 
 
+async def test_a_service_in_the_list_says_how_long_its_targets_still_drain(world, people):
+    front = await world.create_load_balancer(deregistration_delay=60)
+    await world.create_service(desired=2, front=front)
+    await world.stable()
+    (at_rest,) = (await get(people, "/_moorage/people/services"))[1]["services"]
+    assert at_rest["drain_left"] is None
+    await world.update_service(desiredCount=1)
+    await world.run_for(5)
+    (draining,) = (await get(people, "/_moorage/people/services"))[1]["services"]
+    assert draining["said"].startswith("waits: 1 task still stopping. ")
+    assert 54 <= draining["drain_left"] <= 56
+    told = (await get(people, "/_moorage/explain?of=web&kind=service"))[1]["sections"][0]["lines"]
+    assert told[1] == "55 s until the last of its targets has drained"
+
+
 async def test_the_doors(world, people):
     await world.create_service(desired=1)
     await world.stable()

@@ -7,7 +7,7 @@ times that are left are those of this moment and not of the last pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -254,6 +254,12 @@ class Explainer:
         said = self._plane.tasks.explain(task.arn) or ""
         capacity = explain_capacity.of_task(self._store, task, self._clock.now())
         return TaskRecords(task, document, said, verdict, places, service, capacity=capacity)
+
+    def drain_left(self, tasks: Iterable[Task]) -> float | None:
+        """Seconds until the last target of those that stop has drained; None when none drains."""
+        stopping = [task for task in tasks if task.desired_status == "STOPPED"]
+        drains = [place.drain_left for task in stopping for place in self._places(task) if place.drain_left is not None]
+        return max(drains, default=None)
 
     def _places(self, task: Task) -> tuple[Place, ...]:
         """Its target groups; a stopped task has none, its address may be another's by now."""
