@@ -28,6 +28,7 @@ from moorage.control.explain_traffic import (
     explain_load_balancer,
     explain_target,
     explain_target_group,
+    time_budget,
 )
 from moorage.control.explain_words import Explanation
 from moorage.control.instance_placement import document_of
@@ -272,16 +273,20 @@ class Explainer:
             state = target_state(self._store, arn, place.id, place.port)
             if state == NOT_REGISTERED and (task.desired_status == "STOPPED" or task.last_status != "RUNNING"):
                 continue
-            places.append(Place(arn, place.port, state, self._drain_left(key), self._plane.targets.said(key) or ""))
+            said, (drain, budget) = self._plane.targets.said(key) or "", self._times(key)
+            places.append(Place(arn, place.port, state, drain, said, budget))
         return tuple(places)
 
-    def _drain_left(self, key: str) -> float | None:
-        target = self._store.get(TARGETS, key)
-        if target is None or target.deregistered_at is None:
-            return None
-        group = self._store.get(TARGET_GROUPS, target.target_group_arn)
-        delay = deregistration_delay(group) if group is not None else 0.0
-        return max(0.0, target.deregistered_at + delay - self._clock.now())
+    def _times(self, key: str) -> tuple[float | None, str]:
+        """Of a target: seconds that are left of its deregistration delay (None: it stays); what its health waits for."""
+        target, now = self._store.get(TARGETS, key), self._clock.now()
+        group = self._store.get(TARGET_GROUPS, target.target_group_arn) if target is not None else None
+        if target is None or group is None:
+            return None, ""
+        if target.deregistered_at is not None:
+            return max(0.0, target.deregistered_at + deregistration_delay(group) - now), ""
+        health = current_health(self._store, target)
+        return None, next(time_budget(health, group.health_check, now), "") if health is not None else ""
 
     # --- load balancing ----------------------------------------------------------------------------------------------
     def _balancer(self, balancer: LoadBalancer) -> BalancerRecords:
