@@ -52,6 +52,15 @@ async def test_what_starts_a_deployment(main: Rig, params: dict[str, Any], deplo
             assert changed[name] == wanted
 
 
+async def test_tags_are_in_the_answer_to_create_only(main: Rig) -> None:
+    """Afterwards they are shown to those who ask for them (§1)."""
+    tags = [{"key": "team", "value": "a"}]
+    assert (await main.service(tags=tags))["tags"] == tags
+    assert "tags" not in await update(main, desiredCount=1)
+    described = await main.call("DescribeServices", cluster="main", services=["web"], include=["TAGS"])
+    assert described["services"][0]["tags"] == tags
+
+
 async def test_configuration_is_merged(main: Rig) -> None:
     await main.service(deploymentConfiguration={"maximumPercent": 150, "minimumHealthyPercent": 50})
     breaker = {"enable": True, "rollback": True, "thresholdConfiguration": {"type": "COUNT", "value": 5}}

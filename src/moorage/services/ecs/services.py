@@ -175,7 +175,7 @@ class ServiceOperations(Provider):
         moves = validate_controller.moves_to_ecs(service, request)
         if service.controller != "ECS" and not moves:
             bare = await self._store.update(partial(self._update_bare, arn=service.arn, request=request))
-            return {"service": present_service.service(self._store, bare, tags=True)}
+            return {"service": present_service.service(self._store, bare)}
         updated = None
         while updated is None:
             revision = self._current(ctx, cluster, request["service"])
@@ -245,7 +245,7 @@ class ServiceOperations(Provider):
             changed = deploy(tx, self._ids, changed, wanted, self._clock.now(), alarm_window=window)
         else:
             tx.put(SERVICES, changed)
-        return present_service.service(tx, changed, tags=True)
+        return present_service.service(tx, changed)
 
     @operation("DescribeServices")
     async def describe_services(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
