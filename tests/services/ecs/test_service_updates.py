@@ -102,6 +102,24 @@ async def test_updates_refuse_what_creation_refuses(main: Rig) -> None:
         assert refusal.message.startswith(message)
 
 
+async def test_constraints_of_the_service_and_of_its_task_definition_count_together(main: Rig) -> None:
+    rule = {"type": "memberOf", "expression": "attribute:ecs.os-type == linux"}
+    app = {"name": "app", "image": "a", "memory": 64}
+    for _ in range(2):
+        await main.call("RegisterTaskDefinition", family="ruled", containerDefinitions=[app])
+    await main.call("RegisterTaskDefinition", family="ruled", containerDefinitions=[app], placementConstraints=[rule])
+    created = {"cluster": "main", "serviceName": "web", "desiredCount": 1, "placementConstraints": [rule] * 10}
+    refusal = await main.refused("CreateService", taskDefinition="ruled:3", **created)
+    assert (refusal.code, refusal.message) == (INVALID, "Maximum number of constraints is 10")
+    await main.call("CreateService", taskDefinition="ruled:1", **created)
+    refusal = await main.refused("UpdateService", cluster="main", service="web", taskDefinition="ruled:3")
+    assert refusal.message == "Maximum number of constraints is 10"
+    changed = await update(main, taskDefinition="ruled:3", placementConstraints=[rule] * 9)
+    assert len(changed["placementConstraints"]) == 9
+    refusal = await main.refused("UpdateService", cluster="main", service="web", placementConstraints=[rule] * 10)
+    assert refusal.message == "Maximum number of constraints is 10"
+
+
 async def test_a_service_keeps_what_it_has_when_that_is_retired(main: Rig) -> None:
     """Its task definition is deregistered, its listener deleted: it can still be scaled, above all to nothing."""
     group = await main.target_group()

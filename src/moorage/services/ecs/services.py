@@ -91,6 +91,7 @@ class ServiceOperations(Provider):
             self._networks, ctx.scope, definition.document, chosen.launches_on, request.get("networkConfiguration")
         )
         check_role(request, definition.document)
+        placement.check_number(request.get("placementConstraints") or (), definition.document)
         refuse_unsupported(definition.document)
         volumes = launch_volumes.check(definition.document, request.get("volumeConfigurations"), of_service=True)
         load_balancers = convert(request.get("loadBalancers") or [], tuple[LoadBalancerRef, ...])
@@ -234,10 +235,11 @@ class ServiceOperations(Provider):
             current = to_ecs(tx, self._ids, current, self._clock.now())
         changed = _changed(current, request)
         attached = request.get("loadBalancers") is not None
-        if attached or wanted.task_definition_arn != before.task_definition_arn:
+        if attached or request.get("placementConstraints") or wanted.task_definition_arn != before.task_definition_arn:
             definition = service_definition(tx, ctx.scope, wanted.task_definition_arn, quiet=True)
             on, references = launches_on(wanted), wanted.load_balancers
             check_load_balancers(tx, ctx.scope, definition.document, references, on, attached=attached)
+            placement.check_number(changed.placement_constraints, definition.document)
         check_strategy(tx, changed.deployment_configuration, wanted.load_balancers, attached=attached)
         if network is not None:
             network.remember(tx)
