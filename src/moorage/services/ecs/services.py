@@ -6,6 +6,7 @@ import re
 from functools import partial
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from moorage.decide.placement import constraints
@@ -13,12 +14,14 @@ from moorage.decide.placement.place import wish_of
 from moorage.domain.clock import Clock, Ids
 from moorage.domain.cluster import Cluster
 from moorage.domain.errors import AwsError
+from moorage.domain.scope import Scope
 from moorage.domain.service import (
     DeploymentConfiguration,
     Revision,
     Service,
 )
 from moorage.domain.task import LoadBalancerRef
+from moorage.domain.task_definition import TaskDefinition
 from moorage.services.base import Provider, RequestContext, operation
 from moorage.services.ecs import (
     compute,
@@ -50,12 +53,37 @@ from moorage.services.ecs.validate_service import (
 from moorage.services.ecs.validate_strategy import check_strategy
 from moorage.services.ecs.wanted_revision import launches_on, service_definition, wanted_revision
 from moorage.services.lookups import AlarmLookup, NetworkLookup
-from moorage.store.api import StoreApi, Transaction
+from moorage.store.api import StoreApi, Transaction, View
 from moorage.store.tables.ecs import REVISIONS, SERVICES, TASK_SETS
 
 MOST_TASKS = 5000
 """Of one service: an AWS quota."""
 _NAME = re.compile(r"[a-zA-Z0-9\-_]{1,255}")
+
+
+class _First(msgspec.Struct, frozen=True):
+    """What a new service runs: its first revision (whose ARN is still to be found) and what was found out on the way."""
+
+    definition: TaskDefinition
+    revision: Revision
+    network: networking.CheckedNetwork | None
+
+    @property
+    def linked(self) -> bool:
+        """Does it need the service-linked role?"""
+        revision = self.revision
+        return bool(revision.load_balancers or revision.network is not None or revision.service_registries)
+
+    def check_load_balancers(self, view: View, scope: Scope) -> None:
+        revision = self.revision
+        check_load_balancers(view, scope, self.definition.document, revision.load_balancers, launches_on(revision))
+
+    def daemons(self, view: View, service: Service) -> int:
+        """On how many instances a DAEMON service belongs now."""
+        zones = frozenset(s.availability_zone for s in self.network.subnets) if self.network is not None else None
+        rules = constraints.read(service.placement_constraints)
+        wish = wish_of(self.definition, f"service:{service.name}", rules, zones=zones)
+        return placement.eligible(view, service.cluster_arn, wish)
 
 
 class ServiceOperations(Provider):
@@ -82,41 +110,10 @@ class ServiceOperations(Provider):
         controller = validate_controller.controller_of(request)
         if controller == "EXTERNAL":
             return await self._create_bare(ctx, cluster, request, desired, configuration)
-        if not request.get("taskDefinition"):
-            raise refuse("TaskDefinition can not be blank.")
-        definition = service_definition(self._store, ctx.scope, request["taskDefinition"])
-        # The default strategy of the cluster is not for daemons: they run on instances.
-        chosen = compute.resolve(cluster, definition, {**request, "launchType": "EC2"} if daemon else request)
-        network = await networking.check(
-            self._networks, ctx.scope, definition.document, chosen.launches_on, request.get("networkConfiguration")
-        )
-        check_role(request, definition.document)
-        placement.check_number(request.get("placementConstraints") or (), definition.document)
-        refuse_unsupported(definition.document)
-        volumes = launch_volumes.check(definition.document, request.get("volumeConfigurations"), of_service=True)
-        load_balancers = convert(request.get("loadBalancers") or [], tuple[LoadBalancerRef, ...])
-        check_load_balancers(self._store, ctx.scope, definition.document, load_balancers, chosen.launches_on)
-        check_strategy(self._store, configuration, load_balancers, attached=True)
-        now = self._clock.now()
-        arn = ctx.scope.arn("ecs", f"service/{cluster.name}/{name}")
-        revision = Revision(
-            arn="",
-            service_arn=arn,
-            cluster_arn=cluster.arn,
-            number="",
-            created_at=now,
-            task_definition_arn=definition.arn,
-            launch_type=chosen.launch_type,
-            strategy=chosen.strategy,
-            platform_version=chosen.platform_version,
-            network=network.configuration if network is not None else None,
-            load_balancers=load_balancers,
-            service_registries=tuple(request.get("serviceRegistries") or ()),
-            volume_configurations=volumes,
-        )
-        linked = bool(load_balancers or network is not None or revision.service_registries)
+        first = await self._first_revision(ctx, cluster, request, configuration, daemon=daemon)
+        now = first.revision.created_at
         service = new_service(
-            ctx, cluster, request, desired=desired, configuration=configuration, linked=linked, now=now
+            ctx, cluster, request, desired=desired, configuration=configuration, linked=first.linked, now=now
         )
         window = await alarm_window(self._alarms, ctx.scope, configuration, given=True)
 
@@ -129,22 +126,62 @@ class ServiceOperations(Provider):
             existing = made_before(tx, service)
             if existing is not None:
                 return existing
-            check_load_balancers(tx, ctx.scope, definition.document, load_balancers, chosen.launches_on)
-            if network is not None:
-                network.remember(tx)
+            first.check_load_balancers(tx, ctx.scope)
+            if first.network is not None:
+                first.network.remember(tx)
             found = with_own_story(tx, service)
             if daemon:
-                zones = frozenset(s.availability_zone for s in network.subnets) if network is not None else None
-                rules = constraints.read(service.placement_constraints)
-                wish = wish_of(definition, f"service:{name}", rules, zones=zones)
-                found = replace(found, desired_count=placement.eligible(tx, cluster.arn, wish))
+                found = replace(found, desired_count=first.daemons(tx, service))
             if controller == "CODE_DEPLOY":
-                first = put_task_set(tx, tx.put(SERVICES, found), revision, self._ids.digits(19), now, scale=100.0)
-                make_primary(tx, found, first, now)
-                return replace(found, revision_arn=first.arn)
-            return deploy(tx, self._ids, found, revision, now, alarm_window=window)
+                one = put_task_set(tx, tx.put(SERVICES, found), first.revision, self._ids.digits(19), now, scale=100.0)
+                make_primary(tx, found, one, now)
+                return replace(found, revision_arn=one.arn)
+            return deploy(tx, self._ids, found, first.revision, now, alarm_window=window)
 
         return {"service": await self._store.update(write)}
+
+    async def _first_revision(
+        self,
+        ctx: RequestContext,
+        cluster: Cluster,
+        request: dict[str, Any],
+        configuration: DeploymentConfiguration,
+        *,
+        daemon: bool,
+    ) -> _First:
+        """What a new service runs, checked. Raises ClientException, InvalidParameterException, PlatformUnknownException."""
+        if not request.get("taskDefinition"):
+            raise refuse("TaskDefinition can not be blank.")
+        definition = service_definition(self._store, ctx.scope, request["taskDefinition"])
+        document = definition.document
+        # The default strategy of the cluster is not for daemons: they run on instances.
+        chosen = compute.resolve(cluster, definition, {**request, "launchType": "EC2"} if daemon else request)
+        network = await networking.check(
+            self._networks, ctx.scope, document, chosen.launches_on, request.get("networkConfiguration")
+        )
+        check_role(request, document)
+        placement.check_number(request.get("placementConstraints") or (), document)
+        refuse_unsupported(document)
+        volumes = launch_volumes.check(document, request.get("volumeConfigurations"), of_service=True)
+        revision = Revision(
+            arn="",
+            service_arn=ctx.scope.arn("ecs", f"service/{cluster.name}/{request['serviceName']}"),
+            cluster_arn=cluster.arn,
+            number="",
+            created_at=self._clock.now(),
+            task_definition_arn=definition.arn,
+            launch_type=chosen.launch_type,
+            strategy=chosen.strategy,
+            platform_version=chosen.platform_version,
+            network=network.configuration if network is not None else None,
+            load_balancers=convert(request.get("loadBalancers") or [], tuple[LoadBalancerRef, ...]),
+            service_registries=tuple(request.get("serviceRegistries") or ()),
+            volume_configurations=volumes,
+        )
+        first = _First(definition, revision, network)
+        first.check_load_balancers(self._store, ctx.scope)
+        check_strategy(self._store, configuration, revision.load_balancers, attached=True)
+        return first
 
     async def _create_bare(
         self,
