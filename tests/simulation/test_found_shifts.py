@@ -44,15 +44,6 @@ def test_a_sick_task_of_the_old_revision_does_not_bring_both_over_twice_the_desi
     ends_well(street("blue/green", 3), Step(60.0, "nothing"), flaps, deploy(moment))
 
 
-def test_an_old_revision_that_was_lost_takes_over_when_it_is_found_again():
-    """Found by seed 39. While blue could not start, nobody waited for it and green was to be scaled up; then blue came back
-    beside the tasks of the interrupted deployment, and green had no room, for ever."""
-    flaps = Step(0.679, "flap_container", {"which": 7, "every": 11.0})
-    dies = Step(0.004, "engine_outage", {"seconds": 40, "containers_die": True})
-    street = Step(60.0, "create_street", {"strategy": "blue/green", "desired": 2, "breaker": True})
-    assert failure(39, [street, flaps, deploy(17.581), dies], player=ShiftsPlayer) is None
-
-
 @pytest.mark.parametrize("seed", [30107, 1, 2])
 def test_a_sandbox_claimed_while_the_pool_is_tidied_stays_with_its_task(seed):
     """Found by seed 30107. The engine was frozen while the pool was being tidied after a restart: by its list, which was

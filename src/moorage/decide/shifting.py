@@ -7,8 +7,7 @@ revision has how many tasks in which stage, and turns the moves of `rollout/stag
 |------------------------------|---------------------|--------------------|-------------------------------|
 | RECONCILE_SERVICE            | kept at desired     | none               | go when traffic has left them |
 | PRE_SCALE_UP                 | kept at desired     | none               | none                          |
-| SCALE_UP … BAKE_TIME         | kept at desired     | kept at desired    | none, or they go when blue,   |
-|                              |                     |                    | lost before, is found again   |
+| SCALE_UP … BAKE_TIME         | kept at desired     | kept at desired    | none                          |
 | CLEAN_UP                     | goes, as in rolling | kept, as in rolling| none                          |
 | on the way back, or halted   | kept at desired     | left as it is      | none                          |
 | CLEAN_UP on the way back     | kept, as in rolling | goes, as in rolling| none                          |
@@ -155,13 +154,16 @@ class ShiftingPass(SchedulerPass):
         if shift.direction == "forward" and shift.stage not in ("RECONCILE_SERVICE", "PRE_SCALE_UP"):
             kept.append(shift.green)
         steps = {deployment: self._keep(deployment, verdicts) for deployment in kept}
-        if self._interrupted() and self._blue_is_lost():
+        if self._blue_is_lost() and self._interrupted():
             # Its sick tasks serve nobody; beside those of interrupted deployments they leave green no room.
-            sick = [t for t in self._of(shift.blue) if verdicts[t.arn].state == "unhealthy"]
-            steps[shift.blue] = Step(0, tuple(Stop(t, "unhealthy", verdicts[t.arn]) for t in sick))
-        elif self._interrupted() and shift.direction == "forward" and shift.stage != "RECONCILE_SERVICE":
-            # It was lost when it should have taken over, and is found again: it does so now.
-            steps[shift.blue] = self._taking_over(verdicts)
+            steps[shift.blue] = Step(
+                0,
+                tuple(
+                    Stop(t, "unhealthy", verdicts[t.arn])
+                    for t in self._of(shift.blue)
+                    if verdicts[t.arn].state == "unhealthy"
+                ),
+            )
         # A replacement of blue that is there already takes the place of a task of green, until the sick one has gone.
         # 3 desired, blue has 4 (one is sick) → green starts 2. Green goes first: it may be what mends the service.
         desired, percent = self.service.desired_count, self.service.deployment_configuration.maximum_percent
@@ -173,23 +175,18 @@ class ShiftingPass(SchedulerPass):
         return self._merged(steps.values())
 
     def _reconcile(self, verdicts: Mapping[str, Verdict]) -> Step:
-        assert self.shift.blue is not None
-        step = self._taking_over(verdicts)
-        self._starts = ((self.shift.blue, step.start),) if step.start else ()
-        return step
-
-    def _taking_over(self, verdicts: Mapping[str, Verdict]) -> Step:
-        """Blue takes over from deployments that were interrupted, as in a rolling update. Green is not looked at."""
+        """Blue takes over from whatever else still runs, as in a rolling update."""
         assert self.shift.blue is not None
         desired, configuration = self.service.desired_count, self.service.deployment_configuration
-        mine = [t for t in self.living if t.deployment_id != self.shift.green]
-        return next_step(
-            [self._candidate(t, verdicts, new=t.deployment_id == self.shift.blue) for t in mine],
+        step = next_step(
+            [self._candidate(t, verdicts, new=t.deployment_id == self.shift.blue) for t in self.living],
             desired=desired,
             minimum=minimum_healthy(desired, configuration.minimum_healthy_percent),
             maximum=maximum_running(desired, max(200, configuration.maximum_percent)),
             may_start=self._may_start(self.shift.blue),
         )
+        self._starts = ((self.shift.blue, step.start),) if step.start else ()
+        return step
 
     def _keep(self, deployment: str, verdicts: Mapping[str, Verdict]) -> Step:
         """As many tasks of this deployment as are desired. A replacement is started first when the maximum has room."""
