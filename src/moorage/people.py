@@ -170,6 +170,7 @@ class People:
             "running": sum(1 for t in tasks if t.last_status == "RUNNING"),
             "pending": sum(1 for t in tasks if t.last_status != "RUNNING" and t.desired_status == "RUNNING"),
             "stopping": sum(1 for t in tasks if t.last_status != "RUNNING" and t.desired_status == "STOPPED"),
+            "drain_left": self._explainer.drain_left(tasks),
             "rollout": primary.rollout_state if primary is not None else None,
             "deployments": len(service.deployments),
             "task_definition": name_of(revision.task_definition_arn) if revision is not None else None,

@@ -38,6 +38,12 @@ def test_a_table_with_what_is_done_now(moor, served):
     ]
 
 
+def test_how_long_targets_still_drain():
+    rolling = a_service(said="waits: 2 tasks of older deployments still stopping. Deployment x is …", drain_left=53.6)
+    line = " ".join(list(render([rolling], 1000.0))[1].split()) + " " + list(render([rolling], 1000.0))[2].strip()
+    assert line.endswith("waits: 2 tasks of older deployments still stopping, 54s drain left")
+
+
 def test_several_accounts_are_told_apart_and_long_names_fit():
     services = [a_service("a" * 60, said="word " * 60), a_service(region="eu-west-1", task_definition="t" * 50)]
     lines = list(render(services, 1000.0))

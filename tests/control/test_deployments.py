@@ -274,10 +274,36 @@ async def test_a_pause_waits_for_a_person(street: Street, action: str, status: s
     )
     await world.ecs("ContinueServiceDeployment", serviceDeploymentArn=arn, hookId=detail["hookId"], action=action)
     await street.ends(arn, status)
+    [answered] = (await street.describe(arn))["lifecycleHookDetails"]
+    assert (answered["hookId"], answered["status"]) == (
+        detail["hookId"],
+        "SUCCEEDED" if action == "CONTINUE" else "FAILED",
+    )
     assert "in terminal states" in await refused(hookId=detail["hookId"])
     with pytest.raises(AwsError) as refusal:
         await world.ecs("StopServiceDeployment", serviceDeploymentArn=arn)
     assert refusal.value.code == "ConflictException"
+    await world.settled()
+
+
+async def test_what_became_of_every_hook_stays_to_be_seen(street: Street) -> None:
+    """One pause goes on by itself when nobody answers, another one is left because the deployment is stopped."""
+    world = street.world
+    goes_on = {"timeoutInMinutes": 1, "action": "CONTINUE"}
+    first = {"targetType": "PAUSE", "lifecycleStages": ["PRE_SCALE_UP"], "timeoutConfiguration": goes_on}
+    second = {"targetType": "PAUSE", "lifecycleStages": ["POST_TEST_TRAFFIC_SHIFT"]}
+    street.run_functions(Functions())
+    called = LAMBDA | {"lifecycleStages": ["POST_SCALE_UP"]}
+    await street.create(lifecycleHooks=[called])
+    await world.update_service(deploymentConfiguration={"lifecycleHooks": [first, called, second]})
+    arn = await street.deploy()
+    await street.stage("POST_TEST_TRAFFIC_SHIFT")
+    told = (await street.describe(arn))["lifecycleHookDetails"]
+    assert [one["status"] for one in told] == ["TIMED_OUT", "SUCCEEDED", "AWAITING_ACTION"]
+    await world.ecs("StopServiceDeployment", serviceDeploymentArn=arn)
+    await street.ends(arn, "ROLLBACK_SUCCESSFUL")
+    told = (await street.describe(arn))["lifecycleHookDetails"]
+    assert [one["status"] for one in told] == ["TIMED_OUT", "SUCCEEDED"]
     await world.settled()
 
 

@@ -20,6 +20,7 @@ from moorage.domain.service import (
     ServiceDeployment,
     Shift,
 )
+from moorage.domain.task import LoadBalancerRef
 
 RUNNING = a_deployment(2, rollout_state="IN_PROGRESS")
 ALARMS = {"alarmNames": ["errors", "latency"], "enable": True, "rollback": True}
@@ -85,6 +86,15 @@ def test_where_the_traffic_is() -> None:
         "CANARY stage PRODUCTION_TRAFFIC_SHIFT, step 1 of 2 for 1 min",
     ]
     assert lines_of(a_canary(), 1) == ["gets 90 % of the requests"]
+
+
+def test_test_traffic_is_told_of_where_there_are_rules_for_it() -> None:
+    service = a_canary(test_percent=100.0)
+    assert lines_of(service)[0] == "gets 10 % of the requests"
+    tested = LoadBalancerRef(target_group_arn="a", advanced_configuration={"testListenerRule": "arn:rule"})
+    revision = Revision("r", "s", "c", "1", NOW, "td", load_balancers=(tested,))
+    first = next(iter(shift_lines(service.deployments[0], service, NOW, revision)))
+    assert first.strip() == "gets 10 % of the requests, 100 % of the test traffic"
 
 
 def test_a_pause_says_what_to_do() -> None:

@@ -199,6 +199,35 @@ async def test_a_cluster_narrows_what_a_name_means(world):
     assert [one.kind for one in within(found, "other")] == ["load-balancer", "target-group"]
 
 
+async def test_a_task_that_fails_its_checks_says_what_would_make_it_healthy(world, people):
+    world.engine.images["web"] = SimulatedImage(listens_after=None)
+    front = await world.create_load_balancer(interval=10, healthy=3, unhealthy=2)
+    await world.create_service(desired=1, front=front, grace=300)
+    await world.run_for(5)
+    (task,) = (await get(people, "/_moorage/people/tasks?service=web"))[1]["tasks"]
+    assert "one passed check makes it healthy; without one it is unhealthy in 5 s" in task["said"]
+    await world.run_for(20)
+    told = (await get(people, f"/_moorage/explain?of={task['id']}"))[1]["sections"][0]["lines"]
+    assert told[0].startswith("is waiting: 0 of 1 health checks passed, is unhealthy in target group web")
+    assert told[1] == "healthy again after 3 passed checks in a row, 10 s apart (about 30 s)"
+    assert told[2] == "4 min 35 s of its health check grace period (5 min) left: it is not replaced before"
+
+
+async def test_a_service_in_the_list_says_how_long_its_targets_still_drain(world, people):
+    front = await world.create_load_balancer(deregistration_delay=60)
+    await world.create_service(desired=2, front=front)
+    await world.stable()
+    (at_rest,) = (await get(people, "/_moorage/people/services"))[1]["services"]
+    assert at_rest["drain_left"] is None
+    await world.update_service(desiredCount=1)
+    await world.run_for(5)
+    (draining,) = (await get(people, "/_moorage/people/services"))[1]["services"]
+    assert draining["said"].startswith("waits: 1 task still stopping. ")
+    assert 54 <= draining["drain_left"] <= 56
+    told = (await get(people, "/_moorage/explain?of=web&kind=service"))[1]["sections"][0]["lines"]
+    assert told[1] == "55 s until the last of its targets has drained"
+
+
 async def test_the_doors(world, people):
     await world.create_service(desired=1)
     await world.stable()

@@ -230,7 +230,7 @@ def deployment_lines(deployment: Deployment, records: ServiceRecords, now: float
     )
     if deployment.rollback_of is not None:
         yield f"  it rolls back {deployment.rollback_of}"
-    yield from shift_lines(deployment, records.service, now)
+    yield from shift_lines(deployment, records.service, now, records.revisions.get(deployment.revision_arn))
     if deployment.status != "PRIMARY":
         if deployment.rollout_reason:
             yield f"  {deployment.rollout_reason}"

@@ -69,16 +69,20 @@ def _then(deployment: Deployment, service: Service, *, rollback: bool) -> str:
     return "it rolls back"
 
 
-def shift_lines(deployment: Deployment, service: Service, now: float) -> Iterator[str]:
-    """Where the traffic is and who holds it there, for the deployment that it shifts to or from."""
+def shift_lines(
+    deployment: Deployment, service: Service, now: float, revision: Revision | None = None
+) -> Iterator[str]:
+    """Where the traffic is and who holds it there, for the deployment that it shifts to or from. Its `revision` knows
+    whether there are rules for test traffic."""
     shift = service.shift
     if shift is None or deployment.id not in (shift.green, shift.blue):
         return
     green = deployment.id == shift.green
     percent = shift.percent if green else 100.0 - shift.percent
     if shift.blue is not None:
+        tested = green and shift.test_percent and _has_test_rules(revision)
         yield f"  gets {percent:g} % of the requests" + (
-            f", {shift.test_percent:g} % of the test traffic" if green and shift.test_percent else ""
+            f", {shift.test_percent:g} % of the test traffic" if tested else ""
         )
     if not green:
         return
@@ -87,6 +91,11 @@ def shift_lines(deployment: Deployment, service: Service, now: float) -> Iterato
         yield f"  goes back: {shift.failure}"
     for run in shift.hooks:
         yield f"  {_hook(run, shift, now)}"
+
+
+def _has_test_rules(revision: Revision | None) -> bool:
+    references = revision.load_balancers if revision is not None else ()
+    return any((ref.advanced_configuration or {}).get("testListenerRule") for ref in references)
 
 
 def _stage(shift: Shift) -> str:

@@ -20,13 +20,15 @@ from moorage.engine.driver import ObservedContainer
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A task in one target group. `drain_left`: seconds of its deregistration delay. `said`: the health checker."""
+    """A task in one target group. `drain_left`: seconds of its deregistration delay. `said`: the health checker. `budget`:
+    what has to happen until its state changes, and how long that may take."""
 
     target_group_arn: str
     port: int
     state: TargetState
     drain_left: float | None = None
     said: str = ""
+    budget: str = ""
 
 
 class TaskRecords(msgspec.Struct, frozen=True):
@@ -119,6 +121,7 @@ def waits(records: TaskRecords, now: float) -> Iterator[str]:
         yield f"is healthy: {told.rstrip(', ')}"
     else:
         yield f"is {verdict.state}: {told}{verdict.reason}"
+        yield from (place.budget for place in records.places if place.budget)
     yield from _grace(records, now)
 
 

@@ -281,10 +281,11 @@ def target_words(records: TargetRecords, group: TargetGroup, now: float) -> Iter
         rest = records.target.deregistered_at + deregistration_delay(group) - now
         yield f"{left(rest)} drain left"
     elif records.health is not None:
-        yield from _budget(records.health, group.health_check, now)
+        yield from time_budget(records.health, group.health_check, now)
 
 
-def _budget(health: TargetHealth, check: HealthCheck, now: float) -> Iterator[str]:
+def time_budget(health: TargetHealth, check: HealthCheck, now: float) -> Iterator[str]:
+    """What has to happen until the state of a target changes, and how long that may take."""
     match health.state:
         case "initial":
             # Failure k counts only when (k - 1) intervals have gone by since its checks began.

@@ -7,7 +7,7 @@ times that are left are those of this moment and not of the last pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -28,6 +28,7 @@ from moorage.control.explain_traffic import (
     explain_load_balancer,
     explain_target,
     explain_target_group,
+    time_budget,
 )
 from moorage.control.explain_words import Explanation
 from moorage.control.instance_placement import document_of
@@ -268,6 +269,12 @@ class Explainer:
         capacity = explain_capacity.of_task(self._store, task, self._clock.now())
         return TaskRecords(task, document, said, verdict, places, service, capacity=capacity)
 
+    def drain_left(self, tasks: Iterable[Task]) -> float | None:
+        """Seconds until the last target of those that stop has drained; None when none drains."""
+        stopping = [task for task in tasks if task.desired_status == "STOPPED"]
+        drains = [place.drain_left for task in stopping for place in self._places(task) if place.drain_left is not None]
+        return max(drains, default=None)
+
     def _places(self, task: Task) -> tuple[Place, ...]:
         """Its target groups; a stopped task has none, its address may be another's by now."""
         if task.last_status == "STOPPED":
@@ -279,16 +286,20 @@ class Explainer:
             state = target_state(self._store, arn, place.id, place.port)
             if state == NOT_REGISTERED and (task.desired_status == "STOPPED" or task.last_status != "RUNNING"):
                 continue
-            places.append(Place(arn, place.port, state, self._drain_left(key), self._plane.targets.said(key) or ""))
+            said, (drain, budget) = self._plane.targets.said(key) or "", self._times(key)
+            places.append(Place(arn, place.port, state, drain, said, budget))
         return tuple(places)
 
-    def _drain_left(self, key: str) -> float | None:
-        target = self._store.get(TARGETS, key)
-        if target is None or target.deregistered_at is None:
-            return None
-        group = self._store.get(TARGET_GROUPS, target.target_group_arn)
-        delay = deregistration_delay(group) if group is not None else 0.0
-        return max(0.0, target.deregistered_at + delay - self._clock.now())
+    def _times(self, key: str) -> tuple[float | None, str]:
+        """Of a target: seconds that are left of its deregistration delay (None: it stays); what its health waits for."""
+        target, now = self._store.get(TARGETS, key), self._clock.now()
+        group = self._store.get(TARGET_GROUPS, target.target_group_arn) if target is not None else None
+        if target is None or group is None:
+            return None, ""
+        if target.deregistered_at is not None:
+            return max(0.0, target.deregistered_at + deregistration_delay(group) - now), ""
+        health = current_health(self._store, target)
+        return None, next(time_budget(health, group.health_check, now), "") if health is not None else ""
 
     # --- load balancing ----------------------------------------------------------------------------------------------
     def _balancer(self, balancer: LoadBalancer) -> BalancerRecords:

@@ -1,6 +1,6 @@
 """What leaves memory: stopped tasks an hour after they stopped (kept in history on disk), deleted services, used-up
-client tokens, deregistered container instances, deleted task definitions that nothing needs any more (semantics ecs-tasks
-§2, ecs-task-definitions §1)."""
+client tokens, deregistered container instances, deleted task definitions that nothing needs any more, service deployments
+after 90 days (semantics ecs-tasks §2, ecs-task-definitions §1, ecs-services §5.6)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import logging
 from moorage.domain.clock import Clock
 from moorage.domain.container_instance import ContainerInstance
 from moorage.domain.errors import MoorageError
+from moorage.domain.service import ENDED, Service
 from moorage.store.memory import Store, StoreTransaction
 from moorage.store.tables.ecs import (
     CLIENT_TOKENS,
@@ -30,6 +31,8 @@ TASK_KEPT = 3600.0
 SERVICE_KEPT = 3600.0
 INSTANCE_KEPT = 3600.0
 TOKEN_KEPT = 24 * 3600.0
+DEPLOYMENT_KEPT = 90 * 24 * 3600.0
+DEPLOYMENTS_EVERY = 3600.0
 
 
 class Reaper:
@@ -37,6 +40,7 @@ class Reaper:
         self._store = store
         self._clock = clock
         self._job: asyncio.Task[None] | None = None
+        self._deployments_at = clock.now()
 
     def start(self) -> None:
         self._job = asyncio.get_running_loop().create_task(self._run(), name="reaper")
@@ -76,6 +80,9 @@ class Reaper:
                 if now - since >= INSTANCE_KEPT and not _still_a_machine(tx, instance):
                     tx.delete(CONTAINER_INSTANCES, instance.arn)
                     gone += 1
+            if now - self._deployments_at >= DEPLOYMENTS_EVERY:
+                self._deployments_at = now
+                gone += sum(_forget_deployments(tx, service, now) for service in tx.all(SERVICES))
             for token in tx.all(CLIENT_TOKENS):
                 if now - token.created_at >= TOKEN_KEPT:
                     tx.delete(CLIENT_TOKENS, token.key)
@@ -94,6 +101,31 @@ def _delete_service(tx: StoreTransaction, arn: str) -> int:
         tx.archive(REVISIONS, revision.arn)
     tx.archive(SERVICES, arn)
     return 1
+
+
+def _forget_deployments(tx: StoreTransaction, service: Service, now: float) -> int:
+    """Service deployments that ended long ago, and the revisions that only they named. What the service runs, what it
+    would roll back to and the launch type that it would fall back to stay."""
+    running = {one.service_deployment_arn for one in service.deployments}
+    needed = {service.revision_arn, service.last_good_revision, *(one.revision_arn for one in service.deployments)}
+    gone = 0
+    for record in tuple(tx.find(SERVICE_DEPLOYMENTS, "service", service.arn)):
+        ended = record.finished_at if record.status in ENDED else None
+        if record.arn not in running and ended is not None and now - ended >= DEPLOYMENT_KEPT:
+            tx.archive(SERVICE_DEPLOYMENTS, record.arn)
+            gone += 1
+        else:
+            needed |= {record.target_revision, record.rollback_revision, *record.source_revisions}
+    if not gone:
+        return 0
+    revisions = tuple(tx.find(REVISIONS, "service", service.arn))
+    launched = [one for one in revisions if one.launch_type]
+    needed |= {one.arn for one in sorted(launched, key=lambda one: one.created_at)[-1:]}
+    for revision in revisions:
+        if revision.arn not in needed and now - revision.created_at >= DEPLOYMENT_KEPT:
+            tx.archive(REVISIONS, revision.arn)
+            gone += 1
+    return gone
 
 
 def _still_a_machine(tx: StoreTransaction, instance: ContainerInstance) -> bool:

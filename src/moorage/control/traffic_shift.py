@@ -77,10 +77,21 @@ def note_shift(tx: Transaction, before: Shift | None, service: Service, now: flo
         lifecycle_stage=stage,
         production_percent=shift.percent if shift.blue is not None else 100.0,
         test_percent=shift.test_percent if shift.blue is not None else 100.0,
-        hooks=shift.hooks,
+        hooks=_told(record.hooks, before.hooks if before is not None else (), shift.hooks, now),
     )
     if changed != record:
         tx.put(SERVICE_DEPLOYMENTS, replace(changed, updated_at=now))
+
+
+def _told(
+    known: tuple[HookRun, ...], before: tuple[HookRun, ...], running: tuple[HookRun, ...], now: float
+) -> tuple[HookRun, ...]:
+    """The hooks that a service deployment shows: those that run, and how the earlier ones ended, oldest first. Of those
+    that nobody waits for any more (their stage was left for another reason) nothing is told."""
+    found = {run.hook_id: run for run in (*known, *hooks.timed_out(before, now), *running)}
+    waits = {run.hook_id for run in running}
+    pending = ("AWAITING_ACTION", "IN_PROGRESS")
+    return tuple(run for run in found.values() if run.hook_id in waits or run.status not in pending)
 
 
 class HookCalls:

@@ -255,7 +255,8 @@ class ServiceEvent(msgspec.Struct, frozen=True, gc=False):
 
 class ServiceDeployment(msgspec.Struct, frozen=True):
     """What DescribeServiceDeployments shows (§5.6). `breaker_status`, `alarms_status`: MONITORING | MONITORING_COMPLETE |
-    TRIGGERED | DISABLED; `failure_count` and `threshold` as of its end (the deployment itself knows them before)."""
+    TRIGGERED | DISABLED; `failure_count` and `threshold` as of its end (the deployment itself knows them before).
+    `configuration`: what it was started with."""
 
     arn: str
     service_arn: str
@@ -283,3 +284,4 @@ class ServiceDeployment(msgspec.Struct, frozen=True):
     alarms_status: str = "DISABLED"
     alarm_names: tuple[str, ...] = ()
     triggered_alarms: tuple[str, ...] = ()
+    configuration: DeploymentConfiguration | None = None

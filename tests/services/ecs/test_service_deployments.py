@@ -94,6 +94,22 @@ async def test_a_service_deployment_shows_what_aws_shows(main: Rig) -> None:
     }
 
 
+async def test_a_service_deployment_keeps_the_configuration_it_ran_with(main: Rig) -> None:
+    """A rolling one follows its service while it runs: new percentages are used at once (§3.2)."""
+
+    async def shown(arn: str) -> int:
+        described = await main.call("DescribeServiceDeployments", serviceDeploymentArns=[arn])
+        percent: int = described["serviceDeployments"][0]["deploymentConfiguration"]["maximumPercent"]
+        return percent
+
+    first = (await main.service(deploymentConfiguration={"maximumPercent": 150}))["currentServiceDeployment"]
+    assert await shown(first) == 150
+    await update(main, deploymentConfiguration={"maximumPercent": 175})
+    assert await shown(first) == 175
+    second = await update(main, forceNewDeployment=True, deploymentConfiguration={"maximumPercent": 200})
+    assert (await shown(first), await shown(second["currentServiceDeployment"])) == (150, 200)
+
+
 async def test_a_revision_without_load_balancers_shows_none(main: Rig) -> None:
     made = await main.service()
     arn = made["currentServiceRevisions"][0]["arn"]

@@ -52,6 +52,15 @@ async def test_what_starts_a_deployment(main: Rig, params: dict[str, Any], deplo
             assert changed[name] == wanted
 
 
+async def test_tags_are_in_the_answer_to_create_only(main: Rig) -> None:
+    """Afterwards they are shown to those who ask for them (§1)."""
+    tags = [{"key": "team", "value": "a"}]
+    assert (await main.service(tags=tags))["tags"] == tags
+    assert "tags" not in await update(main, desiredCount=1)
+    described = await main.call("DescribeServices", cluster="main", services=["web"], include=["TAGS"])
+    assert described["services"][0]["tags"] == tags
+
+
 async def test_configuration_is_merged(main: Rig) -> None:
     await main.service(deploymentConfiguration={"maximumPercent": 150, "minimumHealthyPercent": 50})
     breaker = {"enable": True, "rollback": True, "thresholdConfiguration": {"type": "COUNT", "value": 5}}
@@ -91,6 +100,24 @@ async def test_updates_refuse_what_creation_refuses(main: Rig) -> None:
         refusal = await main.refused("UpdateService", cluster="main", service="web", **params)
         assert refusal.code == code
         assert refusal.message.startswith(message)
+
+
+async def test_constraints_of_the_service_and_of_its_task_definition_count_together(main: Rig) -> None:
+    rule = {"type": "memberOf", "expression": "attribute:ecs.os-type == linux"}
+    app = {"name": "app", "image": "a", "memory": 64}
+    for _ in range(2):
+        await main.call("RegisterTaskDefinition", family="ruled", containerDefinitions=[app])
+    await main.call("RegisterTaskDefinition", family="ruled", containerDefinitions=[app], placementConstraints=[rule])
+    created = {"cluster": "main", "serviceName": "web", "desiredCount": 1, "placementConstraints": [rule] * 10}
+    refusal = await main.refused("CreateService", taskDefinition="ruled:3", **created)
+    assert (refusal.code, refusal.message) == (INVALID, "Maximum number of constraints is 10")
+    await main.call("CreateService", taskDefinition="ruled:1", **created)
+    refusal = await main.refused("UpdateService", cluster="main", service="web", taskDefinition="ruled:3")
+    assert refusal.message == "Maximum number of constraints is 10"
+    changed = await update(main, taskDefinition="ruled:3", placementConstraints=[rule] * 9)
+    assert len(changed["placementConstraints"]) == 9
+    refusal = await main.refused("UpdateService", cluster="main", service="web", placementConstraints=[rule] * 10)
+    assert refusal.message == "Maximum number of constraints is 10"
 
 
 async def test_a_service_keeps_what_it_has_when_that_is_retired(main: Rig) -> None:
@@ -138,8 +165,8 @@ async def test_capacity_providers(main: Rig) -> None:
     changed = await update(main, capacityProviderStrategy=spot, forceNewDeployment=True)
     assert changed["capacityProviderStrategy"] == [{"capacityProvider": "FARGATE_SPOT", "weight": 1, "base": 0}]
     assert "launchType" not in changed
-    back = await update(main, capacityProviderStrategy=[], forceNewDeployment=True)
-    assert back["launchType"] == "FARGATE"
+    back = await update(main, capacityProviderStrategy=[], platformVersion="1.3.0", forceNewDeployment=True)
+    assert (back["launchType"], back["platformVersion"]) == ("FARGATE", "1.3.0")
     assert "capacityProviderStrategy" not in back
 
 

@@ -14,6 +14,7 @@ from moorage.store.tables.ecs import REVISIONS, TASK_SETS
 from .rig import BASE, Rig, network_configuration
 
 INVALID = "InvalidParameterException"
+EBS = [{"name": "data", "managedEBSVolume": {"roleArn": "r", "sizeInGiB": 1}}]
 EXTERNAL = {"deploymentController": {"type": "EXTERNAL"}}
 
 
@@ -216,6 +217,7 @@ async def test_tags_of_task_sets(outside: Rig) -> None:
         ({"launchType": "FARGATE"}, "LaunchType must be blank."),
         ({"loadBalancers": [{"targetGroupArn": "x"}]}, "LoadBalancers must be empty or null."),
         ({"networkConfiguration": network_configuration()}, "NetworkConfiguration must be empty or null."),
+        ({"volumeConfigurations": EBS}, "VolumeConfigurations must be empty or null."),
         (
             {"schedulingStrategy": "DAEMON", "desiredCount": None},
             "The daemon scheduling strategy does not support the EXTERNAL deployment controller",
@@ -249,6 +251,7 @@ async def test_what_can_be_updated_of_an_external_service(outside: Rig) -> None:
         ({"taskDefinition": "web"}, "Unable to update task definition"),
         ({"forceNewDeployment": True}, "Cannot force a new deployment"),
         ({"networkConfiguration": network_configuration()}, "Unable to update network parameters"),
+        ({"volumeConfigurations": EBS}, "Unable to update volume configurations"),
     ):
         error = await outside.refused("UpdateService", cluster="main", service="outside", **change)
         assert error.message == (

@@ -56,8 +56,9 @@ def render(services: Sequence[Mapping[str, Any]], now: float) -> Iterator[str]:
 
 
 def doing(service: Mapping[str, Any]) -> str:
-    """Without what the other columns say."""
-    return str(service.get("said") or "").partition(". Deployment ")[0]
+    """Without what the other columns say; with the time that targets still drain."""
+    said, left = str(service.get("said") or "").partition(". Deployment ")[0], service.get("drain_left")
+    return f"{said}, {age(left)} drain left" if left is not None else said
 
 
 def counts(service: Mapping[str, Any]) -> str:

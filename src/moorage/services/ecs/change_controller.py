@@ -41,6 +41,7 @@ def to_ecs(tx: Transaction, ids: Ids, service: Service, now: float) -> Service:
         started_at=one.created_at,
         finished_at=now,
         updated_at=now,
+        configuration=service.deployment_configuration,
     )
     deployment = Deployment(
         id=one.id,

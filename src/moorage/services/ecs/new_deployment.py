@@ -54,6 +54,7 @@ def deploy(
         breaker_status="MONITORING" if breaker.enable else "DISABLED",
         alarms_status="MONITORING" if configuration.watched_alarms else "DISABLED",
         alarm_names=configuration.watched_alarms,
+        configuration=configuration,
     )
     tx.put(SERVICE_DEPLOYMENTS, record)
     _supersede(tx, service, now)

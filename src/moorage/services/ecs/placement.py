@@ -3,6 +3,7 @@ refusals turned into `failures[]` (semantics ecs-tasks §9, ecs-services §2.2, 
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import Any
 
 import msgspec
@@ -32,12 +33,21 @@ def read(request: dict[str, Any]) -> Rules:
     wanted, how = request.get("placementConstraints") or (), request.get("placementStrategy") or ()
     if len(how) > MOST_STRATEGIES:
         raise AwsError("InvalidParameterException", f"Maximum number of strategies is {MOST_STRATEGIES}")
-    if len(wanted) > MOST_CONSTRAINTS:
-        raise AwsError("InvalidParameterException", f"Maximum number of constraints is {MOST_CONSTRAINTS}")
+    _check_number(len(wanted))
     try:
         return Rules(constraints.read(wanted), strategies.read(how))
     except ValueError as error:
         raise AwsError("InvalidParameterException", _sentence(str(error))) from error
+
+
+def check_number(own: Sized, document: Document) -> None:
+    """The constraints of a service and those of its task definition count together (ecs-services §7)."""
+    _check_number(len(own) + len(document.placement_constraints))
+
+
+def _check_number(constraints: int) -> None:
+    if constraints > MOST_CONSTRAINTS:
+        raise AwsError("InvalidParameterException", f"Maximum number of constraints is {MOST_CONSTRAINTS}")
 
 
 def instances(view: View, cluster_arn: str) -> tuple[ContainerInstance, ...]:

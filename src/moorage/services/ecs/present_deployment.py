@@ -8,7 +8,7 @@ import msgspec
 
 from moorage.decide.rollout.circuit_breaker import threshold
 from moorage.decide.rollout.hooks import timeout_action
-from moorage.domain.service import ENDED, HookRun, Revision, Service, ServiceDeployment
+from moorage.domain.service import ENDED, DeploymentConfiguration, HookRun, Revision, Service, ServiceDeployment
 from moorage.services.ecs.express_present import managed_resources
 from moorage.services.ecs.present_revision import awsvpc, launched_on
 from moorage.services.ecs.present_service import deployment_configuration, revision_counts
@@ -48,8 +48,9 @@ def service_deployment(view: View, record: ServiceDeployment) -> Shape:
     }
     if record.stopped_at is not None:
         shape["stoppedAt"] = record.stopped_at
-    if service is not None:
-        shape["deploymentConfiguration"] = deployment_configuration(service)
+    configuration = _configuration(record, service)
+    if configuration is not None:
+        shape["deploymentConfiguration"] = deployment_configuration(configuration)
     if record.lifecycle_stage is not None:
         shape["lifecycleStage"] = record.lifecycle_stage
     if record.hooks:
@@ -61,6 +62,14 @@ def service_deployment(view: View, record: ServiceDeployment) -> Shape:
             "serviceRevisionArn": record.rollback_revision,
         }
     return shape
+
+
+def _configuration(record: ServiceDeployment, service: Service | None) -> DeploymentConfiguration | None:
+    """What it was started with; a rolling deployment follows that of its service while it runs (§3.2)."""
+    follows = record.strategy == "ROLLING" and record.status not in ENDED
+    if service is not None and (follows or record.configuration is None):
+        return service.deployment_configuration
+    return record.configuration
 
 
 def _alarms(record: ServiceDeployment) -> Shape:

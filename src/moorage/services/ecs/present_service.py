@@ -8,7 +8,16 @@ from typing import Any
 
 import msgspec
 
-from moorage.domain.service import Canary, CircuitBreaker, Deployment, Linear, Revision, Service, ServiceEvent
+from moorage.domain.service import (
+    Canary,
+    CircuitBreaker,
+    Deployment,
+    DeploymentConfiguration,
+    Linear,
+    Revision,
+    Service,
+    ServiceEvent,
+)
 from moorage.domain.task import Task
 from moorage.services.ecs.express_present import managed_by
 from moorage.services.ecs.present_revision import PENDING, awsvpc, launched_on
@@ -35,7 +44,7 @@ def service(view: View, record: Service, *, tags: bool = False) -> Shape:
         "desiredCount": record.desired_count,
         "runningCount": sum(1 for t in living if t.last_status == "RUNNING"),
         "pendingCount": sum(1 for t in living if t.last_status in PENDING),
-        "deploymentConfiguration": deployment_configuration(record),
+        "deploymentConfiguration": deployment_configuration(record.deployment_configuration),
         "deployments": [_deployment(view, record, d, living) for d in record.deployments],
         "events": [event(e) for e in newest],
         "createdAt": record.created_at,
@@ -83,8 +92,7 @@ def event(record: ServiceEvent) -> Shape:
     return {"id": record.uuid, "createdAt": record.created_at, "message": record.message}
 
 
-def deployment_configuration(record: Service) -> Shape:
-    configuration = record.deployment_configuration
+def deployment_configuration(configuration: DeploymentConfiguration) -> Shape:
     shape: Shape = {
         "deploymentCircuitBreaker": _circuit_breaker(configuration.circuit_breaker),
         "maximumPercent": configuration.maximum_percent,

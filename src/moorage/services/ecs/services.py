@@ -6,6 +6,7 @@ import re
 from functools import partial
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from moorage.decide.placement import constraints
@@ -13,6 +14,7 @@ from moorage.decide.placement.place import wish_of
 from moorage.domain.clock import Clock, Ids
 from moorage.domain.cluster import Cluster
 from moorage.domain.errors import AwsError
+from moorage.domain.scope import Scope
 from moorage.domain.service import (
     DeploymentConfiguration,
     Revision,
@@ -26,12 +28,10 @@ from moorage.services.ecs import (
     launch_volumes,
     networking,
     placement,
-    present_revision,
     present_service,
     resolve,
     validate_controller,
 )
-from moorage.services.ecs import strategy as strategies
 from moorage.services.ecs.change_controller import to_ecs
 from moorage.services.ecs.express_present import managed_by
 from moorage.services.ecs.new_deployment import deploy
@@ -51,13 +51,39 @@ from moorage.services.ecs.validate_service import (
     refuse,
 )
 from moorage.services.ecs.validate_strategy import check_strategy
+from moorage.services.ecs.wanted_revision import launches_on, service_definition, wanted_revision
 from moorage.services.lookups import AlarmLookup, NetworkLookup
-from moorage.store.api import StoreApi, Transaction
+from moorage.store.api import StoreApi, Transaction, View
 from moorage.store.tables.ecs import REVISIONS, SERVICES, TASK_SETS
 
 MOST_TASKS = 5000
 """Of one service: an AWS quota."""
 _NAME = re.compile(r"[a-zA-Z0-9\-_]{1,255}")
+
+
+class _First(msgspec.Struct, frozen=True):
+    """What a new service runs: its first revision (whose ARN is still to be found) and what was found out on the way."""
+
+    definition: TaskDefinition
+    revision: Revision
+    network: networking.CheckedNetwork | None
+
+    @property
+    def linked(self) -> bool:
+        """Does it need the service-linked role?"""
+        revision = self.revision
+        return bool(revision.load_balancers or revision.network is not None or revision.service_registries)
+
+    def check_load_balancers(self, view: View, scope: Scope) -> None:
+        revision = self.revision
+        check_load_balancers(view, scope, self.definition.document, revision.load_balancers, launches_on(revision))
+
+    def daemons(self, view: View, service: Service) -> int:
+        """On how many instances a DAEMON service belongs now."""
+        zones = frozenset(s.availability_zone for s in self.network.subnets) if self.network is not None else None
+        rules = constraints.read(service.placement_constraints)
+        wish = wish_of(self.definition, f"service:{service.name}", rules, zones=zones)
+        return placement.eligible(view, service.cluster_arn, wish)
 
 
 class ServiceOperations(Provider):
@@ -84,40 +110,10 @@ class ServiceOperations(Provider):
         controller = validate_controller.controller_of(request)
         if controller == "EXTERNAL":
             return await self._create_bare(ctx, cluster, request, desired, configuration)
-        if not request.get("taskDefinition"):
-            raise refuse("TaskDefinition can not be blank.")
-        definition = self._service_definition(ctx, request["taskDefinition"])
-        # The default strategy of the cluster is not for daemons: they run on instances.
-        chosen = compute.resolve(cluster, definition, {**request, "launchType": "EC2"} if daemon else request)
-        network = await networking.check(
-            self._networks, ctx.scope, definition.document, chosen.launches_on, request.get("networkConfiguration")
-        )
-        check_role(request, definition.document)
-        refuse_unsupported(definition.document)
-        volumes = launch_volumes.check(definition.document, request.get("volumeConfigurations"), of_service=True)
-        load_balancers = convert(request.get("loadBalancers") or [], tuple[LoadBalancerRef, ...])
-        check_load_balancers(self._store, ctx.scope, definition.document, load_balancers, chosen.launches_on)
-        check_strategy(self._store, configuration, load_balancers, attached=True)
-        now = self._clock.now()
-        arn = ctx.scope.arn("ecs", f"service/{cluster.name}/{name}")
-        revision = Revision(
-            arn="",
-            service_arn=arn,
-            cluster_arn=cluster.arn,
-            number="",
-            created_at=now,
-            task_definition_arn=definition.arn,
-            launch_type=chosen.launch_type,
-            strategy=chosen.strategy,
-            platform_version=chosen.platform_version,
-            network=network.configuration if network is not None else None,
-            load_balancers=load_balancers,
-            service_registries=tuple(request.get("serviceRegistries") or ()),
-            volume_configurations=volumes,
-        )
-        linked = bool(load_balancers or network is not None or revision.service_registries)
+        first = await self._first_revision(ctx, cluster, request, configuration, daemon=daemon)
+        now = first.revision.created_at
         service = new_service(
-            ctx, cluster, request, desired=desired, configuration=configuration, linked=linked, now=now
+            ctx, cluster, request, desired=desired, configuration=configuration, linked=first.linked, now=now
         )
         window = await alarm_window(self._alarms, ctx.scope, configuration, given=True)
 
@@ -130,22 +126,62 @@ class ServiceOperations(Provider):
             existing = made_before(tx, service)
             if existing is not None:
                 return existing
-            check_load_balancers(tx, ctx.scope, definition.document, load_balancers, chosen.launches_on)
-            if network is not None:
-                network.remember(tx)
+            first.check_load_balancers(tx, ctx.scope)
+            if first.network is not None:
+                first.network.remember(tx)
             found = with_own_story(tx, service)
             if daemon:
-                zones = frozenset(s.availability_zone for s in network.subnets) if network is not None else None
-                rules = constraints.read(service.placement_constraints)
-                wish = wish_of(definition, f"service:{name}", rules, zones=zones)
-                found = replace(found, desired_count=placement.eligible(tx, cluster.arn, wish))
+                found = replace(found, desired_count=first.daemons(tx, service))
             if controller == "CODE_DEPLOY":
-                first = put_task_set(tx, tx.put(SERVICES, found), revision, self._ids.digits(19), now, scale=100.0)
-                make_primary(tx, found, first, now)
-                return replace(found, revision_arn=first.arn)
-            return deploy(tx, self._ids, found, revision, now, alarm_window=window)
+                one = put_task_set(tx, tx.put(SERVICES, found), first.revision, self._ids.digits(19), now, scale=100.0)
+                make_primary(tx, found, one, now)
+                return replace(found, revision_arn=one.arn)
+            return deploy(tx, self._ids, found, first.revision, now, alarm_window=window)
 
         return {"service": await self._store.update(write)}
+
+    async def _first_revision(
+        self,
+        ctx: RequestContext,
+        cluster: Cluster,
+        request: dict[str, Any],
+        configuration: DeploymentConfiguration,
+        *,
+        daemon: bool,
+    ) -> _First:
+        """What a new service runs, checked. Raises ClientException, InvalidParameterException, PlatformUnknownException."""
+        if not request.get("taskDefinition"):
+            raise refuse("TaskDefinition can not be blank.")
+        definition = service_definition(self._store, ctx.scope, request["taskDefinition"])
+        document = definition.document
+        # The default strategy of the cluster is not for daemons: they run on instances.
+        chosen = compute.resolve(cluster, definition, {**request, "launchType": "EC2"} if daemon else request)
+        network = await networking.check(
+            self._networks, ctx.scope, document, chosen.launches_on, request.get("networkConfiguration")
+        )
+        check_role(request, document)
+        placement.check_number(request.get("placementConstraints") or (), document)
+        refuse_unsupported(document)
+        volumes = launch_volumes.check(document, request.get("volumeConfigurations"), of_service=True)
+        revision = Revision(
+            arn="",
+            service_arn=ctx.scope.arn("ecs", f"service/{cluster.name}/{request['serviceName']}"),
+            cluster_arn=cluster.arn,
+            number="",
+            created_at=self._clock.now(),
+            task_definition_arn=definition.arn,
+            launch_type=chosen.launch_type,
+            strategy=chosen.strategy,
+            platform_version=chosen.platform_version,
+            network=network.configuration if network is not None else None,
+            load_balancers=convert(request.get("loadBalancers") or [], tuple[LoadBalancerRef, ...]),
+            service_registries=tuple(request.get("serviceRegistries") or ()),
+            volume_configurations=volumes,
+        )
+        first = _First(definition, revision, network)
+        first.check_load_balancers(self._store, ctx.scope)
+        check_strategy(self._store, configuration, revision.load_balancers, attached=True)
+        return first
 
     async def _create_bare(
         self,
@@ -177,11 +213,11 @@ class ServiceOperations(Provider):
         moves = validate_controller.moves_to_ecs(service, request)
         if service.controller != "ECS" and not moves:
             bare = await self._store.update(partial(self._update_bare, arn=service.arn, request=request))
-            return {"service": present_service.service(self._store, bare, tags=True)}
+            return {"service": present_service.service(self._store, bare)}
         updated = None
         while updated is None:
             revision = self._current(ctx, cluster, request["service"])
-            wanted, network = await self._wanted_revision(ctx, cluster, revision, request)
+            wanted, network = await wanted_revision(self._store, self._networks, ctx.scope, cluster, revision, request)
             given = request.get("deploymentConfiguration")
             configuration = deployment_configuration(
                 self._active_service(ctx, cluster, request["service"]).deployment_configuration, given
@@ -236,10 +272,11 @@ class ServiceOperations(Provider):
             current = to_ecs(tx, self._ids, current, self._clock.now())
         changed = _changed(current, request)
         attached = request.get("loadBalancers") is not None
-        if attached or wanted.task_definition_arn != before.task_definition_arn:
-            definition = self._service_definition(ctx, wanted.task_definition_arn, quiet=True)
-            launches_on, references = _launches_on(wanted), wanted.load_balancers
-            check_load_balancers(tx, ctx.scope, definition.document, references, launches_on, attached=attached)
+        if attached or request.get("placementConstraints") or wanted.task_definition_arn != before.task_definition_arn:
+            definition = service_definition(tx, ctx.scope, wanted.task_definition_arn, quiet=True)
+            on, references = launches_on(wanted), wanted.load_balancers
+            check_load_balancers(tx, ctx.scope, definition.document, references, on, attached=attached)
+            placement.check_number(changed.placement_constraints, definition.document)
         check_strategy(tx, changed.deployment_configuration, wanted.load_balancers, attached=attached)
         if network is not None:
             network.remember(tx)
@@ -247,83 +284,7 @@ class ServiceOperations(Provider):
             changed = deploy(tx, self._ids, changed, wanted, self._clock.now(), alarm_window=window)
         else:
             tx.put(SERVICES, changed)
-        return present_service.service(tx, changed, tags=True)
-
-    async def _wanted_revision(
-        self, ctx: RequestContext, cluster: Cluster, revision: Revision, request: dict[str, Any]
-    ) -> tuple[Revision, networking.CheckedNetwork | None]:
-        """The revision that the service should have after the update; checked as CreateService checks."""
-        identifier = request.get("taskDefinition")
-        definition = self._service_definition(ctx, identifier or revision.task_definition_arn, quiet=identifier is None)
-        changed = replace(revision, task_definition_arn=definition.arn)
-        if identifier is not None:
-            refuse_unsupported(definition.document)
-        if request.get("capacityProviderStrategy") == [] and changed.strategy:
-            changed = self._back_to_launch_type(cluster, changed)
-        if request.get("capacityProviderStrategy") or request.get("platformVersion"):
-            given = request.get("capacityProviderStrategy") or ()
-            leaves_fargate = given and not any(strategies.is_fargate(item["capacityProvider"]) for item in given)
-            kept = None if leaves_fargate else revision.platform_version
-            asked: dict[str, Any] = {"platformVersion": request.get("platformVersion") or kept}
-            if given:
-                asked["capacityProviderStrategy"] = given
-            elif revision.strategy:
-                asked["capacityProviderStrategy"] = present_revision.strategy(revision.strategy)
-            else:
-                asked["launchType"] = revision.launch_type
-            chosen = compute.resolve(cluster, definition, asked)
-            changed = replace(
-                changed,
-                launch_type=chosen.launch_type,
-                strategy=chosen.strategy,
-                platform_version=chosen.platform_version,
-            )
-        launches_on = _launches_on(changed)
-        if changed.strategy != revision.strategy and not request.get("forceNewDeployment"):
-            raise refuse(
-                "When switching from launch type to capacity provider strategy on an existing service, or making a "
-                "change to a capacity provider strategy on a service that is already using one, you must force a new "
-                "deployment."
-            )
-        if launches_on == "FARGATE":
-            compute.check_placement(request)
-        if launches_on not in definition.compatibilities:
-            raise refuse(f"Task definition does not support launch_type {launches_on}.")
-        network = None
-        if request.get("networkConfiguration") is not None:
-            network = await networking.check(
-                self._networks, ctx.scope, definition.document, launches_on, request["networkConfiguration"]
-            )
-            changed = replace(changed, network=network.configuration if network is not None else None)
-        elif definition.document.network_mode == "awsvpc" and changed.network is None:
-            raise refuse("Network Configuration must be provided when networkMode 'awsvpc' is specified.")
-        elif definition.document.network_mode != "awsvpc" and changed.network is not None:
-            raise refuse("Network Configuration is not valid for the given networkMode of this task definition.")
-        if request.get("loadBalancers") is not None:
-            changed = replace(changed, load_balancers=convert(request["loadBalancers"], tuple[LoadBalancerRef, ...]))
-        if request.get("serviceRegistries") is not None:
-            changed = replace(changed, service_registries=tuple(request["serviceRegistries"]))
-        if request.get("volumeConfigurations") is not None or identifier is not None:
-            given = request.get("volumeConfigurations")
-            given = list(changed.volume_configurations) if given is None else given
-            volumes = launch_volumes.check(definition.document, given, of_service=True)
-            changed = replace(changed, volume_configurations=volumes)
-        return changed, network
-
-    def _back_to_launch_type(self, cluster: Cluster, revision: Revision) -> Revision:
-        """An empty strategy: the launch type that the service had before, else the default strategy of the cluster."""
-        earlier = self._store.find(REVISIONS, "service", revision.service_arn)
-        had = max((r for r in earlier if r.launch_type), key=lambda r: r.created_at, default=None)
-        if had is not None:
-            fargate = had.launch_type == "FARGATE"
-            version = (revision.platform_version or "LATEST") if fargate else None
-            return replace(revision, launch_type=had.launch_type, strategy=(), platform_version=version)
-        if not cluster.default_strategy:
-            raise refuse(
-                "No launch type to fall back to for empty capacity provider strategy. Your service was not created "
-                "with a launch type."
-            )
-        return replace(revision, strategy=cluster.default_strategy)
+        return present_service.service(tx, changed)
 
     @operation("DescribeServices")
     async def describe_services(self, ctx: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
@@ -397,15 +358,6 @@ class ServiceOperations(Provider):
         assert revision is not None, "a service keeps the revision it was made of"
         return revision
 
-    def _service_definition(self, ctx: RequestContext, identifier: str, *, quiet: bool = False) -> TaskDefinition:
-        """`quiet`: the service has it already, so an INACTIVE revision is fine."""
-        definition = resolve.task_definition(self._store, ctx.scope, identifier)
-        if definition is None:
-            raise AwsError("ClientException", "TaskDefinition not found.")
-        if definition.status != "ACTIVE" and not quiet:
-            raise AwsError("ClientException", "TaskDefinition is inactive")
-        return definition
-
 
 def _changed(current: Service, request: dict[str, Any]) -> Service:
     """The service with everything that takes effect without new tasks."""
@@ -420,11 +372,6 @@ def _changed(current: Service, request: dict[str, Any]) -> Service:
     )
     changed = replace(changed, az_rebalancing=az_rebalancing(changed, request.get("availabilityZoneRebalancing")))
     return changed if changed.desired_count == current.desired_count else replace(changed, steady_since=None)
-
-
-def _launches_on(revision: Revision) -> str:
-    """What its tasks run on: FARGATE or EC2."""
-    return strategies.launches_on(revision.strategy) if revision.strategy else revision.launch_type or "EC2"
 
 
 def _plain_changes(request: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,14 @@ from moorage.domain.errors import AwsError
 from moorage.domain.service import DeploymentConfiguration, Service
 
 CONTROLLERS = ("ECS", "CODE_DEPLOY", "EXTERNAL")
+_OF_TASK_SETS = (
+    "loadBalancers",
+    "networkConfiguration",
+    "serviceRegistries",
+    "capacityProviderStrategy",
+    "volumeConfigurations",
+)
+"""What a service of the controller EXTERNAL leaves to its task sets (or cannot have)."""
 DAEMON_CONFIGURATION = DeploymentConfiguration(maximum_percent=100, minimum_healthy_percent=0)
 """What a DAEMON service starts from (§3.4)."""
 
@@ -51,7 +59,7 @@ def check_create(request: Mapping[str, Any]) -> None:
         for member in ("taskDefinition", "launchType", "platformVersion"):
             if request.get(member):
                 raise _refuse(f"{_capital(member)} must be blank.")
-        for member in ("loadBalancers", "networkConfiguration", "serviceRegistries", "capacityProviderStrategy"):
+        for member in _OF_TASK_SETS:
             if request.get(member):
                 raise _refuse(f"{_capital(member)} must be empty or null.")
     if controller != "ECS":
@@ -126,6 +134,7 @@ def _of_a_deployment(request: Mapping[str, Any]) -> Iterable[str]:
         ("loadBalancers", "update load balancers"),
         ("serviceRegistries", "update service registries"),
         ("capacityProviderStrategy", "update capacity provider strategy"),
+        ("volumeConfigurations", "update volume configurations"),
         ("forceNewDeployment", "force a new deployment"),
     ):
         if request.get(member):
