@@ -14,7 +14,7 @@ things 409 with the commands that say which.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -182,23 +182,43 @@ class People:
         stopped = request.query.get("stopped") in ("1", "true")
         limit = max(0, min(int(request.query.get("limit", LISTED)), MOST_STOPPED))
         words = request.query.get("service")
-        if words is not None:
-            found = [task for one in self._named(request, words) for task in await self._of(one, stopped, limit)]
+        if not stopped:
+            found = self._living(request, words)
+        elif words is None:
+            found = [*self._store.find(TASKS, "stopped", True), *await self._left_memory(limit)]
         else:
-            found = list(self._store.find(TASKS, "stopped" if stopped else "live", True))
-            if stopped:
-                clusters = [one.arn for one in self._store.all(CLUSTERS)]
-                found += [task for arn in clusters for task in await self._explainer.left_memory(arn, limit)]
+            found = await self._ended(request, words, limit)
         mine = [task for task in found if self._asked(request, task)]
         if stopped:
             mine = heapq.nlargest(limit, mine, key=lambda task: task.stopped_at or 0.0)
         now = self._clock.now()
         return {"now": now, "tasks": [self._task(task) for task in mine]}
 
-    async def _of(self, service: Service, stopped: bool, limit: int) -> Collection[Task]:
-        if not stopped:
-            return self._store.find(TASKS, "service", service.arn)
-        return [task for task in await self._explainer.ended(service.arn, limit) if task.last_status == "STOPPED"]
+    def _living(self, request: web.BaseRequest, words: str | None) -> list[Task]:
+        if words is None:
+            return list(self._store.find(TASKS, "live", True))
+        services = self._named(request, words)
+        return [task for one in services for task in self._store.find(TASKS, "service", one.arn)]
+
+    async def _ended(self, request: web.BaseRequest, words: str, limit: int) -> list[Task]:
+        """The stopped tasks of the services of that name, also of one that was deleted long ago."""
+        try:
+            services = self._named(request, words)
+        except Unknown:
+            ending = f":service/{words}" if words.count("/") == 1 else f"/{words}"
+            kept = await self._left_memory(limit)
+            forgotten = [
+                t for t in kept if t.service_arn and (t.service_arn == words or t.service_arn.endswith(ending))
+            ]
+            if forgotten:
+                return forgotten
+            raise
+        ended = [task for one in services for task in await self._explainer.ended(one.arn, limit)]
+        return [task for task in ended if task.last_status == "STOPPED"]
+
+    async def _left_memory(self, limit: int) -> list[Task]:
+        clusters = [one.arn for one in self._store.all(CLUSTERS)]
+        return [task for arn in clusters for task in await self._explainer.left_memory(arn, limit)]
 
     def _named(self, request: web.BaseRequest, words: str) -> tuple[Service, ...]:
         found = tuple(one for one in services(self._store, words) if self._asked(request, one))
