@@ -25,7 +25,7 @@ from moorage.control.event_feed import EventFeed
 from moorage.control.explain_names import KINDS, services
 from moorage.control.explain_task import counts, story_of, waits
 from moorage.control.explain_words import name_of, shortened
-from moorage.control.explainer import LISTED, Ambiguous, Explainer, Unknown
+from moorage.control.explainer import LISTED, MOST_LISTED, Ambiguous, Explainer, Unknown
 from moorage.control.plane import ControlPlane
 from moorage.domain.clock import Clock
 from moorage.domain.load_balancer import LAYER_4, Listener, LoadBalancer, answers_by_name
@@ -43,7 +43,6 @@ Door = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 NOT_PLACED = ". Not placed: "
 """After it, the sentence of a service's last pass says why no instance takes its next task."""
-MOST_STOPPED = 10_000
 MOST_EVENTS = 1000
 LONGEST_WAIT = 25.0
 
@@ -180,12 +179,12 @@ class People:
     async def _tasks(self, request: web.BaseRequest) -> Any:
         self._check_cluster(request)
         stopped = request.query.get("stopped") in ("1", "true")
-        limit = max(0, min(int(request.query.get("limit", LISTED)), MOST_STOPPED))
+        limit = max(0, min(int(request.query.get("limit", LISTED)), MOST_LISTED))
         words = request.query.get("service")
         if not stopped:
             found = self._living(request, words)
         elif words is None:
-            found = [*self._store.find(TASKS, "stopped", True), *await self._left_memory(limit)]
+            found = [*self._store.find(TASKS, "stopped", True), *await self._explainer.stopped_long_ago(limit)]
         else:
             found = await self._ended(request, words, limit)
         mine = [task for task in found if self._asked(request, task)]
@@ -206,7 +205,7 @@ class People:
             services = self._named(request, words)
         except Unknown:
             ending = f":service/{words}" if words.count("/") == 1 else f"/{words}"
-            kept = await self._left_memory(limit)
+            kept = await self._explainer.stopped_long_ago(limit)
             forgotten = [
                 t for t in kept if t.service_arn and (t.service_arn == words or t.service_arn.endswith(ending))
             ]
@@ -215,10 +214,6 @@ class People:
             raise
         ended = [task for one in services for task in await self._explainer.ended(one.arn, limit)]
         return [task for task in ended if task.last_status == "STOPPED"]
-
-    async def _left_memory(self, limit: int) -> list[Task]:
-        clusters = [one.arn for one in self._store.all(CLUSTERS)]
-        return [task for arn in clusters for task in await self._explainer.left_memory(arn, limit)]
 
     def _named(self, request: web.BaseRequest, words: str) -> tuple[Service, ...]:
         found = tuple(one for one in services(self._store, words) if self._asked(request, one))
