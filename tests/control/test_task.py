@@ -264,8 +264,16 @@ async def test_a_full_subnet_refuses_and_serves_again(world: PortsWorld) -> None
     assert len(running) == 11, "a /28 has eleven addresses"
     [failed] = [world.task(arn) for arn in arns if arn not in running]
     assert failed.stop_code == "TaskFailedToStart"
-    assert "InsufficientFreeAddressesInSubnet" in (failed.stopped_reason or "")
-    assert "subnet-9" in (failed.stopped_reason or "")
+    assert failed.stopped_reason == (
+        "Unexpected EC2 error while attempting to Create Network Interface in subnet 'subnet-9': "
+        "InsufficientFreeAddressesInSubnet"
+    )
+    public = {"awsvpcConfiguration": {"subnets": ["subnet-9"], "assignPublicIp": "ENABLED"}}
+    one = {"cluster": "main", "taskDefinition": "web", "launchType": "FARGATE", "networkConfiguration": public}
+    [told] = (await world.ecs("RunTask", **one))["tasks"]
+    await world.status(told["taskArn"], "STOPPED")
+    enabled = "Create Network Interface with public IP assignment enabled in subnet 'subnet-9': "
+    assert enabled in (world.task(told["taskArn"]).stopped_reason or "")
     await world.stop_task(running[0])
     await world.status(running[0], "STOPPED")
     [again] = await world.run_task()

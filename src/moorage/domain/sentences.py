@@ -44,17 +44,11 @@ def dependency_failed(name: str, dependency: str, condition: str, why: str) -> s
     return f"TaskDependencyError: container {name} waits for {dependency} to be {condition}, but {why}"
 
 
-def no_address(subnet_id: str) -> str:
+def no_interface(subnet_id: str, error: str, *, public: bool) -> str:
+    """`error`: the code of EC2's error. `public`: assignPublicIp is ENABLED. Source: ecs-tasks §3."""
+    enabled = " with public IP assignment enabled" if public else ""
     return (
-        f"Unexpected EC2 error while attempting to Create Network Interface in subnet '{subnet_id}': "
-        "InsufficientFreeAddressesInSubnet"
-    )
-
-
-def subnet_gone(subnet_id: str) -> str:
-    return (
-        f"Unexpected EC2 error while attempting to Create Network Interface in subnet '{subnet_id}': "
-        f"InvalidSubnetID.NotFound"
+        f"Unexpected EC2 error while attempting to Create Network Interface{enabled} in subnet '{subnet_id}': {error}"
     )
 
 
