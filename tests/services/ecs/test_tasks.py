@@ -520,3 +520,5 @@ async def test_commands_are_not_executed_yet(main: Rig) -> None:
     refusal = await main.refused("ExecuteCommand", cluster="main", task=arn, command="sh", interactive=True)
     assert refusal.code == INVALID
     assert refusal.message.startswith("The execute command failed because execute command was not enabled")
+    refusal = await main.refused("ExecuteCommand", cluster="main", task=arn, command="sh", interactive=False)
+    assert (refusal.code, refusal.message) == (INVALID, "Interactive is the only mode supported currently.")
