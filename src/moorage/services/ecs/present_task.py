@@ -30,9 +30,10 @@ def task(view: View, record: Task, *, tags: bool = False) -> Shape:
             *(_volume_attachment(record, volume) for volume in record.volumes),
         ],
         "attributes": [{"name": "ecs.cpu-architecture", "value": _architecture(document)}],
+        # A task that waits for an instance has none yet: so the answer of RunTask in boto3's issue 4160.
         "containers": [
             _container(record, c, document.container(c.name) if document is not None else None)
-            for c in record.containers
+            for c in (record.containers if record.waiting is None else ())
         ],
         "createdAt": record.created_at,
         "desiredStatus": record.desired_status,
@@ -184,6 +185,7 @@ def _overrides(record: Task) -> Shape:
     given = record.overrides or {}
     named = {o.get("name"): o for o in given.get("containerOverrides") or ()}
     shape = {key: value for key, value in given.items() if key != "containerOverrides"}
-    shape["containerOverrides"] = [named.get(c.name) or {"name": c.name} for c in record.containers]
+    every = [named.get(c.name) or {"name": c.name} for c in record.containers]
+    shape["containerOverrides"] = every if record.waiting is None else list(named.values())
     shape.setdefault("inferenceAcceleratorOverrides", [])
     return shape
