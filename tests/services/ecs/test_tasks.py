@@ -9,7 +9,7 @@ import pytest
 from moorage.store.tables.ecs import TASKS
 from moorage.store.tables.network import SUBNETS
 
-from .rig import ACCOUNT, BASE, ROLE, Rig, container, network_configuration, run_params
+from .rig import ACCOUNT, BASE, INVALID_MEMORY, ROLE, Rig, container, network_configuration, run_params
 
 TASK = BASE + "task/main/"
 
@@ -231,7 +231,7 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
         "No Fargate configuration exists for given values: 2048 CPU, 512 memory. See the Amazon ECS documentation for "
         "the valid values.",
     ),
-    ({"overrides": {"memory": "²"}}, "ClientException", "Invalid 'memory' setting for task."),
+    ({"overrides": {"memory": "²"}}, "ClientException", INVALID_MEMORY),
     (
         {"overrides": {"ephemeralStorage": {"sizeInGiB": 20}}},
         "ClientException",
