@@ -407,6 +407,11 @@ MORE: list[tuple[Params, str]] = [
         bridge(memory(), networkMode="awsvpc", requiresCompatibilities=["EXTERNAL"]),
         "The launch type EXTERNAL does not support networkMode=awsvpc.",
     ),
+    (
+        router(type="fluentbit"),
+        "When a firelensConfiguration object is specified, at least one container has to be configured with the "
+        "awsfirelens log driver",
+    ),
     (ports({"hostPort": 80}), "Invalid 'containerPort' setting for container 'app'"),
     (
         on_a_bridge(mountPoints=[{"sourceVolume": "data"}]) | {"volumes": [{"name": "data"}]},

@@ -141,6 +141,11 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"cluster": None}, "ClusterNotFoundException", "Cluster not found."),
     ({"taskDefinition": "nothing"}, "ClientException", "TaskDefinition not found."),
     ({"taskDefinition": "web:9"}, "ClientException", "TaskDefinition not found."),
+    (
+        {"taskDefinition": "arn:aws:ecs:us-east-1:111111111111:task-definition/web:1"},
+        INVALID,
+        "AccountIDs mismatch",
+    ),
     ({"taskDefinition": "old:1"}, INVALID, "TaskDefinition is inactive"),
     ({"launchType": "EC2"}, INVALID, "No Container Instances were found in your cluster."),
     ({"launchType": None}, INVALID, "No Container Instances were found in your cluster."),
@@ -184,7 +189,7 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     (
         {"networkConfiguration": network_configuration(securityGroups=["sg-3"])},
         INVALID,
-        "Security group sg-3 does not belong to the VPC vpc-1 of the subnets.",
+        "Security group sg-3 does not appear to belong to the same VPC as the input subnets.",
     ),
     ({"taskDefinition": "bridge"}, INVALID, "Task definition does not support launch_type FARGATE."),
     (

@@ -194,6 +194,8 @@ class TaskOperations(Provider):
         )
 
     def _definition(self, ctx: RequestContext, identifier: str) -> TaskDefinition:
+        if identifier.startswith("arn:") and identifier.split(":")[4:5] != [ctx.account]:
+            raise _refuse("AccountIDs mismatch")
         definition = resolve.task_definition(self._store, ctx.scope, identifier)
         if definition is None:
             raise AwsError("ClientException", "TaskDefinition not found.")
