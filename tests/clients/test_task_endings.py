@@ -55,6 +55,12 @@ ROWS: dict[str, Row] = {
         "secrets manager: ResourceNotFoundException: Secrets Manager can't find the specified secret.",
         {"c0": (None, None)},
     ),
+    "no-parameter": (
+        [{"secrets": [{"name": "A", "valueFrom": "/none"}]}], "TaskFailedToStart",
+        "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: unable "
+        "to retrieve secrets from ssm: service call has been retried 1 time(s): invalid ssm parameters: /none",
+        {"c0": (None, None)},
+    ),
     "no-log-group": (
         [{"logConfiguration": {"logDriver": "awslogs", "options": LOGS}}], "TaskFailedToStart",
         "ResourceInitializationError: failed to validate logger args: create stream has been retried 1 times: failed to "

@@ -307,8 +307,19 @@ async def test_secrets_reach_the_environment(world: PortsWorld) -> None:
 @pytest.mark.parametrize(
     ("members", "why"),
     [
-        ({"secrets": [{"name": "DB", "valueFrom": "/none"}]}, "ParameterNotFound: /none is unknown"),
-        ({"repositoryCredentials": {"credentialsParameter": "/none"}}, "ParameterNotFound: /none is unknown"),
+        (
+            {"secrets": [{"name": "DB", "valueFrom": "/none"}]},
+            "unable to retrieve secrets from ssm: service call has been retried 1 time(s): invalid ssm parameters: /none",
+        ),
+        (
+            {"secrets": [{"name": "DB", "valueFrom": "arn:aws:ssm:us-east-1:000000000000:parameter/none"}]},
+            "(s): invalid ssm parameters: none",
+        ),
+        (
+            {"secrets": [{"name": "DB", "valueFrom": "arn:aws:ssm:us-east-1:000000000000:parameter/a/none"}]},
+            "(s): invalid ssm parameters: /a/none",
+        ),
+        ({"repositoryCredentials": {"credentialsParameter": "/none"}}, "(s): invalid ssm parameters: /none"),
         ({"repositoryCredentials": {"credentialsParameter": "/odd"}}, "it does not hold a username and a password"),
     ],
 )
