@@ -352,7 +352,10 @@ def secret_failed(value_from: str, why: str) -> str:
         missing = why.startswith("ParameterNotFound")
         what = "unable to retrieve secrets from ssm: service call has been retried 1 time(s): "
         what += f"invalid ssm parameters: {_parameter(value_from)}" if missing else why
-    return f"ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: {what}"
+    return (
+        "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: "
+        + what
+    )
 
 
 def _parameter(value_from: str) -> str:

@@ -433,6 +433,7 @@ MORE: list[tuple[Params, str]] = [
         on_a_bridge(volumesFrom=[{"sourceContainer": "b"}]),
         "Container 'app' mounts volumes from 'b', which does not exist.",
     ),
+    (bridge(memory("a", links=["b"]), memory("b", links=["a:x"])), "Container links should not have a cycle"),
     (
         bridge(memory("a", links=["b"]), memory("b", volumesFrom=[{"sourceContainer": "a"}])),
         "Cyclic dependency found in the container dependencies.",
