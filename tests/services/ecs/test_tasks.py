@@ -342,6 +342,11 @@ UNSUPPORTED: list[tuple[str, dict[str, Any], str]] = [
         {"containerDefinitions": [container(credentialSpecs=["credentialspec:arn:aws:s3:::b/x"])]},
         "credential specs (gMSA) (container 'app')",
     ),
+    (
+        "Neuron",
+        {"containerDefinitions": [container(resourceRequirements=[{"type": "NeuronDevice", "value": "1"}])]},
+        "Neuron devices (container 'app')",
+    ),
 ]
 
 
