@@ -50,6 +50,7 @@ async def test_the_whole_life(world: PortsWorld) -> None:
     assert details["privateDnsName"] == f"ip-{address.replace('.', '-')}.us-east-1.compute.internal"
     assert container["networkInterfaces"] == [{"attachmentId": attachment["id"], "privateIpv4Address": address}]
     assert container["lastStatus"] == "RUNNING"
+    assert running["healthStatus"] == container["healthStatus"] == "UNKNOWN"
     assert container["imageDigest"].startswith("sha256:")
     assert running["connectivity"] == "CONNECTED"
     await world.stop_task(arn)

@@ -43,7 +43,6 @@ async def test_a_new_fargate_task_shows_what_aws_shows(main: Rig) -> None:
                 "image": "app:1",
                 "lastStatus": "PENDING",
                 "networkInterfaces": [],
-                "healthStatus": "UNKNOWN",
                 "cpu": "0",
             }
         ],
@@ -53,7 +52,6 @@ async def test_a_new_fargate_task_shows_what_aws_shows(main: Rig) -> None:
         "desiredStatus": "RUNNING",
         "enableExecuteCommand": False,
         "group": "family:web",
-        "healthStatus": "UNKNOWN",
         "lastStatus": "PROVISIONING",
         "launchType": "FARGATE",
         "overrides": {"containerOverrides": [{"name": "app"}], "inferenceAcceleratorOverrides": []},
@@ -62,6 +60,7 @@ async def test_a_new_fargate_task_shows_what_aws_shows(main: Rig) -> None:
         "tags": [],
         "version": 1,
         "ephemeralStorage": {"sizeInGiB": 20},
+        "fargateEphemeralStorage": {"sizeInGiB": 20},
     }
     assert shown["containerArn"].startswith(f"{BASE}container/main/{identifier}/")
     assert main.store.get(SUBNETS, f"{ACCOUNT}/us-east-1/subnet-b") is not None, "tasks start without asking EC2 again"

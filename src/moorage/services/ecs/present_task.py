@@ -39,13 +39,14 @@ def task(view: View, record: Task, *, tags: bool = False) -> Shape:
         "desiredStatus": record.desired_status,
         "enableExecuteCommand": record.enable_execute_command,
         "group": record.group,
-        "healthStatus": roll_up(record, document) if document is not None else "UNKNOWN",
         "lastStatus": record.last_status,
         "launchType": record.launch_type,
         "overrides": _overrides(record),
         "tags": to_list(record.tags) if tags else [],
         "version": record.version,
     }
+    if _is_reported(record):
+        shape["healthStatus"] = roll_up(record, document) if document is not None else "UNKNOWN"
     if record.availability_zone:
         shape["availabilityZone"] = record.availability_zone
     if record.connectivity_at is not None:
@@ -53,6 +54,8 @@ def task(view: View, record: Task, *, tags: bool = False) -> Shape:
         shape["connectivityAt"] = record.connectivity_at
     if record.ephemeral_storage_gib is not None:
         shape["ephemeralStorage"] = {"sizeInGiB": record.ephemeral_storage_gib}
+        if record.launch_type == "FARGATE":
+            shape["fargateEphemeralStorage"] = {"sizeInGiB": record.ephemeral_storage_gib}
     optional = {
         "capacityProviderName": record.capacity_provider,
         "containerInstanceArn": record.instance.arn if record.instance is not None else None,
@@ -91,6 +94,11 @@ def cached_task(view: View, record: Task, *, tags: bool = False) -> msgspec.Raw:
         _shapes.clear()
     _shapes[key] = (record, raw)
     return raw
+
+
+def _is_reported(record: Task) -> bool:
+    """Has anybody told of its containers yet? Before, nothing is said of their health (§2.2)."""
+    return record.last_status not in ("PROVISIONING", "PENDING")
 
 
 def _architecture(document: Document | None) -> str:
@@ -143,9 +151,10 @@ def _container(record: Task, container: Container, definition: Any) -> Shape:
         "image": container.image,
         "lastStatus": container.last_status,
         "networkInterfaces": [],
-        "healthStatus": container.health if definition is not None and definition.health_check else "UNKNOWN",
         "cpu": str(override.get("cpu") or (definition.cpu if definition is not None else None) or 0),
     }
+    if _is_reported(record):
+        shape["healthStatus"] = container.health if definition is not None and definition.is_checked else "UNKNOWN"
     if interface is not None and interface.ipv4 is not None:
         shape["networkInterfaces"] = [{"attachmentId": interface.attachment_id, "privateIpv4Address": interface.ipv4}]
     if record.instance is not None and interface is None:
