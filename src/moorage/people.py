@@ -14,7 +14,7 @@ things 409 with the commands that say which.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -25,7 +25,7 @@ from moorage.control.event_feed import EventFeed
 from moorage.control.explain_names import KINDS, services
 from moorage.control.explain_task import counts, story_of, waits
 from moorage.control.explain_words import name_of, shortened
-from moorage.control.explainer import LISTED, Ambiguous, Explainer, Unknown
+from moorage.control.explainer import LISTED, MOST_LISTED, Ambiguous, Explainer, Unknown
 from moorage.control.plane import ControlPlane
 from moorage.domain.clock import Clock
 from moorage.domain.load_balancer import LAYER_4, Listener, LoadBalancer, answers_by_name
@@ -43,7 +43,6 @@ Door = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 NOT_PLACED = ". Not placed: "
 """After it, the sentence of a service's last pass says why no instance takes its next task."""
-MOST_STOPPED = 10_000
 MOST_EVENTS = 1000
 LONGEST_WAIT = 25.0
 
@@ -181,25 +180,41 @@ class People:
     async def _tasks(self, request: web.BaseRequest) -> Any:
         self._check_cluster(request)
         stopped = request.query.get("stopped") in ("1", "true")
-        limit = max(0, min(int(request.query.get("limit", LISTED)), MOST_STOPPED))
+        limit = max(0, min(int(request.query.get("limit", LISTED)), MOST_LISTED))
         words = request.query.get("service")
-        if words is not None:
-            found = [task for one in self._named(request, words) for task in await self._of(one, stopped, limit)]
+        if not stopped:
+            found = self._living(request, words)
+        elif words is None:
+            found = [*self._store.find(TASKS, "stopped", True), *await self._explainer.stopped_long_ago(limit)]
         else:
-            found = list(self._store.find(TASKS, "stopped" if stopped else "live", True))
-            if stopped:
-                clusters = [one.arn for one in self._store.all(CLUSTERS)]
-                found += [task for arn in clusters for task in await self._explainer.left_memory(arn, limit)]
+            found = await self._ended(request, words, limit)
         mine = [task for task in found if self._asked(request, task)]
         if stopped:
             mine = heapq.nlargest(limit, mine, key=lambda task: task.stopped_at or 0.0)
         now = self._clock.now()
         return {"now": now, "tasks": [self._task(task) for task in mine]}
 
-    async def _of(self, service: Service, stopped: bool, limit: int) -> Collection[Task]:
-        if not stopped:
-            return self._store.find(TASKS, "service", service.arn)
-        return [task for task in await self._explainer.ended(service.arn, limit) if task.last_status == "STOPPED"]
+    def _living(self, request: web.BaseRequest, words: str | None) -> list[Task]:
+        if words is None:
+            return list(self._store.find(TASKS, "live", True))
+        services = self._named(request, words)
+        return [task for one in services for task in self._store.find(TASKS, "service", one.arn)]
+
+    async def _ended(self, request: web.BaseRequest, words: str, limit: int) -> list[Task]:
+        """The stopped tasks of the services of that name, also of one that was deleted long ago."""
+        try:
+            services = self._named(request, words)
+        except Unknown:
+            ending = f":service/{words}" if words.count("/") == 1 else f"/{words}"
+            kept = await self._explainer.stopped_long_ago(limit)
+            forgotten = [
+                t for t in kept if t.service_arn and (t.service_arn == words or t.service_arn.endswith(ending))
+            ]
+            if forgotten:
+                return forgotten
+            raise
+        ended = [task for one in services for task in await self._explainer.ended(one.arn, limit)]
+        return [task for task in ended if task.last_status == "STOPPED"]
 
     def _named(self, request: web.BaseRequest, words: str) -> tuple[Service, ...]:
         found = tuple(one for one in services(self._store, words) if self._asked(request, one))

@@ -85,7 +85,7 @@ def test_a_container_health_check_turns_healthy(stack: Stack):
     check = ["CMD-SHELL", "wget -q -O /dev/null http://localhost:8000/health || exit 1"]
     definition = stack.container(healthCheck={"command": check, "interval": 5, "timeout": 2, "retries": 2})
     task = stack.run_task(stack.register(definition))
-    assert until(lambda: stack.task(task)["healthStatus"] != "UNKNOWN", "a verdict")
+    assert until(lambda: stack.task(task).get("healthStatus", "UNKNOWN") != "UNKNOWN", "a verdict")
     assert stack.task(task)["healthStatus"] == "HEALTHY"
 
 

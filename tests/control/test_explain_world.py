@@ -130,6 +130,18 @@ async def test_what_is_listed_of_those_that_left_memory_can_be_explained(world, 
     assert (await get(people, "/_moorage/people/tasks?stopped=1&limit=many"))[0] == 400
 
 
+async def test_tasks_of_a_service_that_was_deleted_long_ago(world, people):
+    await world.create_service(desired=2)
+    await world.stable()
+    await world.ecs("DeleteService", cluster="main", service="web", force=True)
+    await world.run_for(24 * 3600)
+    for words in ("web", "main%2Fweb"):
+        listed = (await get(people, f"/_moorage/people/tasks?stopped=1&service={words}"))[1]["tasks"]
+        assert [one["service"] for one in listed] == ["web", "web"]
+    for words in ("eb", "other%2Fweb", "nothing"):
+        assert (await get(people, f"/_moorage/people/tasks?stopped=1&service={words}"))[0] == 404
+
+
 def network(world: World) -> dict[str, Any]:
     return {"networkConfiguration": {"awsvpcConfiguration": {"subnets": [next(iter(world.networks.by_id))]}}}
 

@@ -50,6 +50,7 @@ async def test_the_whole_life(world: PortsWorld) -> None:
     assert details["privateDnsName"] == f"ip-{address.replace('.', '-')}.us-east-1.compute.internal"
     assert container["networkInterfaces"] == [{"attachmentId": attachment["id"], "privateIpv4Address": address}]
     assert container["lastStatus"] == "RUNNING"
+    assert running["healthStatus"] == container["healthStatus"] == "UNKNOWN"
     assert container["imageDigest"].startswith("sha256:")
     assert running["connectivity"] == "CONNECTED"
     await world.stop_task(arn)
@@ -264,8 +265,16 @@ async def test_a_full_subnet_refuses_and_serves_again(world: PortsWorld) -> None
     assert len(running) == 11, "a /28 has eleven addresses"
     [failed] = [world.task(arn) for arn in arns if arn not in running]
     assert failed.stop_code == "TaskFailedToStart"
-    assert "InsufficientFreeAddressesInSubnet" in (failed.stopped_reason or "")
-    assert "subnet-9" in (failed.stopped_reason or "")
+    assert failed.stopped_reason == (
+        "Unexpected EC2 error while attempting to Create Network Interface in subnet 'subnet-9': "
+        "InsufficientFreeAddressesInSubnet"
+    )
+    public = {"awsvpcConfiguration": {"subnets": ["subnet-9"], "assignPublicIp": "ENABLED"}}
+    one = {"cluster": "main", "taskDefinition": "web", "launchType": "FARGATE", "networkConfiguration": public}
+    [told] = (await world.ecs("RunTask", **one))["tasks"]
+    await world.status(told["taskArn"], "STOPPED")
+    enabled = "Create Network Interface with public IP assignment enabled in subnet 'subnet-9': "
+    assert enabled in (world.task(told["taskArn"]).stopped_reason or "")
     await world.stop_task(running[0])
     await world.status(running[0], "STOPPED")
     [again] = await world.run_task()
@@ -299,8 +308,19 @@ async def test_secrets_reach_the_environment(world: PortsWorld) -> None:
 @pytest.mark.parametrize(
     ("members", "why"),
     [
-        ({"secrets": [{"name": "DB", "valueFrom": "/none"}]}, "ParameterNotFound: /none is unknown"),
-        ({"repositoryCredentials": {"credentialsParameter": "/none"}}, "ParameterNotFound: /none is unknown"),
+        (
+            {"secrets": [{"name": "DB", "valueFrom": "/none"}]},
+            "unable to retrieve secrets from ssm: service call has been retried 1 time(s): invalid ssm parameters: /none",
+        ),
+        (
+            {"secrets": [{"name": "DB", "valueFrom": "arn:aws:ssm:us-east-1:000000000000:parameter/none"}]},
+            "(s): invalid ssm parameters: none",
+        ),
+        (
+            {"secrets": [{"name": "DB", "valueFrom": "arn:aws:ssm:us-east-1:000000000000:parameter/a/none"}]},
+            "(s): invalid ssm parameters: /a/none",
+        ),
+        ({"repositoryCredentials": {"credentialsParameter": "/none"}}, "(s): invalid ssm parameters: /none"),
         ({"repositoryCredentials": {"credentialsParameter": "/odd"}}, "it does not hold a username and a password"),
     ],
 )

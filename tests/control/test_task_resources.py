@@ -142,7 +142,11 @@ async def test_a_file_system_that_is_not_there_ends_the_task(world: PortsWorld) 
     await world.status(arn, "STOPPED")
     reason = world.task(arn).stopped_reason or ""
     assert reason.startswith("ResourceInitializationError: failed to invoke EFS utils commands to set up EFS volumes")
-    assert "FileSystemNotFound" in reason
+    assert reason.endswith(
+        'stderr: Failed to resolve "fs-9.efs.us-east-1.amazonaws.com" - check that your file system ID is correct, and '
+        "ensure that the VPC has an EFS mount target for this file system ID. See "
+        "https://docs.aws.amazon.com/console/efs/mount-dns-name for more detail."
+    )
 
 
 @pytest.mark.parametrize("kept", [False, True])

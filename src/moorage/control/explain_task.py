@@ -152,8 +152,7 @@ def checks(records: TaskRecords) -> tuple[int, int]:
     checked = []
     for container in records.task.containers:
         definition = records.document.container(container.name) if records.document is not None else None
-        check = definition.health_check if definition is not None else None
-        if check is not None and check.command[:1] != ("NONE",):
+        if definition is not None and definition.is_checked:
             checked.append(container.health == "HEALTHY")
     checked += [place.state.state == "healthy" for place in records.places]
     return sum(checked), len(checked)
@@ -205,7 +204,7 @@ def _health(container: Container, check: ContainerHealthCheck, observed: Observe
 def _container_line(container: Container, records: TaskRecords, now: float) -> str:
     definition = records.document.container(container.name) if records.document is not None else None
     told = [container.last_status]
-    if definition is not None and definition.health_check is not None:
+    if definition is not None and definition.health_check is not None and definition.is_checked:
         told.append(_health(container, definition.health_check, records.observed.get(container.name)))
     if container.known == "RUNNING" and container.started_at is not None:
         told.append(f"for {span(now - container.started_at)}")

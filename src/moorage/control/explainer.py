@@ -69,8 +69,8 @@ from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, RULES, TARGET_
 
 HISTORY = 50
 """Stopped tasks of a service that are read back from disk."""
-LISTED = 200
-"""Stopped tasks that are listed, unless more are asked for."""
+LISTED, MOST_LISTED = 200, 5_000
+"""Stopped tasks that are listed: unless more are asked for, and at most."""
 MOST_NAMES = 8
 
 Urls = Callable[[LoadBalancer], tuple[str, ...]]
@@ -232,9 +232,14 @@ class Explainer:
         return DeploymentRecords(id, await self._service(service), live, record, mine)
 
     # --- tasks -------------------------------------------------------------------------------------------------------
-    async def left_memory(self, cluster_arn: str, limit: int) -> list[Task]:
-        """The tasks of a cluster that the ECS API has forgotten, an hour after they stopped; newest first."""
-        return await self._store.history(TASKS, "cluster_status", (cluster_arn, "STOPPED"), limit)
+    async def stopped_long_ago(self, limit: int, cluster: str = "") -> list[Task]:
+        """The tasks that the ECS API has forgotten, an hour after they stopped: of every cluster (or one, by name or ARN)
+        the last `limit`, newest first."""
+        found: list[Task] = []
+        for one in self._store.all(CLUSTERS):
+            if cluster in ("", one.name, one.arn):
+                found += await self._store.history(TASKS, "cluster_status", (one.arn, "STOPPED"), limit)
+        return found
 
     async def _stopped_long_ago(self, words: str, scope: Scope, cluster: str) -> tuple[Task, ...]:
         """Tasks that left memory: by their ARN or their id; by how their id begins those that `moor tasks --stopped`
@@ -245,9 +250,11 @@ class Explainer:
         for one in self._store.all(CLUSTERS) if is_id(words) else ():
             if cluster in ("", one.name, one.arn):
                 arn = f"{one.arn.replace(':cluster/', ':task/')}/{words}"
-                found += await self._store.history(TASKS, "key", arn, 1) or [
-                    task for task in await self.left_memory(one.arn, LISTED) if task.id.startswith(words)
-                ]
+                found += await self._store.history(TASKS, "key", arn, 1)
+        for limit in (LISTED, MOST_LISTED) if is_id(words) and not found else ():
+            found = [task for task in await self.stopped_long_ago(limit, cluster) if task.id.startswith(words)]
+            if found:
+                break
         return tuple(t for t in found if Scope(t.account, t.region) == scope) or tuple(found)
 
     def records(self, task: Task, verdict: Verdict | None = None) -> TaskRecords:

@@ -171,7 +171,7 @@ class TaskResources:
             return _inside(root)
         found = await _wanted(
             self._sources.file_systems.root(scope, file_system, point),
-            lambda why: sentences.file_system_failed(file_system, why),
+            lambda why: sentences.file_system_failed(file_system, scope.region, why),
         )
         return _inside(found if point else root)
 

@@ -41,7 +41,7 @@ from moorage.domain.clock import Clock, Ids
 from moorage.domain.errors import Retryable
 from moorage.domain.network import NetworkInterface, Subnet
 from moorage.domain.scope import Scope
-from moorage.domain.task import Task
+from moorage.domain.task import Interface, Task
 from moorage.domain.task_definition import ContainerDefinition, Document
 from moorage.engine.driver import (
     LABEL_TASK,
@@ -132,7 +132,7 @@ class TaskSteps:
         wanted = task.interface
         subnet = self._subnet(task)
         if subnet is None:
-            raise StepFailed("TaskFailedToStart", sentences.subnet_gone(wanted.subnet_id))
+            raise _no_interface(wanted, "InvalidSubnetID.NotFound")
         subnet = await self._on_this_host(subnet)
         given: list[NetworkInterface] = []
         warm = self._pool.take(subnet)
@@ -151,7 +151,7 @@ class TaskSteps:
                     tx, subnet, owner_arn=current.arn, security_groups=groups, description=description
                 )
             if interface is None:
-                raise StepFailed("TaskFailedToStart", sentences.no_address(wanted.subnet_id))
+                raise _no_interface(wanted, "InsufficientFreeAddressesInSubnet")
             given.append(interface)
             attached = replace(wanted, interface_id=interface.interface_id, ipv4=interface.ipv4, mac=interface.mac)
             return enter(tx, replace(current, interface=attached), "PENDING", self._clock.now())
@@ -411,6 +411,11 @@ class TaskSteps:
             )
 
         await update_task(self._store, task.arn, write)
+
+
+def _no_interface(wanted: Interface, error: str) -> StepFailed:
+    reason = sentences.no_interface(wanted.subnet_id, error, public=wanted.assign_public_ip)
+    return StepFailed("TaskFailedToStart", reason)
 
 
 async def _nothing() -> None:

@@ -44,17 +44,11 @@ def dependency_failed(name: str, dependency: str, condition: str, why: str) -> s
     return f"TaskDependencyError: container {name} waits for {dependency} to be {condition}, but {why}"
 
 
-def no_address(subnet_id: str) -> str:
+def no_interface(subnet_id: str, error: str, *, public: bool) -> str:
+    """`error`: the code of EC2's error. `public`: assignPublicIp is ENABLED. Source: ecs-tasks §3."""
+    enabled = " with public IP assignment enabled" if public else ""
     return (
-        f"Unexpected EC2 error while attempting to Create Network Interface in subnet '{subnet_id}': "
-        "InsufficientFreeAddressesInSubnet"
-    )
-
-
-def subnet_gone(subnet_id: str) -> str:
-    return (
-        f"Unexpected EC2 error while attempting to Create Network Interface in subnet '{subnet_id}': "
-        f"InvalidSubnetID.NotFound"
+        f"Unexpected EC2 error while attempting to Create Network Interface{enabled} in subnet '{subnet_id}': {error}"
     )
 
 
@@ -334,27 +328,40 @@ def router_config_failed(arn: str, why: str) -> str:
     )
 
 
-def file_system_failed(file_system_id: str, why: str) -> str:
-    return (
-        "ResourceInitializationError: failed to invoke EFS utils commands to set up EFS volumes: stderr: Failed to "
-        f'resolve "{file_system_id}" - check that your file system ID is correct: {why}'
-    )
+def file_system_failed(file_system_id: str, region: str, why: str) -> str:
+    """`why`: "Code: message" of what EFS answered. A file system that is not there has no name to resolve."""
+    told = why
+    if why.startswith("FileSystemNotFound"):
+        told = (
+            f'Failed to resolve "{file_system_id}.efs.{region}.amazonaws.com" - check that your file system ID is correct, '
+            "and ensure that the VPC has an EFS mount target for this file system ID. See "
+            "https://docs.aws.amazon.com/console/efs/mount-dns-name for more detail."
+        )
+    return f"ResourceInitializationError: failed to invoke EFS utils commands to set up EFS volumes: stderr: {told}"
 
 
 def secret_failed(value_from: str, why: str) -> str:
-    """`value_from` as in the task definition: an ARN of Secrets Manager, else a parameter of SSM (ecs-tasks §3)."""
-    asm = ":secretsmanager:" in value_from
-    what = (
-        "unable to retrieve secret from asm: service call has been retried 1 time(s): failed to fetch secret "
-        f"{value_from} from secrets manager"
-        if asm
-        else "unable to retrieve secrets from ssm: service call has been retried 1 time(s): failed to fetch parameter "
-        f"{value_from}"
-    )
+    """`value_from` as in the task definition: an ARN of Secrets Manager, else a parameter of SSM by name or ARN. `why`:
+    "Code: message" of what the service answered (ecs-tasks §3)."""
+    if ":secretsmanager:" in value_from:
+        what = (
+            "unable to retrieve secret from asm: service call has been retried 1 time(s): failed to fetch secret "
+            f"{value_from} from secrets manager: {why}"
+        )
+    else:
+        missing = why.startswith("ParameterNotFound")
+        what = "unable to retrieve secrets from ssm: service call has been retried 1 time(s): "
+        what += f"invalid ssm parameters: {_parameter(value_from)}" if missing else why
     return (
         "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: "
-        f"{what}: {why}"
+        + what
     )
+
+
+def _parameter(value_from: str) -> str:
+    """ "arn:…:parameter/a/b" → "/a/b", "arn:…:parameter/a" → "a", "a" → "a"."""
+    name = value_from.rsplit(":parameter", 1)[-1]
+    return name.removeprefix("/") if value_from.startswith("arn:") and name.count("/") == 1 else name
 
 
 def scaled(desired: int, alarm: str, policy: str) -> str:

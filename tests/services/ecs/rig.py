@@ -32,6 +32,11 @@ ACCOUNT, REGION = "000000000000", "us-east-1"
 ROOT = Path(__file__).parents[3]
 MODELS = {name: botocore.session.get_session().get_service_model(name) for name in ("ecs", "elbv2")}
 BASE = f"arn:aws:ecs:{REGION}:{ACCOUNT}:"
+INVALID_CPU, INVALID_MEMORY = (
+    f"Invalid '{name}' setting for task. For more information, see the Troubleshooting section of the Amazon ECS Developer "
+    "Guide."
+    for name in ("cpu", "memory")
+)
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/execution"
 
 

@@ -256,6 +256,8 @@ async def test_tasks_go_to_the_instances_of_their_provider_and_the_others_wait(m
     assert (placed["lastStatus"], waits["lastStatus"]) == ("PENDING", "PROVISIONING")
     assert "containerInstanceArn" not in waits
     assert "availabilityZone" not in waits
+    assert [len(one["containers"]) for one in (placed, waits)] == [1, 0], "it has containers when it has an instance"
+    assert [len(one["overrides"]["containerOverrides"]) for one in (placed, waits)] == [1, 0]
     described = await main.call("DescribeClusters", clusters=["main"], include=["STATISTICS"])
     assert {"name": "pendingEC2TasksCount", "value": "3"} in described["clusters"][0]["statistics"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .rig import ROLE, Rig, container, run_params
+from .rig import INVALID_CPU, INVALID_MEMORY, ROLE, Rig, container, run_params
 
 
 @pytest.fixture
@@ -61,9 +61,9 @@ async def test_overrides_that_are_refused(main: Rig, override: dict[str, Any], m
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"cpu": "much"}, "Invalid 'cpu' setting for task."),
-        ({"memory": "-1"}, "Invalid 'memory' setting for task."),
-        ({"cpu": "1"}, "Invalid 'cpu' setting for task. The value must be between 128 and 196608."),
+        ({"cpu": "much"}, INVALID_CPU),
+        ({"memory": "-1"}, INVALID_MEMORY),
+        ({"cpu": "1"}, INVALID_CPU),
         ({"memory": "32"}, "The 'memory' setting for container 'app' is greater than for the task"),
     ],
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .rig import ROLE, Rig, container, fargate
+from .rig import INVALID_CPU, INVALID_MEMORY, ROLE, Rig, container, fargate
 
 Params = dict[str, Any]
 
@@ -348,9 +348,9 @@ RULES: list[tuple[Params, str]] = [
         fargate(inferenceAccelerators=[{"deviceName": "a", "deviceType": "b"}]),
         "Unsupported field 'inferenceAccelerators'",
     ),
-    (fargate(cpu="x"), "Invalid 'cpu' setting for task."),
-    (fargate(memory="²"), "Invalid 'memory' setting for task."),
-    (fargate(cpu="-256"), "Invalid 'cpu' setting for task."),
+    (fargate(cpu="x"), INVALID_CPU),
+    (fargate(memory="²"), INVALID_MEMORY),
+    (fargate(cpu="-256"), INVALID_CPU),
 ]
 
 
@@ -382,20 +382,19 @@ def router(**configuration: Any) -> Params:
     return on_a_bridge(firelensConfiguration=configuration)
 
 
+TOO_LONG = "Actual length: '65584'. Max allowed length is '65536' bytes."
 TOKEN = {"logDriver": "splunk", "secretOptions": [{"name": "splunk-token", "valueFrom": "t"}]}
 MORE: list[tuple[Params, str]] = [
     *(
         (on_a_bridge(image=image), "Invalid 'image' setting for container 'app'")
         for image in ("a" * 256, "a@sha256:1", " a")
     ),
-    *(
-        (bridge(cpu=cpu), "Invalid 'cpu' setting for task. The value must be between 128 and 196608.")
-        for cpu in ("127", "196609")
-    ),
+    *((bridge(cpu=cpu), INVALID_CPU) for cpu in ("127", "196609")),
     (
         bridge({"name": "app", "image": "a"}, memory="3"),
-        "Invalid 'memory' setting for task. The value must be at least 4.",
+        INVALID_MEMORY,
     ),
+    (on_a_bridge(environment=[{"name": "A", "value": "x" * 65300}]), TOO_LONG),
     (on_a_bridge(memoryReservation=5), "Invalid 'memoryReservation' setting for container 'app'"),
     (on_a_bridge(cpu=-1), "Invalid 'cpu' setting for container 'app'"),
     (bridge(memory(), ephemeralStorage={"sizeInGiB": 20}), "EphemeralStorage size should be at least 21"),
@@ -407,6 +406,11 @@ MORE: list[tuple[Params, str]] = [
     (
         bridge(memory(), networkMode="awsvpc", requiresCompatibilities=["EXTERNAL"]),
         "The launch type EXTERNAL does not support networkMode=awsvpc.",
+    ),
+    (
+        router(type="fluentbit"),
+        "When a firelensConfiguration object is specified, at least one container has to be configured with the "
+        "awsfirelens log driver",
     ),
     (ports({"hostPort": 80}), "Invalid 'containerPort' setting for container 'app'"),
     (
@@ -429,6 +433,7 @@ MORE: list[tuple[Params, str]] = [
         on_a_bridge(volumesFrom=[{"sourceContainer": "b"}]),
         "Container 'app' mounts volumes from 'b', which does not exist.",
     ),
+    (bridge(memory("a", links=["b"]), memory("b", links=["a:x"])), "Container links should not have a cycle"),
     (
         bridge(memory("a", links=["b"]), memory("b", volumesFrom=[{"sourceContainer": "a"}])),
         "Cyclic dependency found in the container dependencies.",

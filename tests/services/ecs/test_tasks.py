@@ -9,7 +9,7 @@ import pytest
 from moorage.store.tables.ecs import TASKS
 from moorage.store.tables.network import SUBNETS
 
-from .rig import ACCOUNT, BASE, ROLE, Rig, container, network_configuration, run_params
+from .rig import ACCOUNT, BASE, INVALID_MEMORY, ROLE, Rig, container, network_configuration, run_params
 
 TASK = BASE + "task/main/"
 
@@ -43,7 +43,6 @@ async def test_a_new_fargate_task_shows_what_aws_shows(main: Rig) -> None:
                 "image": "app:1",
                 "lastStatus": "PENDING",
                 "networkInterfaces": [],
-                "healthStatus": "UNKNOWN",
                 "cpu": "0",
             }
         ],
@@ -53,7 +52,6 @@ async def test_a_new_fargate_task_shows_what_aws_shows(main: Rig) -> None:
         "desiredStatus": "RUNNING",
         "enableExecuteCommand": False,
         "group": "family:web",
-        "healthStatus": "UNKNOWN",
         "lastStatus": "PROVISIONING",
         "launchType": "FARGATE",
         "overrides": {"containerOverrides": [{"name": "app"}], "inferenceAcceleratorOverrides": []},
@@ -62,6 +60,7 @@ async def test_a_new_fargate_task_shows_what_aws_shows(main: Rig) -> None:
         "tags": [],
         "version": 1,
         "ephemeralStorage": {"sizeInGiB": 20},
+        "fargateEphemeralStorage": {"sizeInGiB": 20},
     }
     assert shown["containerArn"].startswith(f"{BASE}container/main/{identifier}/")
     assert main.store.get(SUBNETS, f"{ACCOUNT}/us-east-1/subnet-b") is not None, "tasks start without asking EC2 again"
@@ -141,6 +140,11 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"cluster": None}, "ClusterNotFoundException", "Cluster not found."),
     ({"taskDefinition": "nothing"}, "ClientException", "TaskDefinition not found."),
     ({"taskDefinition": "web:9"}, "ClientException", "TaskDefinition not found."),
+    (
+        {"taskDefinition": "arn:aws:ecs:us-east-1:111111111111:task-definition/web:1"},
+        INVALID,
+        "AccountIDs mismatch",
+    ),
     ({"taskDefinition": "old:1"}, INVALID, "TaskDefinition is inactive"),
     ({"launchType": "EC2"}, INVALID, "No Container Instances were found in your cluster."),
     ({"launchType": None}, INVALID, "No Container Instances were found in your cluster."),
@@ -184,7 +188,7 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     (
         {"networkConfiguration": network_configuration(securityGroups=["sg-3"])},
         INVALID,
-        "Security group sg-3 does not belong to the VPC vpc-1 of the subnets.",
+        "Security group sg-3 does not appear to belong to the same VPC as the input subnets.",
     ),
     ({"taskDefinition": "bridge"}, INVALID, "Task definition does not support launch_type FARGATE."),
     (
@@ -231,7 +235,7 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
         "No Fargate configuration exists for given values: 2048 CPU, 512 memory. See the Amazon ECS documentation for "
         "the valid values.",
     ),
-    ({"overrides": {"memory": "²"}}, "ClientException", "Invalid 'memory' setting for task."),
+    ({"overrides": {"memory": "²"}}, "ClientException", INVALID_MEMORY),
     (
         {"overrides": {"ephemeralStorage": {"sizeInGiB": 20}}},
         "ClientException",
@@ -336,6 +340,11 @@ UNSUPPORTED: list[tuple[str, dict[str, Any], str]] = [
         "gMSA",
         {"containerDefinitions": [container(credentialSpecs=["credentialspec:arn:aws:s3:::b/x"])]},
         "credential specs (gMSA) (container 'app')",
+    ),
+    (
+        "Neuron",
+        {"containerDefinitions": [container(resourceRequirements=[{"type": "NeuronDevice", "value": "1"}])]},
+        "Neuron devices (container 'app')",
     ),
 ]
 
@@ -520,3 +529,5 @@ async def test_commands_are_not_executed_yet(main: Rig) -> None:
     refusal = await main.refused("ExecuteCommand", cluster="main", task=arn, command="sh", interactive=True)
     assert refusal.code == INVALID
     assert refusal.message.startswith("The execute command failed because execute command was not enabled")
+    refusal = await main.refused("ExecuteCommand", cluster="main", task=arn, command="sh", interactive=False)
+    assert (refusal.code, refusal.message) == (INVALID, "Interactive is the only mode supported currently.")

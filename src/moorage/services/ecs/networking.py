@@ -78,7 +78,9 @@ async def check(
                     "does not exist (ErrorCode: InvalidGroup.NotFound)"
                 )
             if found[group_id].vpc_id != vpc_id:
-                raise _refuse(f"Security group {group_id} does not belong to the VPC {vpc_id} of the subnets.")
+                raise _refuse(
+                    f"Security group {group_id} does not appear to belong to the same VPC as the input subnets."
+                )
     else:
         default = await networks.default_security_group(scope, vpc_id)
         groups = (default.group_id,) if default is not None else ()

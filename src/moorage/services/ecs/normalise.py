@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from moorage.domain import sentences
 from moorage.domain.errors import AwsError
 from moorage.domain.task_definition import ContainerDefinition, Document, PortMapping, Volume
 from moorage.services.ecs.validate_fargate import refused
@@ -48,6 +49,12 @@ def _volume(volume: Volume) -> Volume:
     return volume
 
 
+def invalid_size(name: str) -> str:
+    """AWS's sentence for a task's cpu or memory that is no number, or not one of those that are allowed (Troubleshooting
+    section of the developer guide)."""
+    return f"Invalid '{name}' setting for task. {sentences.MORE}"
+
+
 def cpu(text: str | None) -> str | None:
     """CPU units: "1 vCPU" → "1024", "256" → "256". Raises ClientException for what is no number."""
     return _plain(text, _CPU, 1024, "cpu")
@@ -63,7 +70,7 @@ def _plain(text: str | None, unit: re.Pattern[str], factor: int, name: str) -> s
         return text
     match = unit.fullmatch(text.strip())
     if match is None:
-        raise AwsError("ClientException", f"Invalid '{name}' setting for task.")
+        raise AwsError("ClientException", invalid_size(name))
     return str(int(float(match.group(1)) * factor))
 
 

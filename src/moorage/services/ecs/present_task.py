@@ -30,21 +30,23 @@ def task(view: View, record: Task, *, tags: bool = False) -> Shape:
             *(_volume_attachment(record, volume) for volume in record.volumes),
         ],
         "attributes": [{"name": "ecs.cpu-architecture", "value": _architecture(document)}],
+        # A task that waits for an instance has none yet: so the answer of RunTask in boto3's issue 4160.
         "containers": [
             _container(record, c, document.container(c.name) if document is not None else None)
-            for c in record.containers
+            for c in (record.containers if record.waiting is None else ())
         ],
         "createdAt": record.created_at,
         "desiredStatus": record.desired_status,
         "enableExecuteCommand": record.enable_execute_command,
         "group": record.group,
-        "healthStatus": roll_up(record, document) if document is not None else "UNKNOWN",
         "lastStatus": record.last_status,
         "launchType": record.launch_type,
         "overrides": _overrides(record),
         "tags": to_list(record.tags) if tags else [],
         "version": record.version,
     }
+    if _is_reported(record):
+        shape["healthStatus"] = roll_up(record, document) if document is not None else "UNKNOWN"
     if record.availability_zone:
         shape["availabilityZone"] = record.availability_zone
     if record.connectivity_at is not None:
@@ -52,6 +54,8 @@ def task(view: View, record: Task, *, tags: bool = False) -> Shape:
         shape["connectivityAt"] = record.connectivity_at
     if record.ephemeral_storage_gib is not None:
         shape["ephemeralStorage"] = {"sizeInGiB": record.ephemeral_storage_gib}
+        if record.launch_type == "FARGATE":
+            shape["fargateEphemeralStorage"] = {"sizeInGiB": record.ephemeral_storage_gib}
     optional = {
         "capacityProviderName": record.capacity_provider,
         "containerInstanceArn": record.instance.arn if record.instance is not None else None,
@@ -90,6 +94,11 @@ def cached_task(view: View, record: Task, *, tags: bool = False) -> msgspec.Raw:
         _shapes.clear()
     _shapes[key] = (record, raw)
     return raw
+
+
+def _is_reported(record: Task) -> bool:
+    """Has anybody told of its containers yet? Before, nothing is said of their health (§2.2)."""
+    return record.last_status not in ("PROVISIONING", "PENDING")
 
 
 def _architecture(document: Document | None) -> str:
@@ -142,9 +151,10 @@ def _container(record: Task, container: Container, definition: Any) -> Shape:
         "image": container.image,
         "lastStatus": container.last_status,
         "networkInterfaces": [],
-        "healthStatus": container.health if definition is not None and definition.health_check else "UNKNOWN",
         "cpu": str(override.get("cpu") or (definition.cpu if definition is not None else None) or 0),
     }
+    if _is_reported(record):
+        shape["healthStatus"] = container.health if definition is not None and definition.is_checked else "UNKNOWN"
     if interface is not None and interface.ipv4 is not None:
         shape["networkInterfaces"] = [{"attachmentId": interface.attachment_id, "privateIpv4Address": interface.ipv4}]
     if record.instance is not None and interface is None:
@@ -184,6 +194,7 @@ def _overrides(record: Task) -> Shape:
     given = record.overrides or {}
     named = {o.get("name"): o for o in given.get("containerOverrides") or ()}
     shape = {key: value for key, value in given.items() if key != "containerOverrides"}
-    shape["containerOverrides"] = [named.get(c.name) or {"name": c.name} for c in record.containers]
+    every = [named.get(c.name) or {"name": c.name} for c in record.containers]
+    shape["containerOverrides"] = every if record.waiting is None else list(named.values())
     shape.setdefault("inferenceAcceleratorOverrides", [])
     return shape

@@ -194,6 +194,8 @@ class TaskOperations(Provider):
         )
 
     def _definition(self, ctx: RequestContext, identifier: str) -> TaskDefinition:
+        if identifier.startswith("arn:") and identifier.split(":")[4:5] != [ctx.account]:
+            raise _refuse("AccountIDs mismatch")
         definition = resolve.task_definition(self._store, ctx.scope, identifier)
         if definition is None:
             raise AwsError("ClientException", "TaskDefinition not found.")
@@ -326,6 +328,8 @@ class TaskOperations(Provider):
         task = resolve.task(self._store, ctx.scope, cluster, request["task"])
         if task is None:
             raise _refuse("The referenced task was not found.")
+        if not request["interactive"]:
+            raise _refuse("Interactive is the only mode supported currently.")
         raise _refuse(
             "The execute command failed because execute command was not enabled when the task was run or the execute "
             "command agent isn’t running. Wait and try again or run a new task with execute command enabled and try "

@@ -16,6 +16,12 @@ def refuse_unsupported(document: Document, overrides: dict[str, Any] | None = No
         raise AwsError("InvalidParameterException", f"Moorage does not support {what} yet.")
 
 
+def _requirements(overrides: dict[str, Any], name: str | None) -> list[dict[str, Any]]:
+    """The resource requirements that the overrides give a container."""
+    found = (one for one in overrides.get("containerOverrides") or () if one.get("name") == name)
+    return [requirement for one in found for requirement in one.get("resourceRequirements") or ()]
+
+
 def _unsupported(document: Document, overrides: dict[str, Any]) -> Iterator[str]:
     family = str((document.runtime_platform or {}).get("operatingSystemFamily") or "LINUX")
     if family != "LINUX":
@@ -32,5 +38,8 @@ def _unsupported(document: Document, overrides: dict[str, Any]) -> Iterator[str]
     for container in document.container_definitions:
         if container.credential_specs:
             yield f"credential specs (gMSA) (container '{container.name}')"
+        wanted = [*(container.resource_requirements or ()), *_requirements(overrides, container.name)]
+        if any(requirement.get("type") == "NeuronDevice" for requirement in wanted):
+            yield f"Neuron devices (container '{container.name}')"
     if overrides.get("inferenceAcceleratorOverrides"):
         yield "inference accelerators"

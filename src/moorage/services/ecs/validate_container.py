@@ -114,6 +114,9 @@ def requirements_refused(override: dict[str, Any]) -> str | None:
 
 
 def dependencies(d: Document) -> str | None:
+    links = {c.name or "": [link.partition(":")[0] for link in c.links or ()] for c in d.container_definitions}
+    if _has_cycle(links):
+        return "Container links should not have a cycle"
     graph = _implied(d)
     for c in d.container_definitions:
         for dependency in c.depends_on or ():

@@ -12,11 +12,13 @@ from functools import partial
 from itertools import pairwise
 from typing import NoReturn
 
+import msgspec
+
 from moorage.decide.placement import constraints
 from moorage.domain.errors import AwsError
 from moorage.domain.task_definition import ContainerDefinition, Document, PortMapping
+from moorage.services.ecs import normalise, validate_fargate
 from moorage.services.ecs import validate_container as container
-from moorage.services.ecs import validate_fargate
 from moorage.services.ecs import validate_volumes as rest
 
 _FAMILY = re.compile(r"[A-Za-z0-9_-]{1,255}")
@@ -26,6 +28,7 @@ _PORT_NAME = re.compile(r"[a-z0-9_][a-z0-9_-]{0,63}")
 LEAST_CONTAINER_MEMORY = 6
 # Of a task on an instance.
 LEAST_CPU, MOST_CPU, LEAST_MEMORY = 128, 196608, 4
+MOST_BYTES = 65536
 MOST_CONSTRAINTS = 10
 MOST_RANGES = 100
 
@@ -105,9 +108,9 @@ def size(d: Document) -> str | None:
     if "FARGATE" in (d.requires_compatibilities or ()):
         return None
     if d.cpu and not LEAST_CPU <= int(d.cpu) <= MOST_CPU:
-        return f"Invalid 'cpu' setting for task. The value must be between {LEAST_CPU} and {MOST_CPU}."
+        return normalise.invalid_size("cpu")
     if d.memory and int(d.memory) < LEAST_MEMORY:
-        return f"Invalid 'memory' setting for task. The value must be at least {LEAST_MEMORY}."
+        return normalise.invalid_size("memory")
     return None
 
 
@@ -117,6 +120,14 @@ def cpu(d: Document) -> str | None:
             return f"Invalid 'cpu' setting for container '{c.name}'"
     if d.cpu and sum(c.cpu or 0 for c in d.container_definitions) > int(d.cpu):
         return "The sum of all container 'cpu' values cannot be greater than the value of the task 'cpu'."
+    return None
+
+
+def _length(d: Document) -> str | None:
+    """The document as JSON."""
+    length = len(msgspec.json.encode(d))
+    if length > MOST_BYTES:
+        return f"Actual length: '{length}'. Max allowed length is '{MOST_BYTES}' bytes."
     return None
 
 
@@ -271,4 +282,5 @@ RULES: tuple[Rule, ...] = (
     rest.volumes,
     rest.logs,
     rest.unsupported,
+    _length,
 )

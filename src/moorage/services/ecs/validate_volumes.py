@@ -89,7 +89,13 @@ def logs(d: Document) -> str | None:
             )
     if routers > 1:
         return "A task definition can have at most one firelens container."
-    return next((m for c in d.container_definitions if (m := _router(c)) is not None), None)
+    message = next((m for c in d.container_definitions if (m := _router(c)) is not None), None)
+    if message is None and routers and not any(firelens.uses_firelens(c) for c in d.container_definitions):
+        return (
+            "When a firelensConfiguration object is specified, at least one container has to be configured with the "
+            "awsfirelens log driver"
+        )
+    return message
 
 
 def _awslogs(options: dict[str, str]) -> str | None:
