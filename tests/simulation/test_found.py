@@ -76,7 +76,8 @@ async def test_a_new_deployment_does_not_stop_the_only_task_that_is_healthy_yet(
 HISTORY = """
 import sys
 from moorage.simulation import loop
-from moorage.simulation.story import play, write
+from moorage.simulation.player import play
+from moorage.simulation.story import write
 world = loop.run(play(7, write(7)))
 for verb in world.engine.history:
     print(verb)

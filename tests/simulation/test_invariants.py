@@ -92,3 +92,31 @@ async def test_an_unexpected_error_of_a_loop_is_noticed(world, monkeypatch):
     await world.create_service(desired=1)
     with pytest.raises(Violated, match="ZeroDivisionError"):
         await world.run_for(1)
+
+
+async def test_a_control_plane_that_looks_at_a_service_again_and_again_is_noticed(world, monkeypatch):
+    """Nothing else is wrong: the deployment ends as it should, in its time."""
+    passes = decide_service.SchedulerPass.plan
+
+    def restless(self):
+        return decide_service.replace(passes(self), again_after=0.01)
+
+    monkeypatch.setattr(decide_service.SchedulerPass, "plan", restless)
+    world.engine.images["slow"] = SimulatedImage(pull=20)
+    await world.create_service(task_definition=await world.register("slow", image="slow"))
+    with pytest.raises(Violated, match=r"web was looked at \d+ times, and ecs-svc/\d+ is still IN_PROGRESS"):
+        await world.stable()
+
+
+async def test_a_service_that_is_not_at_rest_after_so_many_passes_is_noticed(world, monkeypatch):
+    await world.create_service()
+    await world.stable()
+    world.invariants.passes.mended(world.store)
+    monkeypatch.setattr(
+        decide_service.SchedulerPass,
+        "note_steady",
+        lambda self, *, steady: self.again.append(0.5),
+    )
+    await world.update_service(desiredCount=2)
+    with pytest.raises(Violated, match=r"web is not at rest after \d+ passes in a mended world"):
+        await world.run_for(120)

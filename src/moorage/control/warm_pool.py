@@ -33,6 +33,8 @@ AT_ONCE = 2
 IDLE = 600.0
 _RETRY = 30.0
 _TIDY_RETRY = 2.0
+# Seconds after which an engine has made what an earlier process asked it to warm at its end.
+STRAGGLERS = 5.0
 
 SubnetKey = tuple[str, str, str]
 
@@ -130,6 +132,8 @@ class WarmPool:
         addresses of tasks that have no sandbox yet."""
         self._taken.update(taken)
         self._leave(leftover)
+        if leftover:
+            self._again_later(STRAGGLERS)
 
     async def close(self) -> None:
         self._closed = True
@@ -253,13 +257,13 @@ class WarmPool:
         used = await self._engine.remove_networks(only=[network_of(subnet).name for subnet in unused])
         for subnet in unused:
             if network_of(subnet).name in used:  # its last sandbox is about to go
-                self._again_later()
+                self._again_later(_TIDY_RETRY)
             elif self._reserving.is_unused(subnet):
                 self._left.pop(key_of(subnet), None)
 
-    def _again_later(self) -> None:
+    def _again_later(self, seconds: float) -> None:
         if self._later is None and not self._closed:
-            self._later = asyncio.get_running_loop().call_later(_TIDY_RETRY, self._again)
+            self._later = asyncio.get_running_loop().call_later(seconds, self._again)
 
     def _again(self) -> None:
         self._later = None

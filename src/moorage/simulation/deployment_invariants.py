@@ -22,6 +22,8 @@ class DeploymentInvariants:
         self._good: dict[str, str] = {}
         """By service: the revision of its last deployment that was COMPLETED."""
         self._last: dict[str, ServiceEvent] = {}
+        self._begun: set[str] = set()
+        """Deployments that have begun to shift traffic: they found the rules in order, and answer for them from then on."""
         self._store: StoreApi | None = None
 
     def watch(self, store: StoreApi) -> None:
@@ -60,7 +62,13 @@ class DeploymentInvariants:
             if one.rollout_state == "COMPLETED" and (earlier is None or earlier.rollout_state != "COMPLETED"):
                 self._good[after.arn] = one.revision_arn
 
-        if self._store is not None and self._store.get(SERVICES, after.arn) is after:
+        shift = after.shift
+        if shift is None:
+            return
+        if shift.entered and shift.direction == "forward" and shift.stage != "RECONCILE_SERVICE":
+            self._begun.add(shift.green)
+        is_newest = self._store is not None and self._store.get(SERVICES, after.arn) is after
+        if self._store is not None and is_newest and shift.green in self._begun:
             # Else the store is ahead of this change, and of what its rules said then.
             for problem in _not_as_the_stage_says(self._store, after):
                 self._note(problem)

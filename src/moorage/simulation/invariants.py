@@ -22,6 +22,7 @@ from moorage.engine.simulated import SimulatedEngine
 from moorage.engine.simulated_container import SimulatedContainer
 from moorage.simulation.deployment_invariants import DeploymentInvariants
 from moorage.simulation.other_schedulers import OtherSchedulers
+from moorage.simulation.pass_invariants import PassInvariants
 from moorage.store.api import Change, StoreApi, Table
 from moorage.store.log_memory import MemoryLog
 from moorage.store.tables.ecs import CONTAINER_INSTANCES, SERVICES, TASK_DEFINITIONS, TASKS
@@ -54,6 +55,7 @@ class Invariants:
         self._targets: dict[tuple[str, str], Any] = {}
         self._others = OtherSchedulers(self.note)
         self._deployments = DeploymentInvariants(self.note)
+        self.passes = PassInvariants(self.note)
         engine.on_sigterm.append(self._on_sigterm)
 
     def watch(self, store: StoreApi, log: MemoryLog) -> None:
@@ -87,6 +89,7 @@ class Invariants:
         for change in changes:
             self._others.changed(change)
             self._deployments.changed(change)
+            self.passes.changed(change)
             if change.table is TASKS:
                 self._task_changed(change)
             elif change.table is SERVICES and change.after is not None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from moorage.domain.container_instance import ContainerInstance
 from moorage.simulation.calls import CLUSTER
-from moorage.simulation.story import BROKEN, GOOD, NAMES, PERCENTS, Player, Step, pause, written
+from moorage.simulation.player import Player
+from moorage.simulation.story import BROKEN, GOOD, NAMES, PERCENTS, Step, pause, written
 from moorage.store.tables.ecs import CONTAINER_INSTANCES
 
 ZONES = ("us-east-1a", "us-east-1b")

@@ -73,6 +73,8 @@ class World(Calls):
         self.groups = SimulatedHostGroups(seed)
         self.invariants = Invariants(self.clock, self.engine)
         self.process: Process | None = None
+        self.mended_at = 0
+        """The step of the event loop at which the faults of a story ended."""
         self._errors = _Errors(self.invariants.note)
         self._restarting = asyncio.Lock()
         self._restarts: set[asyncio.Task[None]] = set()
@@ -94,7 +96,7 @@ class World(Calls):
     async def start_control_plane(self) -> None:
         assert self.process is None, "there is one control plane at a time"
         log = MemoryLog(self.disk, latency=COMMIT)
-        self.process = await Process.start(
+        self.process = await Process.open(
             log,
             self.clock,
             self.ids,
@@ -106,6 +108,8 @@ class World(Calls):
             groups=self.groups,
         )
         self.invariants.watch(self.process.store, log)
+        self.invariants.passes.watch(self.process.store, self.process.plane.services.loop)
+        await self.process.begin()
 
     async def kill_control_plane(self) -> None:
         """`kill -9`: what is not durable is lost, nobody is answered, every loop is gone in the middle of its work."""
@@ -114,9 +118,9 @@ class World(Calls):
         if process is not None:
             await process.kill()
 
-    def crash_after(self, turns: int, *, away: float = 0.0) -> None:
-        """The control plane dies that many turns of the event loop from now, wherever it is then, and comes back `away`
-        seconds later."""
+    def crash_after(self, steps: int, *, away: float = 0.0) -> None:
+        """The control plane dies that many steps of its coroutines from now, at whatever `await` each of them is then, and
+        comes back `away` seconds later. Its own start is no exception."""
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualTimeLoop)
 
@@ -125,9 +129,14 @@ class World(Calls):
                 self.process.die()
                 task = loop.create_task(self.restart_control_plane(away), name="restart")
                 self._restarts.add(task)
-                task.add_done_callback(self._restarts.discard)
+                task.add_done_callback(self._restarted)
 
-        loop.after_turns(turns, crash)
+        loop.after_steps(steps, crash)
+
+    def _restarted(self, task: asyncio.Task[None]) -> None:
+        self._restarts.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.invariants.note(f"the control plane does not start: {error!r}")
 
     async def recovered(self) -> None:
         """No crash is coming any more, and the control plane is back from the last one."""
@@ -139,6 +148,11 @@ class World(Calls):
             await asyncio.gather(*self._restarts)
         if self.process is None:
             await self.start_control_plane()
+
+    def note_mended(self) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualTimeLoop)
+        self.mended_at = loop.steps
 
     async def restart_control_plane(self, after: float = 0.0) -> None:
         async with self._restarting:
