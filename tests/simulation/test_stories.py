@@ -61,9 +61,9 @@ def test_a_seed_writes_one_story():
     assert write(5) != write(6)
 
 
-@pytest.mark.parametrize("kind", ["hosts", "shifts"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("mixed", "calm")])
 @pytest.mark.parametrize("seed", range(10))
-def test_a_story_about_container_instances_or_shifting_traffic_ends_well(kind, seed):
+def test_a_story_about_one_thing_above_all_ends_well(kind, seed):
     steps = KINDS[kind].write(seed, LENGTH)
     wrong = failure(seed, steps, player=KINDS[kind].player)
     if wrong is not None:

@@ -33,8 +33,6 @@ AT_ONCE = 2
 IDLE = 600.0
 _RETRY = 30.0
 _TIDY_RETRY = 2.0
-# Seconds after which an engine has made what an earlier process asked it to warm at its end.
-STRAGGLERS = 5.0
 
 SubnetKey = tuple[str, str, str]
 
@@ -110,6 +108,11 @@ class WarmPool:
         self._taken.discard(ipv4)
         self._spared.add(ipv4)
 
+    def seen(self, ipv4: str) -> None:
+        """A sandbox of the pool is there: an earlier process may have ordered it, and nobody waits for it any more."""
+        if not self._is_held(ipv4):
+            self.tidy()
+
     def forget(self, interface: NetworkInterface) -> None:
         """The record is gone (state reset): so goes the sandbox, unless a task took it before."""
         if self._warming.get(interface.ipv4) == interface.interface_id:
@@ -132,8 +135,6 @@ class WarmPool:
         addresses of tasks that have no sandbox yet."""
         self._taken.update(taken)
         self._leave(leftover)
-        if leftover:
-            self._again_later(STRAGGLERS)
 
     async def close(self) -> None:
         self._closed = True
@@ -257,13 +258,13 @@ class WarmPool:
         used = await self._engine.remove_networks(only=[network_of(subnet).name for subnet in unused])
         for subnet in unused:
             if network_of(subnet).name in used:  # its last sandbox is about to go
-                self._again_later(_TIDY_RETRY)
+                self._again_later()
             elif self._reserving.is_unused(subnet):
                 self._left.pop(key_of(subnet), None)
 
-    def _again_later(self, seconds: float) -> None:
+    def _again_later(self) -> None:
         if self._later is None and not self._closed:
-            self._later = asyncio.get_running_loop().call_later(seconds, self._again)
+            self._later = asyncio.get_running_loop().call_later(_TIDY_RETRY, self._again)
 
     def _again(self) -> None:
         self._later = None

@@ -14,10 +14,13 @@ from moorage.domain.service import Service
 from moorage.engine.simulated_container import SimulatedContainer
 from moorage.simulation.calls import CLUSTER, Front
 from moorage.simulation.network import Traffic
-from moorage.simulation.story import BELL, IMAGES, Step
+from moorage.simulation.story import BELL, GOOD, IMAGES, Step
 from moorage.simulation.world import World
 from moorage.store.api import StoreUnavailable
-from moorage.store.tables.ecs import SERVICES
+from moorage.store.tables.ecs import REVISIONS, SERVICES, TASK_DEFINITIONS, TASKS
+
+# Seconds in which everything that is under way ends, once nothing breaks any more.
+QUIET = 300.0
 
 
 class Player:
@@ -68,15 +71,9 @@ class Player:
         return await self.world.register(name, image=image, health_check=checked)
 
     async def mend(self) -> None:
-        """The faults end, and every service gets an image that works."""
-        self.world.note_mended()
-        await asyncio.gather(*self._background)
-        await self.world.recovered()
-        self.world.log.refuse(None)
-        self.world.engine.lose_answer(None)
-        self._flapping.clear()
-        await self._restore_fronts()
-        self.world.alarms.set(BELL, "OK")
+        """The faults end; what is under way ends by itself; then every service gets an image that works."""
+        await self.end_faults()
+        await self.left_alone()
         services: Sequence[Service] = self.world.store.all(SERVICES)
         for service in services:
             if service.status == "ACTIVE":
@@ -88,11 +85,63 @@ class Player:
             await self.world.stop_task(task.arn)
         self.world.invariants.passes.mended(self.world.store)
 
+    async def end_faults(self) -> None:
+        self.world.note_mended()
+        await asyncio.gather(*self._background)
+        await self.world.recovered()
+        self.world.log.refuse(None)
+        self.world.engine.lose_answer(None)
+        self._flapping.clear()
+        await self._restore_fronts()
+        self.world.alarms.set(BELL, "OK")
+
+    async def left_alone(self) -> None:
+        """Nothing breaks any more and nobody does anything: no task stays where it is on its way, and deployments end,
+        with COMPLETED where the image works, FAILED or rolled back where it never starts and a circuit breaker watches."""
+        since, store = self.world.clock.now(), self.world.store
+        there = {task.arn: task for task in self.world.living_tasks() if task.waiting is None}
+        await self.world.run_for(QUIET)
+        for arn, before in there.items():
+            task = store.get(TASKS, arn)
+            if task is not None and before.last_status == task.last_status != "RUNNING":
+                self.world.invariants.note(f"{task.id} has been {task.last_status} for {QUIET:g} s")
+            runs_on = task is not None and before.last_status == task.last_status == "RUNNING"
+            if runs_on and task.sandbox_id is not None and not self.world.engine.has_network(arn):
+                self.world.invariants.note(f"{task.id} has been RUNNING for {QUIET:g} s, its sandbox is not")
+        for service in store.all(SERVICES):
+            if service.status == "ACTIVE" and self.must_have_ended(service, since):
+                said = self.world.situation()
+                self.world.invariants.note(f"{service.name} is still IN_PROGRESS after {QUIET:g} s in peace: {said}")
+        self.world.invariants.ended(rest=False)
+        self.world.check()
+
+    def must_have_ended(self, service: Service, since: float) -> bool:
+        """Is its deployment wrongly IN_PROGRESS? Waiting may be right: for launches that are throttled after failures, for
+        protected tasks, and for ever where the percentages block, or with an image that breaks where nobody watches."""
+        primary, configuration = service.deployments[0], service.deployment_configuration
+        if primary.rollout_state != "IN_PROGRESS" or service.shift is not None or service.controller != "ECS":
+            return False
+        least = -(-service.desired_count * configuration.minimum_healthy_percent // 100)
+        most = service.desired_count * configuration.maximum_percent // 100
+        if (primary.launches_blocked_until or 0.0) > since or least >= service.desired_count >= most:
+            return False
+        if any((task.protected_until or 0.0) > since for task in self.world.tasks(service.name)):
+            return False
+        images = self._images(primary.revision_arn)
+        watched = configuration.circuit_breaker.enable
+        return images <= {*GOOD} or (watched and bool(images & {"lost", "unstartable"}))
+
+    def _images(self, revision_arn: str) -> set[str]:
+        revision = self.world.store.get(REVISIONS, revision_arn)
+        definition = self.world.store.get(TASK_DEFINITIONS, revision.task_definition_arn)
+        return {str(container.image) for container in definition.document.container_definitions}
+
     async def _restore_fronts(self) -> None:
         """A listener that was deleted is made again, and what a user deregistered is replaced with its task."""
         for front in self._fronts.values():
             with contextlib.suppress(AwsError):  # there is one
-                await self.world.create_listener(front.load_balancer, front.target_group)
+                protocol = "TCP" if "/net/" in front.load_balancer else "HTTP"
+                await self.world.create_listener(front.load_balancer, front.target_group, protocol=protocol)
 
     # --- users -------------------------------------------------------------------------------------------------------
     async def create_service(

@@ -126,7 +126,12 @@ class Process:
 
     async def _answer(self, context: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
         answer = await self._handlers[f"{context.service}:{context.operation}"](context, request)
+        assert self.log.is_settled(), f"{context.operation} was answered before it was durable"
         return dict(answer or {})
+
+    @property
+    def is_dead(self) -> bool:
+        return self._life.is_over
 
     def die(self) -> None:
         """From this moment nothing becomes durable any more, nobody is answered, and the world is not reached."""

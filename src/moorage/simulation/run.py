@@ -27,6 +27,7 @@ from moorage.simulation import loop
 from moorage.simulation.player import Player, play
 from moorage.simulation.story import Step, write, write_calm
 from moorage.simulation.story_hosts import HostsPlayer, write_hosts
+from moorage.simulation.story_rolls import RollsPlayer, write_rolls
 from moorage.simulation.story_shifts import ShiftsPlayer, write_shifts
 
 LENGTH = 14
@@ -43,6 +44,7 @@ KINDS: Mapping[str, Kind] = {
     "mixed": Kind(write, Player),
     "calm": Kind(write_calm, Player),
     "hosts": Kind(write_hosts, HostsPlayer),
+    "rolls": Kind(write_rolls, RollsPlayer),
     "shifts": Kind(write_shifts, ShiftsPlayer),
 }
 

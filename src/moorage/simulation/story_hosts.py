@@ -193,13 +193,11 @@ class HostsPlayer(Player):
         )
         return str(answer["taskDefinition"]["taskDefinitionArn"])
 
-    async def mend(self) -> None:
+    async def end_faults(self) -> None:
         """As ever, and there is room for everything that the services ask for."""
-        await self.world.recovered()
-        self.world.log.refuse(None)
+        await super().end_faults()
         for number in range(14):
             await self.register_instance(4096, True, ZONES[number % 2])
-        await super().mend()
 
     def _ports(self) -> dict[str, int]:
         if not hasattr(self, "_host_ports"):

@@ -71,7 +71,7 @@ class World(Calls):
         self.networks = Networks()
         self.alarms = SimulatedAlarms()
         self.groups = SimulatedHostGroups(seed)
-        self.invariants = Invariants(self.clock, self.engine)
+        self.invariants = Invariants(self.clock, self.engine, self.alarms)
         self.process: Process | None = None
         self.mended_at = 0
         """The step of the event loop at which the faults of a story ended."""
@@ -249,7 +249,7 @@ class World(Calls):
     async def until(self, happens: Callable[[], bool], *, within: float = 120.0, what: str = "") -> float:
         """Waits; answers how many seconds it took. Raises `NeverHappened`."""
         started = self.clock.now()
-        while not (self.process is not None and happens()):
+        while self.process is None or self.process.is_dead or not happens():
             self.check()
             if self.clock.now() - started > within:
                 raise NeverHappened(f"{what or 'it'} did not happen within {within:g} s: {self.situation()}")
@@ -283,7 +283,7 @@ class World(Calls):
 
     def situation(self) -> str:
         """What the control plane says it is doing."""
-        if self.process is None:
+        if self.process is None or self.process.is_dead:
             return "the control plane is down"
         lines = []
         for service in self.store.all(SERVICES):
@@ -295,7 +295,7 @@ class World(Calls):
         return "\n".join(lines)
 
     def _living(self) -> Process:
-        if self.process is None:
+        if self.process is None or self.process.is_dead:
             raise ControlPlaneDown("the control plane is down")
         return self.process
 
