@@ -47,9 +47,13 @@ class Player:
             except (AwsError, ConnectionError, StoreUnavailable):
                 continue  # refused: a user may be wrong, a disk full, a control plane away
         await self.mend()
-        await self.world.settled(within=self.patience)
+        await self.rest()
         self.world.invariants.ended()
         await self._shown_as_it_is()
+
+    async def rest(self) -> None:
+        """The mended world comes to rest by itself."""
+        await self.world.settled(within=self.patience)
 
     async def _shown_as_it_is(self) -> None:
         """What the API counts is what there is."""
@@ -117,7 +121,8 @@ class Player:
 
     def must_have_ended(self, service: Service, since: float) -> bool:
         """Is its deployment wrongly IN_PROGRESS? Waiting may be right: for launches that are throttled after failures, for
-        protected tasks, and for ever where the percentages block, or with an image that breaks where nobody watches."""
+        protected tasks, for room, and for ever where the percentages block, or with an image that breaks and nobody who
+        watches."""
         primary, configuration = service.deployments[0], service.deployment_configuration
         if primary.rollout_state != "IN_PROGRESS" or service.shift is not None or service.controller != "ECS":
             return False
@@ -125,7 +130,7 @@ class Player:
         most = service.desired_count * configuration.maximum_percent // 100
         if (primary.launches_blocked_until or 0.0) > since or least >= service.desired_count >= most:
             return False
-        if any((task.protected_until or 0.0) > since for task in self.world.tasks(service.name)):
+        if any(t.waiting is not None or (t.protected_until or 0.0) > since for t in self.world.tasks(service.name)):
             return False
         images = self._images(primary.revision_arn)
         watched = configuration.circuit_breaker.enable
@@ -317,7 +322,7 @@ class Player:
 
     async def reset(self) -> None:
         """Somebody empties the whole state, whatever runs."""
-        await self.world.store.reset()
+        await self.world.reset()
         self._fronts.clear()
         await self.world.create_cluster()
 

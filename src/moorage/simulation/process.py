@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Mapping
+from typing import Any, TypeVar
 
 from moorage.control.plane import ControlPlane
 from moorage.control.ports import PassThroughImages
@@ -25,6 +25,7 @@ from moorage.store.memory import Store
 from moorage.store.tables import codedeploy, ecr, ecs, elbv2, network
 from moorage.wire.errors import unknown_operation
 
+T = TypeVar("T")
 TABLES = (*ecs.TABLES, *codedeploy.TABLES, *elbv2.TABLES, *ecr.TABLES, *network.TABLES)
 
 
@@ -116,7 +117,11 @@ class Process:
 
     async def call(self, context: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
         """Runs one operation. ConnectionResetError when the process dies before it has answered."""
-        call = asyncio.ensure_future(self._answer(context, request))
+        return await self.ask(self._answer(context, request))
+
+    async def ask(self, question: Awaitable[T]) -> T:
+        """The same for whatever else the process is asked to do."""
+        call = asyncio.ensure_future(question)
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
         await asyncio.wait({call})

@@ -26,8 +26,12 @@ from typing import NamedTuple
 from moorage.simulation import loop
 from moorage.simulation.player import Player, play
 from moorage.simulation.story import Step, write, write_calm
+from moorage.simulation.story_capacity import CapacityPlayer, write_capacity
+from moorage.simulation.story_code_deploy import CodeDeployPlayer, write_code_deploy
+from moorage.simulation.story_daemons import DaemonsPlayer, write_daemons
 from moorage.simulation.story_hosts import HostsPlayer, write_hosts
 from moorage.simulation.story_rolls import RollsPlayer, write_rolls
+from moorage.simulation.story_sets import SetsPlayer, write_sets
 from moorage.simulation.story_shifts import ShiftsPlayer, write_shifts
 
 LENGTH = 14
@@ -44,6 +48,10 @@ KINDS: Mapping[str, Kind] = {
     "mixed": Kind(write, Player),
     "calm": Kind(write_calm, Player),
     "hosts": Kind(write_hosts, HostsPlayer),
+    "daemons": Kind(write_daemons, DaemonsPlayer),
+    "sets": Kind(write_sets, SetsPlayer),
+    "code-deploy": Kind(write_code_deploy, CodeDeployPlayer),
+    "capacity": Kind(write_capacity, CapacityPlayer),
     "rolls": Kind(write_rolls, RollsPlayer),
     "shifts": Kind(write_shifts, ShiftsPlayer),
 }

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from moorage.control.interruptions import interrupt, set_shortage
 from moorage.domain.clock import Ids
 from moorage.domain.service import Service, ServiceEvent
 from moorage.domain.task import Task
@@ -191,6 +192,22 @@ class World(Calls):
         )
         given = {name: value for name, value in request.items() if value is not None}
         return await process.call(context, given)
+
+    async def ask(self, question: Awaitable[Any]) -> None:
+        """Something that the control plane does, unless it goes away meanwhile: ConnectionResetError."""
+        await self._living().ask(question)
+
+    async def reset(self) -> None:
+        """Somebody empties the whole state, whatever runs."""
+        await self.ask(self.store.reset())
+
+    async def interrupt(self, arns: Sequence[str]) -> None:
+        """Those of the tasks that run on Fargate Spot are taken away."""
+        await self.ask(interrupt(self.store, self.clock, arns))
+
+    async def lack_spot(self, seconds: float) -> None:
+        """There is no Fargate Spot capacity for a while."""
+        await self.ask(set_shortage(self.store, self.clock, SCOPE, seconds))
 
     # === what is there ==============================================================================================
     def service(self, name: str = "web", *, cluster: str = CLUSTER) -> Service:
