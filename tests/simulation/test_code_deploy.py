@@ -245,3 +245,24 @@ async def test_a_service_that_is_deleted_in_the_middle(world, blue):
     await world.until(lambda: deploy.record(id).percent == 10, within=120)
     await world.delete_service("web")
     await deploy.ends(id, "Failed")
+
+
+async def test_what_a_stopped_deployment_left_goes_before_the_next_uses_its_target_group(world, blue):
+    """Found by a story: stopped while the original waited for its end, the original stayed. The next replacement was put
+    beside it, and a deployment that had Succeeded served the old revision too."""
+    keeps = {"terminateBlueInstancesOnDeploymentSuccess": {"action": "TERMINATE", "terminationWaitTimeInMinutes": 5}}
+    deploy = CodeDeploy(
+        world, *blue, blueGreenDeploymentConfiguration=keeps, autoRollbackConfiguration={"enabled": False}
+    )
+    await world.register("web")
+    id = await deploy.deploy()
+    await world.until(lambda: deploy.record(id).phase == "terminate")
+    await deploy.call("StopDeployment", deploymentId=id)
+    await deploy.ends(id, "Stopped")
+    assert running(world) == ["1", "1", "2", "2"], "it stops where it is"
+    users = world.users.traffic(blue[0].load_balancer, rate=20)
+    await world.register("web")
+    await deploy.ends(await deploy.deploy("web:3"), "Succeeded")
+    await world.until(lambda: len(world.store.all(TASK_SETS)) == 1, within=120)
+    assert await users.stop() == []
+    assert running(world) == ["3", "3"]

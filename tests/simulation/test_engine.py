@@ -124,7 +124,9 @@ async def test_events_come_in_order_after_a_resync(engine):
     container = await a_container(engine, "short", health_check=check)
     await engine.start(container)
     await asyncio.sleep(5)
-    assert [event.kind for event in seen] == ["resync", "started", "health", "died"]
+    assert [event.kind for event in seen] == ["resync", "started", "started", "health", "died"], (
+        "the sandbox, then the container"
+    )
     assert (seen[-1].id, seen[-1].exit_code) == (container, 7)
 
 
@@ -164,7 +166,7 @@ async def test_an_engine_that_is_away_answers_nothing_and_resyncs_when_it_is_bac
         await engine.list()
     await away
     await asyncio.sleep(1)
-    assert [event.kind for event in seen] == ["resync", "started", "resync"]
+    assert [event.kind for event in seen] == ["resync", "started", "started", "resync"]
     assert {one.state for one in await engine.list()} == {"running"}
 
 

@@ -70,3 +70,36 @@ def test_a_lost_old_revision_leaves_room_for_the_new_one():
         Step(61.0, "deploy", {"name": "a", "image": "slow", "checked": True}),
     ]
     ends_well(*steps)
+
+
+def test_an_old_revision_that_was_lost_and_came_back_leaves_room_for_the_new_one():
+    """Found by seed 39. Blue was given up while every container died with the engine, then it had its tasks again; those
+    of the interrupted deployment stayed beside them, and green found no room, for ever."""
+    steps = [
+        Step(60.0, "create_street", {"strategy": "blue/green", "desired": 2, "breaker": True}),
+        Step(0.679, "flap_container", {"which": 7, "every": 11.0}),
+        deploy(17.581),
+        Step(0.004, "engine_outage", {"seconds": 40, "containers_die": True}),
+    ]
+    assert failure(39, steps, player=ShiftsPlayer) is None
+
+
+def test_a_sandbox_that_an_earlier_process_had_ordered_is_removed_when_it_comes_late():
+    """Found by seed 100068. The engine made it after the next control plane had given its address back."""
+    steps = [
+        street("blue/green", 3),
+        Step(1.0, "nothing"),
+        Step(1.904, "delete_service", {"name": "a"}),
+        Step(0.028, "restart_control_plane", {"away": 10.0}),
+        Step(0.762, "restart_control_plane", {"away": 0.0}),
+        Step(60.0, "deploy", {"name": "a", "image": "stubborn", "checked": True}),
+    ]
+    assert failure(100068, steps, player=ShiftsPlayer) is None
+
+
+def test_a_service_made_anew_is_not_blamed_for_the_rules_that_its_predecessor_left_halfway():
+    """Found by seed 100260: a mistake of the invariant. The rule still shared its requests out as the deleted service's
+    deployment had left it; the new one's next deployment fails for it, and says so."""
+    ends_well(
+        street("linear", 1), deploy(60.0, "slow"), Step(60.0, "delete_service", {"name": "a"}), street("linear", 1)
+    )

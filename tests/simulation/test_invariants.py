@@ -1,13 +1,16 @@
 """The invariants notice: a control plane that is broken on purpose, in one place each, is caught."""
 
+import asyncio
+
 import pytest
 
 from moorage.control import task_writes
 from moorage.decide import service as decide_service
-from moorage.decide.rollout.rolling import next_step
+from moorage.decide.rollout.rolling import Candidate, next_step
 from moorage.engine.simulated_container import SimulatedImage
 from moorage.simulation.invariants import Violated
 from moorage.simulation.world import NeverHappened, World
+from moorage.store.memory import Store, _Pending
 from moorage.store.tables.ecs import TASKS
 
 
@@ -92,3 +95,113 @@ async def test_an_unexpected_error_of_a_loop_is_noticed(world, monkeypatch):
     await world.create_service(desired=1)
     with pytest.raises(Violated, match="ZeroDivisionError"):
         await world.run_for(1)
+
+
+async def test_a_control_plane_that_looks_at_a_service_again_and_again_is_noticed(world, monkeypatch):
+    """Nothing else is wrong: the deployment ends as it should, in its time."""
+    passes = decide_service.SchedulerPass.plan
+
+    def restless(self):
+        return decide_service.replace(passes(self), again_after=0.01)
+
+    monkeypatch.setattr(decide_service.SchedulerPass, "plan", restless)
+    world.engine.images["slow"] = SimulatedImage(pull=20)
+    await world.create_service(task_definition=await world.register("slow", image="slow"))
+    with pytest.raises(Violated, match=r"web was looked at \d+ times, and ecs-svc/\d+ is still IN_PROGRESS"):
+        await world.stable()
+
+
+async def test_a_service_that_is_not_at_rest_after_so_many_passes_is_noticed(world, monkeypatch):
+    await world.create_service()
+    await world.stable()
+    world.invariants.passes.mended(world.store)
+    monkeypatch.setattr(
+        decide_service.SchedulerPass,
+        "note_steady",
+        lambda self, *, steady: self.again.append(0.5),
+    )
+    await world.update_service(desiredCount=2)
+    with pytest.raises(Violated, match=r"web is not at rest after \d+ passes in a mended world"):
+        await world.run_for(120)
+
+
+async def test_an_answer_before_the_disk_has_it_is_noticed(world, monkeypatch):
+    async def at_once(self, undo, changes, commit):
+        self._pending.append(_Pending(undo, changes, asyncio.get_running_loop().create_future()))
+        self._log.append(commit)
+
+    monkeypatch.setattr(Store, "_commit", at_once)
+    with pytest.raises(AssertionError, match="CreateCluster was answered before it was durable"):
+        await world.create_cluster("other")
+
+
+async def test_a_container_that_does_not_wait_for_another_is_noticed(world, monkeypatch):
+    monkeypatch.setattr("moorage.decide.task_lifecycle._met", lambda *given: True)
+    world.engine.images["init"] = SimulatedImage(exits_after=5)
+    init = {"name": "init", "image": "init", "essential": False}
+    app = {"name": "app", "image": "web", "dependsOn": [{"containerName": "init", "condition": "SUCCESS"}]}
+    await world.register("pair", containers=[app, init])
+    await world.run_task("pair")
+    with pytest.raises(Violated, match=r"ecs-pair-1-app-\w+ is started, but init is not SUCCESS"):
+        await world.run_for(10)
+
+
+async def test_a_container_that_ends_before_those_that_depend_on_it_is_noticed(world, monkeypatch):
+    monkeypatch.setattr(
+        "moorage.decide.task_lifecycle._stoppable",
+        lambda task, document: [c.name for c in task.containers if c.known == "RUNNING"],
+    )
+    log = {"name": "log", "image": "web"}
+    app = {"name": "app", "image": "web", "dependsOn": [{"containerName": "log", "condition": "START"}]}
+    await world.register("pair", containers=[log, app])
+    [arn] = await world.run_task("pair")
+    await world.until(lambda: world.task(arn).last_status == "RUNNING")
+    await world.stop_task(arn)
+    with pytest.raises(Violated, match=r"SIGTERM to ecs-pair-1-log-\w+, but app depends on it and runs"):
+        await world.run_for(10)
+
+
+async def test_a_deployment_that_is_completed_too_early_is_noticed(world, monkeypatch):
+    """It says so itself; nobody serves yet."""
+    monkeypatch.setattr(decide_service.SchedulerPass, "is_early_success", lambda self, healthy: True)
+    with pytest.raises(Violated, match=r"ecs-svc/\d+ is COMPLETED with 0 tasks that serve, of 4"):
+        await rolled(world)
+
+
+async def test_a_circuit_breaker_that_does_not_trip_is_noticed(world, monkeypatch):
+    monkeypatch.setattr("moorage.decide.failing.FailingPass.failure", lambda self: None)
+    world.engine.images["broken"] = SimulatedImage(start_failure="not found")
+    await world.create_service(task_definition=await world.register("broken", image="broken"), breaker=True)
+    with pytest.raises(Violated, match=r"goes on after 3 failures, the circuit breaker allows 2"):
+        await world.run_for(60)
+
+
+async def test_an_alarm_that_nobody_heard_is_noticed(world, monkeypatch):
+    monkeypatch.setattr("moorage.control.alarms.watched", lambda service: ())
+    world.alarms.set("errors", "OK")
+    await world.create_service()
+    await world.stable()
+    alarms = {"alarmNames": ["errors"], "enable": True, "rollback": True}
+    await world.update_service(forceNewDeployment=True, deploymentConfiguration={"alarms": alarms})
+    world.alarms.set("errors", "ALARM")
+    with pytest.raises(Violated, match=r"is COMPLETED, errors has been in ALARM for \d+ s"):
+        await world.stable()
+
+
+async def test_a_protected_task_that_is_scaled_in_is_noticed(world, monkeypatch):
+    await world.create_service(desired=2)
+    await world.stable()
+    arns = [task.arn for task in world.tasks()]
+    await world.ecs("UpdateTaskProtection", cluster="main", tasks=arns, protectionEnabled=True, expiresInMinutes=5)
+    monkeypatch.setattr(
+        decide_service, "Candidate", lambda task, verdict, **given: Candidate(task, verdict, new=given["new"])
+    )
+    await world.update_service(desiredCount=1)
+    with pytest.raises(Violated, match=r"is protected and was stopped: Scaling activity"):
+        await world.run_for(10)
+
+
+async def test_an_event_that_is_written_over_is_noticed(world, monkeypatch):
+    monkeypatch.setattr("moorage.control.service_events.replace", lambda record, **given: record)
+    with pytest.raises(Violated, match=r"event 0 was told anew"):
+        await rolled(world)

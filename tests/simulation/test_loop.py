@@ -109,6 +109,31 @@ def test_a_run_is_the_same_every_time():
     assert story() == story()
 
 
+def test_a_hook_comes_between_any_two_steps_of_whoever_is_at_work():
+    async def one(name: str, seen: list[str]) -> None:
+        for number in range(3):
+            seen.append(f"{name}{number}")
+            await asyncio.sleep(0)
+
+    async def main(steps: int) -> list[str]:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualTimeLoop)
+        seen: list[str] = []
+        loop.after_steps(steps, lambda: seen.append("|"))
+        await asyncio.gather(one("a", seen), one("b", seen))
+        return seen
+
+    told = ["".join(run(main(steps))) for steps in range(6)]
+    assert told == [
+        "|a0b0a1b1a2b2",
+        "a0|b0a1b1a2b2",
+        "a0b0|a1b1a2b2",
+        "a0b0a1|b1a2b2",
+        "a0b0a1b1|a2b2",
+        "a0b0a1b1a2|b2",
+    ]
+
+
 def test_closing_twice_is_fine():
     loop = VirtualTimeLoop()
     loop.close()

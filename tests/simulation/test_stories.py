@@ -4,8 +4,10 @@ import pytest
 
 from moorage.decide import service
 from moorage.simulation import loop
-from moorage.simulation.run import KINDS, LENGTH, failure, kept, main, shorten, told
-from moorage.simulation.story import IMAGES, Player, Step, write, write_calm
+from moorage.simulation.player import Player
+from moorage.simulation.process import Process
+from moorage.simulation.run import KINDS, LENGTH, failure, kept, killed_at, kills, main, shorten, told
+from moorage.simulation.story import IMAGES, Step, write, write_calm
 from moorage.simulation.world import World
 
 
@@ -25,14 +27,43 @@ def test_no_request_fails_while_services_are_scaled_and_rolled_and_the_control_p
         pytest.fail(told(seed, steps, wrong, kind="calm"), pytrace=False)
 
 
+@pytest.mark.parametrize("kind", ["calm", "hosts", "shifts"])
+def test_the_control_plane_can_be_killed_at_any_await(kind):
+    """One story over and over, killed at another step each time, its own start included."""
+    player = KINDS[kind].player
+    steps = KINDS[kind].write(3, 3)
+    for step in kills(3, steps, 12, player):
+        killed = [killed_at(step), *steps]
+        wrong = failure(3, killed, player=player)
+        if wrong is not None:
+            pytest.fail(told(3, killed, wrong, kind=kind), pytrace=False)
+
+
+def test_a_story_that_fails_when_it_is_killed_is_told_with_the_step(monkeypatch, capsys):
+    begin = Process.begin
+
+    async def first(self):
+        monkeypatch.setattr(Process, "begin", again)
+        await begin(self)
+
+    async def again(self):
+        raise RuntimeError("once is enough")
+
+    monkeypatch.setattr(Process, "begin", first)
+    story = ["--seed", "2", "--length", "2"]
+    assert main([*story, "--crash-at", "70"]) == 1
+    assert "the control plane does not start: RuntimeError('once is enough')" in (said := capsys.readouterr().out)
+    assert "--seed 2 --length 2 --crash-at 70" in said
+
+
 def test_a_seed_writes_one_story():
     assert write(5) == write(5)
     assert write(5) != write(6)
 
 
-@pytest.mark.parametrize("kind", ["hosts", "shifts"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("mixed", "calm")])
 @pytest.mark.parametrize("seed", range(10))
-def test_a_story_about_container_instances_or_shifting_traffic_ends_well(kind, seed):
+def test_a_story_about_one_thing_above_all_ends_well(kind, seed):
     steps = KINDS[kind].write(seed, LENGTH)
     wrong = failure(seed, steps, player=KINDS[kind].player)
     if wrong is not None:

@@ -119,6 +119,9 @@ class Adoption:
             self.nodes.observe(event)
             return
         arn = event.labels.get(LABEL_TASK)
+        if event.kind == "started":
+            self._started(event)
+            return
         if arn is None:
             return
         name = event.labels.get(LABEL_CONTAINER)
@@ -133,6 +136,19 @@ class Adoption:
                 await self._container_vanished(arn, name, event.id)
             case "health":
                 await self._container_health(arn, name, event.id, event.health)
+
+    def _started(self, event: EngineEvent) -> None:
+        """What was ordered by a process that is gone may come late, when its task has ended or the pool counts without it:
+        nobody else would ever look at it."""
+        arn = event.labels.get(LABEL_TASK)
+        if arn is None:
+            if LABEL_POOL in event.labels:
+                self._steps.pool.seen(event.labels[LABEL_POOL])
+            return
+        task = self._store.get(TASKS, arn)
+        if task is None or task.rank >= ORDER["DEPROVISIONING"]:
+            is_sandbox = LABEL_CONTAINER not in event.labels or LABEL_SANDBOX in event.labels
+            self._remove([ObservedContainer(event.id, event.labels, "running", sandbox=is_sandbox)])
 
     async def _container_died(
         self, arn: str, name: str, runtime_id: str, exit_code: int | None, oom_killed: bool, at: float | None
@@ -209,7 +225,9 @@ class Adoption:
         observed = [one for one in listed if LABEL_LOAD_BALANCER not in one.labels]
         by_task: dict[str, list[ObservedContainer]] = {}
         for one in observed:
-            if LABEL_POOL not in one.labels or LABEL_TASK in one.labels:
+            if LABEL_POOL in one.labels and LABEL_TASK not in one.labels:
+                self._steps.pool.seen(one.labels[LABEL_POOL])
+            else:
                 by_task.setdefault(one.labels.get(LABEL_TASK, ""), []).append(one)
         for arn, mine in by_task.items():
             task = self._store.get(TASKS, arn)

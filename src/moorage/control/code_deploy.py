@@ -111,7 +111,11 @@ class CodeDeployController:
         service = self._store.get(SERVICES, one.service_arn)
         green = self._store.get(TASK_SETS, arn_of(one.service_arn, one.green)) if one.green is not None else None
         blue = self._store.get(TASK_SETS, arn_of(one.service_arn, one.blue))
+        sets = self._store.find(TASK_SETS, "service", one.service_arn)
         return Known(
+            others=tuple(
+                each.id for each in sets if each.id not in (one.blue, one.green) and each.status != "DRAINING"
+            ),
             green_steady=green is not None and green.steady and green.status != "DRAINING",
             green_gone=green is None or green.status == "DRAINING",
             blue_gone=blue is None or blue.status == "DRAINING",

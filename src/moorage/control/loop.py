@@ -45,7 +45,7 @@ class Loop:
 
     def __init__(self, name: str, reconcile: Reconcile, *, workers: int = 16) -> None:
         self.name = name
-        self._reconcile = reconcile
+        self.reconcile = reconcile
         self._limit = workers
         self._waiting: OrderedDict[str, None] = OrderedDict()
         self._running: set[str] = set()
@@ -170,7 +170,7 @@ class Loop:
 
     async def _once(self, key: str) -> None:
         try:
-            outcome = await self._reconcile(key)
+            outcome = await self.reconcile(key)
         except asyncio.CancelledError:
             raise
         except Retryable as error:

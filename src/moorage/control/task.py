@@ -152,7 +152,8 @@ class TaskController:
                 return Pass("no action: the task has stopped")
             definition = self._store.get(TASK_DEFINITIONS, task.task_definition_arn)
             assert definition is not None, "a task definition outlives its tasks"
-            if task.desired_status == "STOPPED" and self._call_off(arn):
+            if task.desired_status == "STOPPED" and self._call_off(arn) and not task.targets_registered:
+                # (A task that is registered leaves its target groups first: a container of it is being started again.)
                 return Pass("should stop: waits for what is being started to become stoppable")
             now = self._clock.now()
             plan = decide_task(task, definition.document, self._draining(task), now)

@@ -84,7 +84,7 @@ class TaskSteps:
         self._engine = engine
         self._pins = ImagePins(store, engine, images)
         self._addresses = addresses
-        self._pool = pool
+        self.pool = pool
         self._starts = starts
         self._logs = logs
         self._resources = TaskResources(engine, sources)
@@ -135,7 +135,7 @@ class TaskSteps:
             raise _no_interface(wanted, "InvalidSubnetID.NotFound")
         subnet = await self._on_this_host(subnet)
         given: list[NetworkInterface] = []
-        warm = self._pool.take(subnet)
+        warm = self.pool.take(subnet)
 
         def write(tx: Transaction, current: Task) -> Task:
             if current.interface is None or current.interface.ipv4 is not None:
@@ -160,14 +160,14 @@ class TaskSteps:
             await update_task(self._store, task.arn, write)
         except BaseException:
             if warm is not None:
-                self._pool.put_back(subnet, warm)
+                self.pool.put_back(subnet, warm)
             else:
                 for interface in given:
                     self._addresses.forget(interface)
             raise
         if warm is not None and not given:
-            self._pool.put_back(subnet, warm)
-        self._pool.used(subnet)
+            self.pool.put_back(subnet, warm)
+        self.pool.used(subnet)
 
     async def _sandbox(self, task: Task, document: Document) -> None:
         await self._resources.of(task, document)
@@ -177,7 +177,7 @@ class TaskSteps:
         except EngineError as error:
             raise StepFailed("TaskFailedToStart", error.reason()) from error
         if task.interface is not None and task.interface.ipv4 is not None:
-            self._pool.claimed(task.interface.ipv4)
+            self.pool.claimed(task.interface.ipv4)
 
         await update_task(self._store, task.arn, lambda tx, current: replace(current, sandbox_id=sandbox.id))
 
@@ -390,9 +390,9 @@ class TaskSteps:
         if task.sandbox_id is not None:
             await self._engine.remove_sandbox(task.sandbox_id)
         if task.interface is not None and task.interface.ipv4 is not None:
-            self._pool.claimed(task.interface.ipv4)
+            self.pool.claimed(task.interface.ipv4)
             if task.sandbox_id is None:
-                self._pool.tidy()
+                self.pool.tidy()
 
         def write(tx: Transaction, current: Task) -> Task:
             now = self._clock.now()

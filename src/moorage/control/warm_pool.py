@@ -108,6 +108,11 @@ class WarmPool:
         self._taken.discard(ipv4)
         self._spared.add(ipv4)
 
+    def seen(self, ipv4: str) -> None:
+        """A sandbox of the pool is there: an earlier process may have ordered it, and nobody waits for it any more."""
+        if not self._is_held(ipv4):
+            self.tidy()
+
     def forget(self, interface: NetworkInterface) -> None:
         """The record is gone (state reset): so goes the sandbox, unless a task took it before."""
         if self._warming.get(interface.ipv4) == interface.interface_id:

@@ -4,7 +4,8 @@ platform".
 
 | phase     | does                                                       | goes on when                            |
 |-----------|------------------------------------------------------------|-----------------------------------------|
-| install   | makes the replacement task set at 100 %                    | it is made                              |
+| install   | deletes what a stopped deployment left; makes the          | it is made                              |
+|           | replacement task set at 100 %                              |                                         |
 | settle    |                                                            | it is STEADY_STATE (within 60 minutes)  |
 | test      | test listeners → replacement                               | at once                                 |
 | ready     |                                                            | it was continued, or need not wait      |
@@ -59,12 +60,14 @@ _EVENTS: dict[str, str] = {
 
 class Known(msgspec.Struct, frozen=True):
     """`green_steady`: the replacement's stabilityStatus is STEADY_STATE. `green_gone`, `blue_gone`: there is no such task
-    set (any more). `service_gone`: the service is deleted, or CodeDeploy's no more."""
+    set (any more). `service_gone`: the service is deleted, or CodeDeploy's no more. `others`: task sets that are neither:
+    a deployment that was stopped where it was has left them."""
 
     green_steady: bool = False
     green_gone: bool = False
     blue_gone: bool = False
     service_gone: bool = False
+    others: tuple[str, ...] = ()
 
 
 class Action(msgspec.Struct, frozen=True):
@@ -97,7 +100,9 @@ def advance(one: CodeDeployment, known: Known, now: float) -> Turn:
         case "install":
             # A target group that no rule names cannot be used: the replacement's gets no request yet.
             joined = Action("route", listeners=one.listeners, percent=0.0)
-            return Turn(_to(one, "settle", now), (joined, Action("create")), "makes the replacement task set")
+            # What was left may stand in the replacement's target group, and would be served beside it.
+            left = (Action("delete", id) for id in known.others)
+            return Turn(_to(one, "settle", now), (joined, *left, Action("create")), "makes the replacement task set")
         case "settle":
             return _settle(one, known, now)
         case "test":

@@ -149,12 +149,17 @@ class ShiftingPass(SchedulerPass):
             waits = shift.stage == "PRE_SCALE_UP" and shift.direction == "forward"
             return Step(0, ()) if waits else super().roll(verdicts)
         if shift.stage == "RECONCILE_SERVICE" and shift.direction == "forward" and stages.settled(shift, self.now):
-            return self._reconcile(verdicts)
+            step = self._blue_takes_over(verdicts)
+            self._starts = ((shift.blue, step.start),) if step.start else ()
+            return step
         kept = [shift.blue]
         if shift.direction == "forward" and shift.stage not in ("RECONCILE_SERVICE", "PRE_SCALE_UP"):
             kept.append(shift.green)
         steps = {deployment: self._keep(deployment, verdicts) for deployment in kept}
-        if self._blue_is_lost() and self._interrupted():
+        if self._interrupted() and not self._blue_is_lost() and shift.stage != "RECONCILE_SERVICE":
+            # It was lost and has come back: what stayed meanwhile would leave green no room.
+            steps[shift.blue] = self._blue_takes_over(verdicts)
+        elif self._interrupted() and self._blue_is_lost():
             # Its sick tasks serve nobody; beside those of interrupted deployments they leave green no room.
             steps[shift.blue] = Step(
                 0,
@@ -174,19 +179,21 @@ class ShiftingPass(SchedulerPass):
         self._starts = tuple((deployment, step.start) for deployment, step in steps.items() if step.start)
         return self._merged(steps.values())
 
-    def _reconcile(self, verdicts: Mapping[str, Verdict]) -> Step:
-        """Blue takes over from whatever else still runs, as in a rolling update."""
+    def _blue_takes_over(self, verdicts: Mapping[str, Verdict]) -> Step:
+        """Blue takes over from what still runs of interrupted deployments, as in a rolling update."""
         assert self.shift.blue is not None
         desired, configuration = self.service.desired_count, self.service.deployment_configuration
-        step = next_step(
-            [self._candidate(t, verdicts, new=t.deployment_id == self.shift.blue) for t in self.living],
+        return next_step(
+            [
+                self._candidate(t, verdicts, new=t.deployment_id == self.shift.blue)
+                for t in self.living
+                if t.deployment_id != self.shift.green
+            ],
             desired=desired,
             minimum=minimum_healthy(desired, configuration.minimum_healthy_percent),
             maximum=maximum_running(desired, max(200, configuration.maximum_percent)),
             may_start=self._may_start(self.shift.blue),
         )
-        self._starts = ((self.shift.blue, step.start),) if step.start else ()
-        return step
 
     def _keep(self, deployment: str, verdicts: Mapping[str, Verdict]) -> Step:
         """As many tasks of this deployment as are desired. A replacement is started first when the maximum has room."""

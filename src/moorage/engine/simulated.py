@@ -173,6 +173,8 @@ class SimulatedEngine(SimulatedHost):
                 raise CannotStartContainerError("cannot join network of a non running container")
             if found.image.start_failure is not None:
                 raise CannotStartContainerError(found.image.start_failure)
+            for told in self.on_start:
+                told(found)
             found.ports = tuple(self._bind(port) for port in found.spec.ports)
             found.start()
 

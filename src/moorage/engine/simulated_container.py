@@ -80,6 +80,8 @@ class SimulatedContainer:
         self.exit_code: int | None = None
         self.oom_killed = False
         self.health: Health = "UNKNOWN"
+        self.was_healthy = False
+        """HEALTHY at some time of its life."""
         self.started_at: float | None = None
         self.finished_at: float | None = None
         self.signalled_at: float | None = None
@@ -152,6 +154,7 @@ class SimulatedContainer:
     def turn(self, health: Health) -> None:
         if self.state == "running" and self.health != health:
             self.health = health
+            self.was_healthy |= health == "HEALTHY"
             self._report(self, "health")
 
     def vanish(self) -> None:

@@ -84,6 +84,8 @@ class SimulatedHost:
         self.violations: list[str] = []
         self.on_sigterm: list[Callable[[SimulatedContainer], None]] = []
         """Called when a container gets SIGTERM because the control plane asked for it."""
+        self.on_start: list[Callable[[SimulatedContainer], None]] = []
+        """Called before a container is started, be it again."""
         self._clock = clock
         self._random = random.Random(seed)
         self._containers: dict[str, SimulatedContainer] = {}
@@ -187,6 +189,10 @@ class SimulatedHost:
     def of_task(self, task_arn: str) -> Sequence[SimulatedContainer]:
         return [c for c in self._containers.values() if c.spec.task_arn == task_arn]
 
+    def has_network(self, task_arn: str) -> bool:
+        """Its sandbox runs."""
+        return any(one.running and one.spec.task_arn == task_arn for one in self._sandboxes.values())
+
     def sandbox_count(self) -> int:
         return len(self._sandboxes)
 
@@ -282,6 +288,7 @@ class SimulatedHost:
         self._note_place(id, spec)
         if spec.network is not None:
             self.networks.add(spec.network.name)
+        self._tell(EngineEvent("started", id, labels, self._clock.now()))
         return self._sandboxes[id].sandbox
 
     def _note_place(self, id: str, spec: SandboxSpec) -> None:

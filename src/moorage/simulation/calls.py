@@ -79,9 +79,14 @@ class Calls:
         unhealthy: int = 2,
         path: str = "/health",
         target_type: str = "ip",
+        network: bool = False,
     ) -> Front:
-        """A load balancer, its listener on port 80 and a target group with short times."""
-        balancer = await self.elbv2("CreateLoadBalancer", Name=name, Subnets=list(self.networks.by_id))
+        """A load balancer, its listener on port 80 and a target group with short times. `network`: one that forwards
+        connections and knows no HTTP."""
+        protocol = "TCP" if network else "HTTP"
+        balancer = await self.elbv2(
+            "CreateLoadBalancer", Name=name, Subnets=list(self.networks.by_id), Type="network" if network else None
+        )
         balancer_arn = balancer["LoadBalancers"][0]["LoadBalancerArn"]
         group = await self.create_target_group(
             name,
@@ -91,15 +96,18 @@ class Calls:
             unhealthy=unhealthy,
             path=path,
             target_type=target_type,
+            protocol=protocol,
         )
-        return Front(balancer_arn, await self.create_listener(balancer_arn, group), group)
+        return Front(balancer_arn, await self.create_listener(balancer_arn, group, protocol=protocol), group)
 
-    async def create_listener(self, load_balancer: str, target_group: str, *, port: int = 80) -> str:
+    async def create_listener(
+        self, load_balancer: str, target_group: str, *, port: int = 80, protocol: str = "HTTP"
+    ) -> str:
         """Everything that comes to `port` goes to the target group; the listener's ARN."""
         listener = await self.elbv2(
             "CreateListener",
             LoadBalancerArn=load_balancer,
-            Protocol="HTTP",
+            Protocol=protocol,
             Port=port,
             DefaultActions=[{"Type": "forward", "TargetGroupArn": target_group}],
         )
@@ -115,15 +123,16 @@ class Calls:
         unhealthy: int = 2,
         path: str = "/health",
         target_type: str = "ip",
+        protocol: str = "HTTP",
     ) -> str:
         group = await self.elbv2(
             "CreateTargetGroup",
             Name=name,
-            Protocol="HTTP",
+            Protocol=protocol,
             Port=80,
             VpcId=VPC,
             TargetType=target_type,
-            HealthCheckPath=path,
+            HealthCheckPath=path if protocol == "HTTP" else None,
             HealthCheckIntervalSeconds=interval,
             HealthCheckTimeoutSeconds=2,
             HealthyThresholdCount=healthy,

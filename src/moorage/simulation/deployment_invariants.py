@@ -6,22 +6,30 @@ Told of every change in order, as `invariants.py` is. Source: semantics ecs-serv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from moorage.domain.load_balancer import Action, Forward, WeightedTargetGroup
-from moorage.domain.service import ENDED, Service, ServiceEvent
+from moorage.domain.service import ENDED, Deployment, Service, ServiceEvent
+from moorage.domain.task import Task
+from moorage.simulation.alarms import SimulatedAlarms
 from moorage.store.api import Change, StoreApi
 from moorage.store.tables.ecs import REVISIONS, SERVICE_DEPLOYMENTS, SERVICE_EVENTS, SERVICES
 from moorage.store.tables.elbv2 import LISTENERS, RULES
 
+# Seconds after which an alarm has been noticed.
+NOTICED = 20.0
+
 
 class DeploymentInvariants:
-    def __init__(self, note: Callable[[str], None]) -> None:
+    def __init__(self, note: Callable[[str], None], alarms: SimulatedAlarms) -> None:
         self._note = note
+        self._alarms = alarms
         self._good: dict[str, str] = {}
         """By service: the revision of its last deployment that was COMPLETED."""
         self._last: dict[str, ServiceEvent] = {}
+        self._begun: set[str] = set()
+        """Deployments that have begun to shift traffic: they found the rules in order, and answer for them from then on."""
         self._store: StoreApi | None = None
 
     def watch(self, store: StoreApi) -> None:
@@ -38,7 +46,9 @@ class DeploymentInvariants:
                 self._last.pop(change.key, None)
             else:
                 self._service_changed(change.before, change.after)
-        elif change.table is SERVICE_EVENTS and change.before is None and change.after is not None:
+        elif change.table is SERVICE_EVENTS and change.after is not None:
+            if change.before is not None:
+                self._note(f"event {change.before.sequence} was told anew: {change.before.message}")
             self._event(change.after)
 
     def _service_changed(self, before: Service | None, after: Service) -> None:
@@ -59,11 +69,38 @@ class DeploymentInvariants:
             earlier = was.get(one.id)
             if one.rollout_state == "COMPLETED" and (earlier is None or earlier.rollout_state != "COMPLETED"):
                 self._good[after.arn] = one.revision_arn
-
-        if self._store is not None and self._store.get(SERVICES, after.arn) is after:
+                self._no_alarm(after, one)
+            if one.rollout_state == "IN_PROGRESS" and one.failures > (earlier.failures if earlier is not None else 0):
+                self._breaker(after, one)
+        shift = after.shift
+        if shift is None:
+            return
+        if shift.entered and shift.direction == "forward" and shift.stage != "RECONCILE_SERVICE":
+            self._begun.add(shift.green)
+        is_newest = self._store is not None and self._store.get(SERVICES, after.arn) is after
+        if self._store is not None and is_newest and shift.green in self._begun:
             # Else the store is ahead of this change, and of what its rules said then.
             for problem in _not_as_the_stage_says(self._store, after):
                 self._note(problem)
+
+    def _no_alarm(self, service: Service, one: Deployment) -> None:
+        """No deployment succeeds while an alarm rings that watches over it. (A rollback may: the alarm is why.)"""
+        for name in service.deployment_configuration.watched_alarms if one.rollback_of is None else ():
+            rings_for = self._alarms.rings_for(name)
+            if rings_for is not None and rings_for > NOTICED:
+                self._note(f"{service.name}: {one.id} is COMPLETED, {name} has been in ALARM for {rings_for:.0f} s")
+
+    def _breaker(self, service: Service, one: Deployment) -> None:
+        """With the default threshold: half of the desired count, at least 3, at most 200."""
+        breaker, shift = service.deployment_configuration.circuit_breaker, service.shift
+        most = min(200, max(3, -(-service.desired_count // 2)))
+        if not breaker.enable or one.status != "PRIMARY" or one.failures < most:
+            return
+        if shift is not None and shift.direction != "forward":
+            return
+        self._note(
+            f"{service.name}: {one.id} goes on after {one.failures} failures, the circuit breaker allows {most - 1}"
+        )
 
     def _event(self, event: ServiceEvent) -> None:
         before = self._last.get(event.service_arn)
@@ -73,7 +110,36 @@ class DeploymentInvariants:
             self._note(f"an event of {event.service_arn} is older than the one before: {event.message}")
         self._last[event.service_arn] = event
 
+    # --- when the scheduler stops a task that serves -----------------------------------------------------------------
+    def stopped(self, service: Service, stopped: Task, left: Sequence[Task]) -> None:
+        """`left`: those of the service that still serve. While traffic shifts, no target group that production is forwarded
+        to loses its last one."""
+        store, shift = self._store, service.shift
+        if store is None or shift is None or shift.blue is None or not service.desired_count:
+            return
+        remaining = {place.target_group_arn for task in left for place in task.target_places}
+        gone = {place.target_group_arn for place in stopped.target_places} - remaining
+        revision = store.get(REVISIONS, service.deployments[0].revision_arn)
+        for configured in revision.load_balancers if revision is not None else ():
+            rule_arn = (configured.advanced_configuration or {}).get("productionListenerRule")
+            for actions in _actions(store, rule_arn):
+                weights = {one.arn: one.weight for one in _forwarded(actions)}
+                for arn in gone:
+                    if weights.get(arn, 0) > 0:
+                        self._note(f"{service.name}: {stopped.id} was the last to serve in {arn}, which has {weights}")
+
     # --- at rest -----------------------------------------------------------------------------------------------------
+    @staticmethod
+    def records(store: StoreApi) -> Iterator[str]:
+        """A service deployment has ended when its deployment has."""
+        for service in store.all(SERVICES):
+            going = {one.service_deployment_arn for one in service.deployments if one.rollout_state == "IN_PROGRESS"}
+            for record in (
+                store.find(SERVICE_DEPLOYMENTS, "service", service.arn) if service.controller == "ECS" else ()
+            ):
+                if record.status not in ENDED and record.arn not in going and service.shift is None:
+                    yield f"{service.name}: the deployment of {record.arn[-21:]} has ended, its record is {record.status}"
+
     @staticmethod
     def at_rest(store: StoreApi) -> Iterator[str]:
         """What is wrong with the deployments of a world in which nothing goes on any more."""

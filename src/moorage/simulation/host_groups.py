@@ -73,6 +73,9 @@ class SimulatedHostGroups:
         self._put(replace(group, instances=left))
         asyncio.get_running_loop().call_later(self._launch, self._arrive, group.name)
 
+    def has(self, name: str) -> bool:
+        return name in self._groups
+
     def get(self, name: str = "hosts") -> HostGroup:
         return self._groups[name]
 

@@ -19,9 +19,11 @@ from moorage.domain.service import Service
 from moorage.domain.target_group import target_key
 from moorage.domain.task import TargetPlace, Task
 from moorage.engine.simulated import SimulatedEngine
-from moorage.engine.simulated_container import SimulatedContainer
+from moorage.simulation.alarms import SimulatedAlarms
+from moorage.simulation.container_invariants import ContainerInvariants, targets_of
 from moorage.simulation.deployment_invariants import DeploymentInvariants
 from moorage.simulation.other_schedulers import OtherSchedulers
+from moorage.simulation.pass_invariants import PassInvariants
 from moorage.store.api import Change, StoreApi, Table
 from moorage.store.log_memory import MemoryLog
 from moorage.store.tables.ecs import CONTAINER_INSTANCES, SERVICES, TASK_DEFINITIONS, TASKS
@@ -41,7 +43,7 @@ class Violated(AssertionError):
 class Invariants:
     """One per world. `watch` after every start of a control plane."""
 
-    def __init__(self, clock: Clock, engine: SimulatedEngine) -> None:
+    def __init__(self, clock: Clock, engine: SimulatedEngine, alarms: SimulatedAlarms) -> None:
         self.broken: list[str] = []
         self._clock = clock
         self._engine = engine
@@ -53,8 +55,9 @@ class Invariants:
         self._addresses: Counter[tuple[str, str, str, str]] = Counter()
         self._targets: dict[tuple[str, str], Any] = {}
         self._others = OtherSchedulers(self.note)
-        self._deployments = DeploymentInvariants(self.note)
-        engine.on_sigterm.append(self._on_sigterm)
+        self._deployments = DeploymentInvariants(self.note, alarms)
+        self._containers = ContainerInvariants(self.note, engine)
+        self.passes = PassInvariants(self.note)
 
     def watch(self, store: StoreApi, log: MemoryLog) -> None:
         self._store, self._log = store, log
@@ -67,11 +70,13 @@ class Invariants:
         self._targets |= {(TARGET_HEALTH.name, health.key): health for health in store.all(TARGET_HEALTH)}
         self._others.watch(store)
         self._deployments.watch(store)
+        self._containers.watch(store)
         store.watch(self._changed)
 
     def unwatch(self) -> None:
         """The control plane is gone: nothing is expected of it until it is back."""
         self._store = self._log = None
+        self._containers.unwatch()
 
     def _watched(self) -> StoreApi:
         assert self._store is not None, "the control plane is down"
@@ -87,10 +92,12 @@ class Invariants:
         for change in changes:
             self._others.changed(change)
             self._deployments.changed(change)
+            self.passes.changed(change)
             if change.table is TASKS:
                 self._task_changed(change)
             elif change.table is SERVICES and change.after is not None:
                 self._services[change.key] = change.after
+                self._complete_when_healthy(change.before, change.after)
             elif change.table is NETWORK_INTERFACES:
                 self._interface_changed(change)
             elif change.table is TARGETS or change.table is TARGET_HEALTH:
@@ -118,13 +125,22 @@ class Invariants:
             self.note(f"{after.id} went back from {before.last_status} to {after.last_status}")
         if before.desired_status == "STOPPED" and after.desired_status != "STOPPED":
             self.note(f"{after.id} should stop and then should run again")
-        if before.last_status == "STOPPED" and before.stopped_reason != after.stopped_reason:
-            self.note(f"{after.id} changed its reason after its end")
+        if before.desired_status == "STOPPED" and before.stopped_reason != after.stopped_reason is not None:
+            self.note(f"{after.id} was to stop for {before.stopped_reason!r}, then for {after.stopped_reason!r}")
         if before.desired_status == "RUNNING" and after.desired_status == "STOPPED":
             asyncio.get_running_loop().call_later(ONE_PASS, self._has_left, self._watched(), after.arn)
+        if (before.protected_until or 0.0) > self._clock.now() and self._is_scaled_in(before, after):
+            self.note(f"{after.id} is protected and was stopped: {after.stopped_reason}")
         by_scheduler = after.stop_code == "ServiceSchedulerInitiated" and before.desired_status == "RUNNING"
         if by_scheduler and after.desired_status == "STOPPED" and after.service_arn is not None:
             self._not_under_minimum(after.service_arn, before)
+
+    def _is_scaled_in(self, before: Task, after: Task) -> bool:
+        """Stopped for fewer tasks or other ones, in a service that is not deleted."""
+        service = self._services.get(after.service_arn or "")
+        stops = before.desired_status == "RUNNING" and after.desired_status == "STOPPED"
+        scaled = (after.stopped_reason or "").startswith("Scaling activity")
+        return stops and scaled and service is not None and service.status == "ACTIVE"
 
     def _one_image(self, task: Task) -> None:
         """All tasks of a deployment run what its first task found behind the tag, unless they do not want that."""
@@ -199,12 +215,31 @@ class Invariants:
             return
         percent = service.deployment_configuration.minimum_healthy_percent
         least = -(-service.desired_count * percent // 100)
-        left = sum(1 for task in self._tasks.get(arn, {}).values() if serves(self, task))
-        if left < least:
+        left = [task for task in self._tasks.get(arn, {}).values() if serves(self, task)]
+        self._deployments.stopped(service, stopped, left)
+        if len(left) < least:
             self.note(
-                f"{service.name}: stopping the serving {stopped.id} leaves {left}, at least {least} must stay "
+                f"{service.name}: stopping the serving {stopped.id} leaves {len(left)}, at least {least} must stay "
                 f"({percent} % of {service.desired_count})"
             )
+
+    def _complete_when_healthy(self, before: Service | None, after: Service) -> None:
+        """Checked when a deployment is COMPLETED: its tasks serve, all of them or as many as its early success asks for."""
+        known = {one.id: one.rollout_state for one in before.deployments} if before is not None else {}
+        criteria = after.deployment_configuration.early_success
+        early = criteria is not None and criteria.enable and criteria.healthy_percent
+        least = -(-after.desired_count * early // 100) if early else after.desired_count
+        for one in after.deployments:
+            if (
+                one.rollout_state != "COMPLETED"
+                or known.get(one.id) != "IN_PROGRESS"
+                or self._others.looks_after(after)
+            ):
+                continue
+            mine = [t for t in self._tasks.get(after.arn, {}).values() if t.deployment_id == one.id]
+            found = sum(1 for task in mine if serves(self, task, unused=True))
+            if found < least:
+                self.note(f"{after.name}: {one.id} is COMPLETED with {found} tasks that serve, of {least}")
 
     def get(self, table: Table[R], key: str) -> R | None:
         """Targets as the changes have told of them so far; what never changes, from the store."""
@@ -227,30 +262,12 @@ class Invariants:
             if target.deregistered_at is None:
                 self.note(f"{task.id} should stop and is still registered in {target.target_group_arn}")
 
-    # --- at every SIGTERM --------------------------------------------------------------------------------------------
-    def _on_sigterm(self, container: SimulatedContainer) -> None:
-        """Out of its target groups, and drained, before it is told to end. A task that can serve nobody any more need
-        not wait for the end of the draining, and one that Fargate Spot takes away is not waited for."""
-        if self._store is None:
-            return
-        task = self._store.get(TASKS, container.spec.task_arn)
-        if task is None:
-            self.note(f"SIGTERM to {container.spec.docker_name}, whose task is unknown")
-            return
-        if task.desired_status != "STOPPED":
-            self.note(f"SIGTERM to {container.spec.docker_name}, whose task should run")
-        for target in targets_of(self._store, task):
-            if target.deregistered_at is None:
-                self.note(
-                    f"SIGTERM to {container.spec.docker_name} while it is registered in {target.target_group_arn}"
-                )
-            elif task.stop_code != "SpotInterruption" and all(one.known == "RUNNING" for one in task.containers):
-                self.note(f"SIGTERM to {container.spec.docker_name} while it drains in {target.target_group_arn}")
-
     # --- at rest -----------------------------------------------------------------------------------------------------
-    def ended(self) -> None:
-        """For the end of a story in which every deployment had the time to end."""
-        for problem in self._deployments.at_rest(self._watched()):
+    def ended(self, *, rest: bool = True) -> None:
+        """For the end of a story in which every deployment had the time to end (`rest`), and for any moment at which what
+        is written in one place must be written in the other."""
+        found = self._deployments.at_rest if rest else self._deployments.records
+        for problem in found(self._watched()):
             self.note(problem)
 
     def at_rest(self) -> list[str]:
@@ -290,6 +307,8 @@ class Invariants:
             if mine is not None and mine.known != "RUNNING":
                 wrong.append(f"{container.spec.docker_name} runs, its record says {mine.known}")
         for task in living.values():
+            if task.sandbox_id is not None and task.last_status == "RUNNING" and not self._engine.has_network(task.arn):
+                wrong.append(f"{task.id} is RUNNING, its sandbox is not")
             running = {c.spec.name for c in self._engine.of_task(task.arn) if c.state == "running"}
             wrong += [
                 f"{task.id}/{mine.name} is RUNNING by its record, but does not run"
@@ -303,30 +322,27 @@ class Readable(Protocol):
     def get(self, table: Table[R], key: str) -> R | None: ...
 
 
-def serves(view: Readable, task: Task) -> bool:
+def serves(view: Readable, task: Task, *, unused: bool = False) -> bool:
     """Can users be served by this task, as far as anybody can know? It runs, its health checks pass, and the load
-    balancers that it belongs to find it healthy."""
+    balancers that it belongs to find it healthy. `unused`: a target that no load balancer uses will do."""
     if task.last_status != "RUNNING" or task.desired_status != "RUNNING":
-        return False
-    if any(container.known != "RUNNING" for container in task.containers):
         return False
     definition = view.get(TASK_DEFINITIONS, task.task_definition_arn)
     for container in task.containers:
         described = definition.document.container(container.name) if definition is not None else None
-        if described is not None and described.health_check is not None and container.health != "HEALTHY":
+        if described is None or not described.is_essential:
+            continue  # those before it and beside it may have ended
+        if container.known != "RUNNING" or (described.health_check is not None and container.health != "HEALTHY"):
             return False
     for place in task.target_places:
         key = _key(place)
         health = view.get(TARGET_HEALTH, key)
         target = view.get(TARGETS, key)
+        if unused and (health is None or health.state == "unused"):
+            continue
         if target is None or target.deregistered_at is not None or health is None or health.state != "healthy":
             return False
     return True
-
-
-def targets_of(view: Readable, task: Task) -> list[Any]:
-    """The task's targets that are registered or draining."""
-    return [target for place in task.target_places if (target := view.get(TARGETS, _key(place))) is not None]
 
 
 def _key(place: TargetPlace) -> str:

@@ -9,6 +9,7 @@ without time going on).
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -42,6 +43,19 @@ class _Jump:
         """Nothing to close; asyncio's own clean-up calls this."""
 
 
+class _Steps(deque[asyncio.Handle]):
+    """Stands where asyncio keeps what is ready. Each handle that is taken runs something from one `await` to the next;
+    before it does, a hook may have its moment."""
+
+    def __init__(self, loop: VirtualTimeLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def popleft(self) -> asyncio.Handle:
+        self._loop.count_step()
+        return super().popleft()
+
+
 class VirtualTimeLoop(asyncio.BaseEventLoop):
     """`time()` begins at 0 and is in seconds."""
 
@@ -50,27 +64,32 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         self._now = 0.0
         self._turns = 0
         self._hooks: list[tuple[int, Callable[[], object]]] = []
-        self._total = 0
+        self.steps = 0
+        """How often something ran from one `await` to the next."""
         self._selector = _Jump(self)
+        self._ready = _Steps(self)
 
     def time(self) -> float:
         return self._now
 
-    def after_turns(self, turns: int, callback: Callable[[], object]) -> None:
-        """Calls `callback` that many turns of the event loop from now: between two steps of whatever is going on."""
-        self._hooks.append((self._total + turns, callback))
+    def after_steps(self, steps: int, callback: Callable[[], object]) -> None:
+        """Calls `callback` when so many more steps were made, before the next: between any two of them, whosever they are,
+        so that there is no `await` at which it cannot be called."""
+        self._hooks.append((self.steps + steps, callback))
+
+    def count_step(self) -> None:
+        due = [hook for hook in self._hooks if hook[0] <= self.steps] if self._hooks else ()
+        for hook in due:
+            self._hooks.remove(hook)
+            hook[1]()
+        self.steps += 1
 
     def forget_hooks(self) -> None:
-        """Takes back what `after_turns` was told."""
+        """Takes back what `after_steps` was told."""
         self._hooks.clear()
 
     def advance(self, timeout: float | None) -> None:
         """Called once per turn, when everything that was ready has run."""
-        self._total += 1
-        for hook in [hook for hook in self._hooks if hook[0] <= self._total]:
-            self._hooks.remove(hook)
-            self.call_soon(hook[1])
-            timeout = 0
         if timeout == 0:
             self._turns += 1
             if self._turns > LIVELOCK:

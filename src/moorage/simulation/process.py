@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Mapping
+from typing import Any, TypeVar
 
 from moorage.control.plane import ControlPlane
 from moorage.control.ports import PassThroughImages
@@ -19,11 +19,13 @@ from moorage.services.elbv2.provider import ElbV2Provider
 from moorage.services.lookups import NetworkLookup
 from moorage.simulation.alarms import SimulatedAlarms
 from moorage.simulation.host_groups import SimulatedHostGroups
+from moorage.simulation.mortal import Life, reached_by
 from moorage.store.log_memory import MemoryLog
 from moorage.store.memory import Store
 from moorage.store.tables import codedeploy, ecr, ecs, elbv2, network
 from moorage.wire.errors import unknown_operation
 
+T = TypeVar("T")
 TABLES = (*ecs.TABLES, *codedeploy.TABLES, *elbv2.TABLES, *ecr.TABLES, *network.TABLES)
 
 
@@ -48,17 +50,28 @@ class _Calls:
 
 
 class Process:
-    """`start` returns when the control plane has started; `kill` is `kill -9`."""
+    """`open` and `begin` are its start: in between it answers calls already, as behind the open port of the server. `kill`
+    is `kill -9`, at any moment, also in the middle of `begin`."""
 
-    def __init__(self, store: Store, log: MemoryLog, plane: ControlPlane, handlers: Mapping[str, Handler]) -> None:
+    def __init__(
+        self, store: Store, log: MemoryLog, plane: ControlPlane, handlers: Mapping[str, Handler], life: Life
+    ) -> None:
         self.store = store
         self.log = log
         self.plane = plane
         self._handlers = handlers
+        self._life = life
         self._calls: set[asyncio.Task[Any]] = set()
 
     @classmethod
-    async def start(
+    async def start(cls, *arguments: Any, **settings: Any) -> Process:
+        """Returns when the control plane has started; arguments of `open`."""
+        process = await cls.open(*arguments, **settings)
+        await process.begin()
+        return process
+
+    @classmethod
+    async def open(
         cls,
         log: MemoryLog,
         clock: Clock,
@@ -73,6 +86,7 @@ class Process:
         verify: bool = True,
     ) -> Process:
         """`verify`: every record is read back before it is written (see `Store`)."""
+        life = Life()
         store = await Store.open(log, TABLES, verify=verify)
         handlers: dict[str, Handler] = {}
         ecs_api = EcsProvider(store, clock, ids, networks, alarms=alarms, groups=groups)
@@ -82,21 +96,32 @@ class Process:
             store,
             clock,
             ids,
-            engine=engine,
-            proxy=proxy,
+            engine=reached_by(life, engine),
+            proxy=reached_by(life, proxy),
             prober=prober,
             images=PassThroughImages(),
             calls=_Calls(handlers, ids),
             alarms=alarms,
-            groups=groups,
+            groups=reached_by(life, groups) if groups is not None else None,
         )
-        process = cls(store, log, plane, handlers)
-        await plane.start()
-        return process
+        return cls(store, log, plane, handlers, life)
+
+    async def begin(self) -> None:
+        """The control loops start. Returns as well when the process dies meanwhile."""
+        starting = asyncio.ensure_future(self.plane.start())
+        self._calls.add(starting)
+        starting.add_done_callback(self._calls.discard)
+        await asyncio.wait({starting})
+        if not starting.cancelled():
+            starting.result()
 
     async def call(self, context: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
         """Runs one operation. ConnectionResetError when the process dies before it has answered."""
-        call = asyncio.ensure_future(self._answer(context, request))
+        return await self.ask(self._answer(context, request))
+
+    async def ask(self, question: Awaitable[T]) -> T:
+        """The same for whatever else the process is asked to do."""
+        call = asyncio.ensure_future(question)
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
         await asyncio.wait({call})
@@ -106,16 +131,22 @@ class Process:
 
     async def _answer(self, context: RequestContext, request: dict[str, Any]) -> dict[str, Any]:
         answer = await self._handlers[f"{context.service}:{context.operation}"](context, request)
+        assert self.log.is_settled(), f"{context.operation} was answered before it was durable"
         return dict(answer or {})
 
+    @property
+    def is_dead(self) -> bool:
+        return self._life.is_over
+
     def die(self) -> None:
-        """From this moment nothing becomes durable any more and nobody is answered."""
+        """From this moment nothing becomes durable any more, nobody is answered, and the world is not reached."""
+        self._life.is_over = True
         self.log.crash()
         self.store.kill()
+        for call in [*self._calls]:
+            call.cancel()
 
     async def kill(self) -> None:
         """Dies, if it has not yet; then every coroutine of the process is cancelled."""
         self.die()
-        for call in [*self._calls]:
-            call.cancel()
         await self.plane.close()

@@ -7,22 +7,13 @@ rest by itself.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from moorage.domain.errors import AwsError
-from moorage.domain.service import Service
-from moorage.engine.simulated_container import SimulatedContainer, SimulatedImage
-from moorage.simulation.calls import CLUSTER, Front
-from moorage.simulation.network import Traffic
-from moorage.simulation.world import World
-from moorage.store.api import StoreUnavailable
-from moorage.store.tables.ecs import SERVICES
+from moorage.engine.simulated_container import SimulatedImage
 
 GOOD: Mapping[str, SimulatedImage] = {
     "good": SimulatedImage(),
@@ -39,7 +30,13 @@ BROKEN: Mapping[str, SimulatedImage] = {
     "greedy": SimulatedImage(oom_after=2),
     "sick later": SimulatedImage(turns=((15, 500),), unhealthy_after=15),
 }
-IMAGES = {**GOOD, **BROKEN}
+# Works as it should, but not for every container of every task.
+SPECIAL: Mapping[str, SimulatedImage] = {
+    "brief": SimulatedImage(ports=(), exits_after=1),
+    "moody": SimulatedImage(ports=(), exits_after=90, exit_code=1),
+    "distant": SimulatedImage(pull=90),
+}
+IMAGES = {**GOOD, **BROKEN, **SPECIAL}
 NAMES = ("a", "b")
 BELL = "bell"
 """The alarm that watches over deployments."""
@@ -149,7 +146,7 @@ _WRITERS: Mapping[str, tuple[float, Callable[[random.Random], Mapping[str, Any]]
     ),
     "redeploy": (1, lambda dice: {"name": dice.choice(NAMES)}),
     "delete_service": (0.7, lambda dice: {"name": dice.choice(NAMES)}),
-    "run_task": (1, lambda dice: {"image": dice.choice(list(IMAGES))}),
+    "run_task": (1, lambda dice: {"image": dice.choice([*GOOD, *BROKEN])}),
     "stop_task": (1, lambda dice: {"which": dice.randrange(100)}),
     "kill_container": (2, lambda dice: {"which": dice.randrange(100)}),
     "freeze_container": (0.7, lambda dice: {"which": dice.randrange(100)}),
@@ -173,7 +170,7 @@ _WRITERS: Mapping[str, tuple[float, Callable[[random.Random], Mapping[str, Any]]
     "ring": (1.5, lambda dice: {"state": dice.choice(("ALARM", "OK"))}),
     "move_tag": (1, lambda dice: {"image": dice.choice(list(GOOD)), "start": dice.choice((0.1, 0.3, 0.5))}),
     "set_percents": (1, lambda dice: {"name": dice.choice(NAMES), "percents": dice.choice(PERCENTS)}),
-    "run_group": (1, lambda dice: {"image": dice.choice(list(IMAGES)), "condition": dice.choice(CONDITIONS)}),
+    "run_group": (1, lambda dice: {"image": dice.choice([*GOOD, *BROKEN]), "condition": dice.choice(CONDITIONS)}),
     "cut_off": (0.5, lambda dice: {"name": dice.choice(NAMES)}),
     "deregister_target": (0.5, lambda dice: {"name": dice.choice(NAMES)}),
     "reset": (0.3, lambda dice: {}),
@@ -185,289 +182,6 @@ _WRITERS: Mapping[str, tuple[float, Callable[[random.Random], Mapping[str, Any]]
     "lose_host": (0.3, lambda dice: {}),
     "proxy_outage": (1, lambda dice: {"seconds": dice.choice((0.5, 5, 40))}),
     "disk_full": (1, lambda dice: {"seconds": dice.choice((0.01, 1, 20))}),
-    "crash": (3, lambda dice: {"turns": int(10 ** dice.uniform(0, 3)), "away": dice.choice((0.0, 0.5, 10.0))}),
+    "crash": (3, lambda dice: {"steps": int(10 ** dice.uniform(0, 3.5)), "away": dice.choice((0.0, 0.5, 10.0))}),
     "restart_control_plane": (3, lambda dice: {"away": dice.choice((0.0, 0.5, 10.0))}),
 }
-
-
-class Player:
-    """Plays steps in a world. What a user would be refused is refused; everything else must work."""
-
-    patience = 900.0
-    """Seconds within which the mended world must come to rest."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self._fronts: dict[str, Front] = {}
-        self._background: set[asyncio.Task[None]] = set()
-        self._traffic: Traffic | None = None
-        self._flapping: set[str] = set()
-        self.bell = "OK"
-
-    async def play(self, steps: Sequence[Step]) -> None:
-        await self.world.create_cluster()
-        for step in steps:
-            await self.world.run_for(step.after)
-            perform: Callable[..., Awaitable[None]] = getattr(self, step.verb)
-            try:
-                await perform(**step.arguments)
-            except (AwsError, ConnectionError, StoreUnavailable):
-                continue  # refused: a user may be wrong, a disk full, a control plane away
-        await self.mend()
-        await self.world.settled(within=self.patience)
-        self.world.invariants.ended()
-        await self._shown_as_it_is()
-
-    async def _shown_as_it_is(self) -> None:
-        """What the API counts is what there is."""
-        for service in self.world.store.all(SERVICES):
-            if service.status != "ACTIVE":
-                continue
-            shown = await self.world.describe_service(service.name)
-            tasks = self.world.tasks(service.name)
-            counts = (shown["desiredCount"], shown["runningCount"], shown["pendingCount"])
-            if counts != (service.desired_count, len(tasks), 0):
-                self.world.invariants.note(f"{service.name} is shown with {counts}, it has {len(tasks)} running tasks")
-            listed = await self.world.ecs("ListTasks", cluster=CLUSTER, serviceName=service.name)
-            if sorted(listed["taskArns"]) != sorted(task.arn for task in tasks):
-                self.world.invariants.note(f"{service.name}: ListTasks shows other tasks than there are")
-        self.world.check()
-
-    async def revision(self, name: str, image: str, checked: bool) -> str:
-        """A task definition for the service of this name; its ARN."""
-        return await self.world.register(name, image=image, health_check=checked)
-
-    async def mend(self) -> None:
-        """The faults end, and every service gets an image that works."""
-        await asyncio.gather(*self._background)
-        await self.world.recovered()
-        self.world.log.refuse(None)
-        self.world.engine.lose_answer(None)
-        self._flapping.clear()
-        await self._restore_fronts()
-        self.world.alarms.set(BELL, "OK")
-        services: Sequence[Service] = self.world.store.all(SERVICES)
-        for service in services:
-            if service.status == "ACTIVE":
-                revision = await self.revision(service.name, "good", False)
-                # Percentages that allow neither a start nor a stop are the user's own doing.
-                percents = {"minimumHealthyPercent": 50, "maximumPercent": 200}
-                await self.world.update_service(service.name, taskDefinition=revision, deploymentConfiguration=percents)
-        for task in self.world.standalone():
-            await self.world.stop_task(task.arn)
-
-    async def _restore_fronts(self) -> None:
-        """A listener that was deleted is made again, and what a user deregistered is replaced with its task."""
-        for front in self._fronts.values():
-            with contextlib.suppress(AwsError):  # there is one
-                await self.world.create_listener(front.load_balancer, front.target_group)
-
-    # --- users -------------------------------------------------------------------------------------------------------
-    async def create_service(
-        self,
-        name: str,
-        image: str,
-        desired: int,
-        balanced: bool,
-        checked: bool,
-        minimum: int,
-        maximum: int,
-        breaker: bool,
-    ) -> None:
-        if balanced and name not in self._fronts:
-            self._fronts[name] = await self.world.create_load_balancer(name)
-        await self.world.create_service(
-            name,
-            task_definition=await self.revision(name, image, checked),
-            desired=desired,
-            front=self._fronts.get(name) if balanced else None,
-            minimum=minimum,
-            maximum=maximum,
-            breaker=breaker,
-            rollback=breaker,
-        )
-
-    async def users_come(self) -> None:
-        """From now on every failed request is remembered."""
-        front = self._fronts.get("a")
-        if front is not None:
-            self._traffic = self.world.users.traffic(front.load_balancer, rate=20, seconds=0.3)
-
-    async def users_go(self) -> None:
-        if self._traffic is not None and (failures := await self._traffic.stop()):
-            first = failures[0]
-            self.world.invariants.note(
-                f"{len(failures)} failed requests; the first at t={first.at:.3f}: status {first.status}"
-            )
-
-    async def scale(self, name: str, desired: int) -> None:
-        await self.world.update_service(name, desiredCount=desired)
-
-    async def deploy(self, name: str, image: str, checked: bool) -> None:
-        revision = await self.revision(name, image, checked)
-        await self.world.update_service(name, taskDefinition=revision)
-
-    async def redeploy(self, name: str) -> None:
-        await self.world.update_service(name, forceNewDeployment=True)
-
-    async def watch(self, name: str, rollback: bool, bake: int | None, early: str | None, percent: int) -> None:
-        """A deployment that an alarm watches over, perhaps one that is content with less than all of its tasks."""
-        self.world.alarms.set(BELL, self.bell)
-        configuration: dict[str, Any] = {"alarms": {"alarmNames": [BELL], "enable": True, "rollback": rollback}}
-        if bake is not None:
-            configuration["bakeTimeInMinutes"] = bake
-        criteria: dict[str, Any] = {"enable": early is not None}
-        if early is not None:
-            criteria |= {"healthyPercent": percent, "sourceServiceRevisionCleanup": early}
-        configuration["earlySuccessCriteria"] = criteria
-        await self.world.update_service(name, deploymentConfiguration=configuration, forceNewDeployment=True)
-
-    async def ring(self, state: str) -> None:
-        self.bell = state
-        self.world.alarms.set(BELL, state)
-
-    async def move_tag(self, image: str, start: float) -> None:
-        """The name of an image means another one from now on, as good as the one before."""
-        self.world.engine.images[image] = msgspec.structs.replace(IMAGES[image], start=start)
-
-    async def delete_service(self, name: str) -> None:
-        await self.world.delete_service(name)
-
-    async def run_task(self, image: str) -> None:
-        await self.world.register("single", image=image)
-        await self.world.run_task("single")
-
-    async def set_percents(self, name: str, percents: tuple[int, int]) -> None:
-        await self.world.update_service(
-            name, deploymentConfiguration={"minimumHealthyPercent": percents[0], "maximumPercent": percents[1]}
-        )
-
-    async def run_group(self, image: str, condition: str) -> None:
-        """A task of two containers, the second of which waits for the first."""
-        first = {
-            "name": "first",
-            "image": image,
-            "essential": condition in ("START", "HEALTHY"),
-            "healthCheck": {"command": ["CMD-SHELL", "true"]},
-            "startTimeout": 20,
-        }
-        then = {
-            "name": "then",
-            "image": "good",
-            "essential": True,
-            "dependsOn": [{"containerName": "first", "condition": condition}],
-        }
-        await self.world.register("group", containers=[first, then])
-        await self.world.run_task("group")
-
-    async def cut_off(self, name: str) -> None:
-        """The listener goes; whatever belonged to the target group is unused from now on."""
-        front = self._fronts.get(name)
-        if front is not None:
-            await self.world.elbv2("DeleteListener", ListenerArn=front.listener)
-
-    async def deregister_target(self, name: str) -> None:
-        """A user takes a task out of the target group behind the service's back."""
-        front = self._fronts.get(name)
-        if front is None:
-            return
-        for address in list(await self.world.target_health(front))[:1]:
-            await self.world.elbv2(
-                "DeregisterTargets", TargetGroupArn=front.target_group, Targets=[{"Id": address, "Port": 80}]
-            )
-
-    async def stop_task(self, which: int) -> None:
-        tasks = self.world.living_tasks()
-        if tasks:
-            await self.world.stop_task(tasks[which % len(tasks)].arn)
-
-    # --- accidents ---------------------------------------------------------------------------------------------------
-    def _container(self, which: int) -> SimulatedContainer | None:
-        running = self.world.engine.containers(running=True)
-        return running[which % len(running)] if running else None
-
-    async def kill_container(self, which: int) -> None:
-        if (container := self._container(which)) is not None:
-            self.world.engine.kill(container.id)
-
-    async def freeze_container(self, which: int) -> None:
-        if (container := self._container(which)) is not None:
-            container.freeze()
-            if container.spec.health_check is not None:
-                container.turn("UNHEALTHY")
-
-    async def sicken_container(self, which: int) -> None:
-        if (container := self._container(which)) is not None:
-            container.status = 500
-
-    async def flap_container(self, which: int, every: float) -> None:
-        """Ill and well again, over and over."""
-        if (container := self._container(which)) is not None and container.id not in self._flapping:
-            self._flapping.add(container.id)
-            self._flap(container, every)
-
-    def _flap(self, container: SimulatedContainer, every: float) -> None:
-        ill = container.status != 500 and container.id in self._flapping
-        container.status = 500 if ill else None
-        if container.spec.health_check is not None:
-            container.turn("UNHEALTHY" if ill else "HEALTHY")
-        if container.id in self._flapping and container.state == "running":
-            asyncio.get_running_loop().call_later(every, self._flap, container, every)
-
-    async def engine_freeze(self, seconds: float) -> None:
-        self.world.engine.freeze(seconds)
-
-    async def remove_container(self, which: int) -> None:
-        if (container := self._container(which)) is not None:
-            self.world.engine.remove_by_hand(container.id)
-
-    async def kill_sandbox(self, which: int) -> None:
-        if (container := self._container(which)) is not None:
-            self.world.engine.kill_sandbox(container.spec.task_arn)
-
-    async def engine_outage(self, seconds: float, containers_die: bool) -> None:
-        self._later(self.world.engine.outage(seconds, containers_die=containers_die))
-
-    async def lose_events(self, seconds: float) -> None:
-        self.world.engine.deafen(seconds)
-
-    async def lose_host(self) -> None:
-        self.world.engine.lose_host()
-
-    async def reset(self) -> None:
-        """Somebody empties the whole state, whatever runs."""
-        await self.world.store.reset()
-        self._fronts.clear()
-        await self.world.create_cluster()
-
-    async def lose_answer(self, verb: str) -> None:
-        self.world.engine.lose_answer(verb)
-
-    async def slow_disk(self, seconds: float) -> None:
-        self.world.log.latency = seconds
-
-    async def proxy_outage(self, seconds: float) -> None:
-        self._later(self.world.proxy.outage(seconds))
-
-    async def disk_full(self, seconds: float) -> None:
-        log = self.world.log
-        log.refuse(OSError("No space left on device"))
-        asyncio.get_running_loop().call_later(seconds, log.refuse, None)
-
-    async def crash(self, turns: int, away: float) -> None:
-        self.world.crash_after(turns, away=away)
-
-    async def restart_control_plane(self, away: float) -> None:
-        await self.world.restart_control_plane(away)
-
-    def _later(self, fault: Any) -> None:
-        task: asyncio.Task[None] = asyncio.ensure_future(fault)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-
-
-async def play(seed: int, steps: Sequence[Step], tolerate: Sequence[str] = (), player: type[Player] = Player) -> World:
-    """Plays a story in a fresh world. Raises what went wrong, unless it contains words that are tolerated."""
-    async with World(seed, images=IMAGES, tolerate=tolerate) as world:
-        await player(world).play(steps)
-    return world

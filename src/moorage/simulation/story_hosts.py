@@ -9,7 +9,8 @@ from typing import Any
 
 from moorage.domain.container_instance import ContainerInstance
 from moorage.simulation.calls import CLUSTER
-from moorage.simulation.story import BROKEN, GOOD, NAMES, PERCENTS, Player, Step, pause, written
+from moorage.simulation.player import Player
+from moorage.simulation.story import BROKEN, GOOD, NAMES, PERCENTS, Step, pause, written
 from moorage.store.tables.ecs import CONTAINER_INSTANCES
 
 ZONES = ("us-east-1a", "us-east-1b")
@@ -192,13 +193,11 @@ class HostsPlayer(Player):
         )
         return str(answer["taskDefinition"]["taskDefinitionArn"])
 
-    async def mend(self) -> None:
+    async def end_faults(self) -> None:
         """As ever, and there is room for everything that the services ask for."""
-        await self.world.recovered()
-        self.world.log.refuse(None)
+        await super().end_faults()
         for number in range(14):
             await self.register_instance(4096, True, ZONES[number % 2])
-        await super().mend()
 
     def _ports(self) -> dict[str, int]:
         if not hasattr(self, "_host_ports"):

@@ -10,7 +10,8 @@ from typing import Any
 from moorage.domain.service import Service
 from moorage.simulation.calls import CLUSTER
 from moorage.simulation.network import SCOPE
-from moorage.simulation.story import BROKEN, GOOD, Player, Step, pause, written
+from moorage.simulation.player import Player
+from moorage.simulation.story import BROKEN, GOOD, Step, pause, written
 from moorage.store.tables.ecs import SERVICES
 from moorage.store.tables.elbv2 import LISTENERS
 

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from moorage.control.interruptions import interrupt, set_shortage
 from moorage.domain.clock import Ids
 from moorage.domain.service import Service, ServiceEvent
 from moorage.domain.task import Task
@@ -71,8 +72,10 @@ class World(Calls):
         self.networks = Networks()
         self.alarms = SimulatedAlarms()
         self.groups = SimulatedHostGroups(seed)
-        self.invariants = Invariants(self.clock, self.engine)
+        self.invariants = Invariants(self.clock, self.engine, self.alarms)
         self.process: Process | None = None
+        self.mended_at = 0
+        """The step of the event loop at which the faults of a story ended."""
         self._errors = _Errors(self.invariants.note)
         self._restarting = asyncio.Lock()
         self._restarts: set[asyncio.Task[None]] = set()
@@ -94,7 +97,7 @@ class World(Calls):
     async def start_control_plane(self) -> None:
         assert self.process is None, "there is one control plane at a time"
         log = MemoryLog(self.disk, latency=COMMIT)
-        self.process = await Process.start(
+        self.process = await Process.open(
             log,
             self.clock,
             self.ids,
@@ -106,6 +109,8 @@ class World(Calls):
             groups=self.groups,
         )
         self.invariants.watch(self.process.store, log)
+        self.invariants.passes.watch(self.process.store, self.process.plane.services.loop)
+        await self.process.begin()
 
     async def kill_control_plane(self) -> None:
         """`kill -9`: what is not durable is lost, nobody is answered, every loop is gone in the middle of its work."""
@@ -114,9 +119,9 @@ class World(Calls):
         if process is not None:
             await process.kill()
 
-    def crash_after(self, turns: int, *, away: float = 0.0) -> None:
-        """The control plane dies that many turns of the event loop from now, wherever it is then, and comes back `away`
-        seconds later."""
+    def crash_after(self, steps: int, *, away: float = 0.0) -> None:
+        """The control plane dies that many steps of its coroutines from now, at whatever `await` each of them is then, and
+        comes back `away` seconds later. Its own start is no exception."""
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualTimeLoop)
 
@@ -125,9 +130,14 @@ class World(Calls):
                 self.process.die()
                 task = loop.create_task(self.restart_control_plane(away), name="restart")
                 self._restarts.add(task)
-                task.add_done_callback(self._restarts.discard)
+                task.add_done_callback(self._restarted)
 
-        loop.after_turns(turns, crash)
+        loop.after_steps(steps, crash)
+
+    def _restarted(self, task: asyncio.Task[None]) -> None:
+        self._restarts.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.invariants.note(f"the control plane does not start: {error!r}")
 
     async def recovered(self) -> None:
         """No crash is coming any more, and the control plane is back from the last one."""
@@ -139,6 +149,11 @@ class World(Calls):
             await asyncio.gather(*self._restarts)
         if self.process is None:
             await self.start_control_plane()
+
+    def note_mended(self) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualTimeLoop)
+        self.mended_at = loop.steps
 
     async def restart_control_plane(self, after: float = 0.0) -> None:
         async with self._restarting:
@@ -177,6 +192,22 @@ class World(Calls):
         )
         given = {name: value for name, value in request.items() if value is not None}
         return await process.call(context, given)
+
+    async def ask(self, question: Awaitable[Any]) -> None:
+        """Something that the control plane does, unless it goes away meanwhile: ConnectionResetError."""
+        await self._living().ask(question)
+
+    async def reset(self) -> None:
+        """Somebody empties the whole state, whatever runs."""
+        await self.ask(self.store.reset())
+
+    async def interrupt(self, arns: Sequence[str]) -> None:
+        """Those of the tasks that run on Fargate Spot are taken away."""
+        await self.ask(interrupt(self.store, self.clock, arns))
+
+    async def lack_spot(self, seconds: float) -> None:
+        """There is no Fargate Spot capacity for a while."""
+        await self.ask(set_shortage(self.store, self.clock, SCOPE, seconds))
 
     # === what is there ==============================================================================================
     def service(self, name: str = "web", *, cluster: str = CLUSTER) -> Service:
@@ -235,7 +266,7 @@ class World(Calls):
     async def until(self, happens: Callable[[], bool], *, within: float = 120.0, what: str = "") -> float:
         """Waits; answers how many seconds it took. Raises `NeverHappened`."""
         started = self.clock.now()
-        while not (self.process is not None and happens()):
+        while self.process is None or self.process.is_dead or not happens():
             self.check()
             if self.clock.now() - started > within:
                 raise NeverHappened(f"{what or 'it'} did not happen within {within:g} s: {self.situation()}")
@@ -269,7 +300,7 @@ class World(Calls):
 
     def situation(self) -> str:
         """What the control plane says it is doing."""
-        if self.process is None:
+        if self.process is None or self.process.is_dead:
             return "the control plane is down"
         lines = []
         for service in self.store.all(SERVICES):
@@ -281,7 +312,7 @@ class World(Calls):
         return "\n".join(lines)
 
     def _living(self) -> Process:
-        if self.process is None:
+        if self.process is None or self.process.is_dead:
             raise ControlPlaneDown("the control plane is down")
         return self.process
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import ContextVar
 
 from moorage.store.log import Commit, Durable, Kept, Refused, Write
+
+_APPENDED: ContextVar[tuple[MemoryLog, int] | None] = ContextVar("the last commit of this asyncio task", default=None)
 
 
 class MemoryDisk:
@@ -42,6 +45,9 @@ class MemoryLog:
         self.latency = latency
         self.refused_at = float("-inf")
         """The event loop's time of the last refusal."""
+        self._appended = 0
+        self._settled = 0
+        """How many commits have become durable or were refused."""
         self._refusal: Exception | None = None
         self._waiting: list[Commit] = []
         self._flush: asyncio.Handle | None = None
@@ -55,6 +61,8 @@ class MemoryLog:
     def append(self, commit: Commit) -> None:
         assert self._durable is not None, "the log is not open"
         self._waiting.append(commit)
+        self._appended += 1
+        _APPENDED.set((self, self._appended))
         if self._flush is None:
             loop = asyncio.get_running_loop()
             self._flush = loop.call_later(self.latency, self._write) if self.latency else loop.call_soon(self._write)
@@ -65,6 +73,11 @@ class MemoryLog:
 
     async def close(self) -> None:
         self.crash()
+
+    def is_settled(self) -> bool:
+        """Nothing that the running asyncio task has committed is still on its way to the disk."""
+        last = _APPENDED.get()
+        return last is None or last[0] is not self or last[1] <= self._settled
 
     def refuse(self, error: Exception | None) -> None:
         """From now on every commit is refused with `error` (None: accepted again)."""
@@ -82,6 +95,7 @@ class MemoryLog:
         assert self._durable is not None
         assert self._refused is not None
         waiting, self._waiting, self._flush = self._waiting, [], None
+        self._settled += len(waiting)
         if self._refusal is not None:
             self.refused_at = asyncio.get_running_loop().time()
             self._refused(self._refusal)
