@@ -20,6 +20,7 @@ from moorage.decide import elbv2_capacity_units as units
 from moorage.decide import elbv2_flow_metrics as flow_metrics
 from moorage.decide.elbv2_metrics import (
     NAMESPACE,
+    WELL,
     Datum,
     Measure,
     Sample,
@@ -151,15 +152,15 @@ class LoadBalancerMetrics:
             group = self._store.get(TARGET_GROUPS, arn)
             if group is None:
                 return (False, False)
-            states = [healthy for _, healthy in self._targets(group)]
+            states = [state in WELL for _, state in self._targets(group)]
             too_few = bool(states) and below_minimum(group, "unhealthy_state_routing", sum(states), len(states))
             known = self._groups[arn] = (group.protocol_version == "GRPC", too_few)
         return known
 
-    def _targets(self, group: TargetGroup) -> list[tuple[str, bool]]:
-        """(zone, healthy) of those that were checked."""
+    def _targets(self, group: TargetGroup) -> list[tuple[str, str]]:
+        """(zone, state) of those that were checked."""
         found = [one for one in self._store.find(TARGETS, "target_group", group.arn) if one.deregistered_at is None]
-        return [(zone_of(one), state in ("healthy", "unavailable")) for one in found if (state := self._state(one))]
+        return [(zone_of(one), state) for one in found if (state := self._state(one))]
 
     def _state(self, target: Target) -> str:
         health = current_health(self._store, target)
@@ -256,23 +257,21 @@ class LoadBalancerMetrics:
                 self._counted.look(minute, balancer, _namespace(balancer), samples)
 
     def _of_group(self, minute: int, group: TargetGroup, balancer: LoadBalancer) -> list[Sample]:
-        registered = [
-            one for one in self._store.find(TARGETS, "target_group", group.arn) if one.deregistered_at is None
-        ]
-        states = [state for one in registered if (state := self._state(one))]
-        healthy = sum(state in ("healthy", "unavailable") for state in states)
+        targets = self._targets(group)
+        healthy = sum(state in WELL for _, state in targets)
         names = {"load_balancer": balancer.full_name, "target_group": group.full_name}
+        zones = list(dict.fromkeys(zone for _, zone in balancer.subnets))
         asked = self._total(minute, balancer, "RequestCount", group.full_name)
         return [
-            *of_targets(**names, healthy=healthy, unhealthy=states.count("unhealthy")),
+            *of_targets(**names, zones=zones, targets=targets),
             *of_zones(
                 group,
                 load_balancer=balancer.full_name,
-                zones=list(dict.fromkeys(zone for _, zone in balancer.subnets)),
-                targets=self._targets(group),
+                zones=zones,
+                targets=[(zone, state in WELL) for zone, state in targets],
                 crosses=crosses_zones(group, balancer),
             ),
-            *requests_per_target(**names, requests=asked, targets=healthy or len(states)),
+            *requests_per_target(**names, requests=asked, targets=healthy or len(targets)),
         ]
 
 

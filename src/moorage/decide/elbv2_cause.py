@@ -21,6 +21,7 @@ RESET = "TargetReset"
 TIMEOUT = "TargetTimeout"
 BAD_RESPONSE = "TargetBadResponse"
 CUT = "TargetResponseCut"
+STALLED = "TargetResponseStalled"
 DRAINED = "DeregistrationDelayOver"
 TARGET_ERROR = "TargetAnsweredError"
 FIXED = "RuleFixedResponse"
@@ -32,8 +33,11 @@ BAD_REQUEST = "BadRequest"
 OTHER = "LoadBalancerError"
 
 AT_THE_TARGET = frozenset(
-    {REFUSED, CONNECT_TIMEOUT, CONNECT_FAILED, TLS_FAILED, RESET, TIMEOUT, BAD_RESPONSE, CUT, DRAINED, TARGET_ERROR}
-)
+    {
+        REFUSED, CONNECT_TIMEOUT, CONNECT_FAILED, TLS_FAILED, RESET, TIMEOUT, BAD_RESPONSE, CUT, STALLED, DRAINED,
+        TARGET_ERROR,
+    }
+)  # fmt: skip
 """Causes that concern the target which the record names."""
 
 SENTENCES = {
@@ -46,6 +50,7 @@ SENTENCES = {
     TIMEOUT: "the target did not answer within the idle timeout",
     BAD_RESPONSE: "the target sent something that is not a valid HTTP response",
     CUT: "the target closed the connection in the middle of its response",
+    STALLED: "the target stopped in the middle of its response, for the idle timeout",
     DRAINED: "the target was deregistered, and its deregistration delay was over before it had answered",
     TARGET_ERROR: "the target itself answered with this status",
     FIXED: "a rule answers with this fixed response",
@@ -97,6 +102,7 @@ _ROWS: tuple[tuple[str, Callable[[RequestRecord, frozenset[str]], bool]], ...] =
     (CONNECT_FAILED, _flagged("UF")),
     (RESET, _flagged("UC", "UR", "LR")),
     (BAD_RESPONSE, _flagged("UPE")),
+    (STALLED, lambda r, f: "SI" in f and r.status < 400),
     (TIMEOUT, _flagged("UT", "SI", "DT")),
     (NO_TARGETS, _flagged("UH", "NC", "NFCF", "UO", "URX")),
     (UNKNOWN_HOST, _flagged("NR")),

@@ -23,6 +23,8 @@ _CONNECTION_ERRORS = {
     CONNECT_FAILED: "TargetConnectionErrorCount",
     TLS_FAILED: "TargetTLSNegotiationErrorCount",
 }
+WELL = ("healthy", "unavailable")
+"""States of targets that get requests: without health checks, all of them are well."""
 _COUNTED_ALONE = frozenset({500, 502, 503, 504})
 
 Dimensions = tuple[tuple[str, str], ...]
@@ -127,11 +129,17 @@ def of_zones(
             yield Sample(f"UnhealthyState{name}", dimensions, len(zones) - good)
 
 
-def of_targets(*, load_balancer: str, target_group: str, healthy: int, unhealthy: int) -> Iterator[Sample]:
-    """`target_group`: "targetgroup/web/73e2…"."""
-    dimensions = (("TargetGroup", target_group), ("LoadBalancer", load_balancer))
-    yield Sample("HealthyHostCount", dimensions, healthy)
-    yield Sample("UnHealthyHostCount", dimensions, unhealthy)
+def of_targets(
+    *, load_balancer: str, target_group: str, zones: Sequence[str], targets: Sequence[tuple[str, str]]
+) -> Iterator[Sample]:
+    """`target_group`: "targetgroup/web/73e2…"; `targets`: (zone, state) of those that were checked; one without a zone is
+    in all of them."""
+    of_group, of_balancer = ("TargetGroup", target_group), ("LoadBalancer", load_balancer)
+    for zone in ("", *zones):
+        there = [state for own, state in targets if not zone or own in ("", zone)]
+        dimensions = (of_group, ("AvailabilityZone", zone), of_balancer) if zone else (of_group, of_balancer)
+        yield Sample("HealthyHostCount", dimensions, sum(state in WELL for state in there))
+        yield Sample("UnHealthyHostCount", dimensions, there.count("unhealthy"))
 
 
 def requests_per_target(*, load_balancer: str, target_group: str, requests: float, targets: int) -> Iterator[Sample]:
