@@ -175,6 +175,28 @@ def test_a_target_that_went_since_counts_as_it_was() -> None:
     run(story())
 
 
+def test_an_empty_group_names_the_task_that_was_its_last_target() -> None:
+    async def story() -> None:
+        store = await a_store()
+        log = RequestLog(store, VirtualClock(asyncio.get_running_loop()))
+        log.start()
+        for address, deregistered in (("10.0.0.6", 0.2), ("10.0.0.7", 0.5), ("10.0.0.8", 9.0)):
+            one = Target(GROUP, address, 80, "us-east-1a", registered_at=0.0, deregistered_at=deregistered)
+            await store.update(lambda tx, one=one: tx.put(TARGETS, one))
+            await store.update(lambda tx, one=one: tx.delete(TARGETS, one.key))
+        await store.update(lambda tx: tx.put(TASKS, a_task(desired_status="STOPPED", stopped_reason="it died")))
+        tried = a_request(status=503, flags="UH", target="10.0.0.9:80")
+        other = msgspec.structs.replace(a_request(status=503, flags="UH"), target_group_arn="arn:other")
+        log.take([a_request(status=503, flags="UH"), tried, other])
+        empty, gone, unknown = log.after()[0]
+        assert (empty.cause, empty.last_target, empty.task_arn) == ("NoRegisteredTargets", "10.0.0.7:80", TASK)
+        assert empty.task_said == "RUNNING, stopping: it died"
+        assert (gone.last_target, gone.task_arn) == ("10.0.0.9:80", "")
+        assert (unknown.last_target, unknown.task_arn) == ("", "")
+
+    run(story())
+
+
 def test_the_certificate_is_known_where_there_is_no_choice() -> None:
     async def story() -> None:
         store, balancer = await a_store(), a_load_balancer()

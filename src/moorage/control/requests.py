@@ -18,6 +18,7 @@ from moorage.decide.elbv2_cause import (
     AT_THE_TARGET,
     DRAINED,
     FIXED,
+    NO_TARGETS,
     NO_WEIGHT,
     RESET,
     SENTENCES,
@@ -45,7 +46,8 @@ GONE = 1_000
 
 class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     """A request and what is known of its cause. `cursor` grows. `healthy` of `registered` targets when it happened;
-    `task_said`: the state of the task that had the target's address, with the reason when it was stopping."""
+    `task_said`: the state of the task that had the target's address, with the reason when it was stopping. `last_target`:
+    whose registration was the last to end, where there was none left."""
 
     cursor: int
     record: RequestRecord
@@ -56,6 +58,7 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     task_arn: str = ""
     task_said: str = ""
     deployment_id: str = ""
+    last_target: str = ""
 
 
 class RequestLog:
@@ -172,6 +175,8 @@ class RequestLog:
                 facts["sentence"] += ", while its task was being stopped"
             if facts.get("registered") and not facts["healthy"]:
                 facts["sentence"] += "; no target of the group is healthy, so requests go to all of them"
+        if cause.code == NO_TARGETS and (last := self._last_target(record)):
+            facts |= {"last_target": last, **self._task(last)}
         return msgspec.structs.replace(plain, **facts)
 
     def _seen_closer(self, record: RequestRecord, cause: Cause) -> Cause:
@@ -190,6 +195,20 @@ class RequestLog:
             if one.deregistered_at is not None and f"{one.reaches or one.id}:{one.port}" == record.target
         ]
         return min(ends, default=None)
+
+    def _last_target(self, record: RequestRecord) -> str:
+        """The one that was tried before it went, or else the one that went last."""
+        if record.target:
+            return record.target
+        ended = [
+            (one.deregistered_at, f"{one.reaches or one.id}:{one.port}")
+            for one in (
+                *self._store.find(TARGETS, "target_group", record.target_group_arn),
+                *(one for one, _, _ in self._gone.values() if one.target_group_arn == record.target_group_arn),
+            )
+            if one.deregistered_at is not None and one.deregistered_at <= record.at + record.duration
+        ]
+        return max(ended, default=(0.0, ""))[1]
 
     def _targets(self, record: RequestRecord) -> list[tuple[Target, TargetHealth | None]]:
         """Those of the target group that there are, and those that went since the request began."""
