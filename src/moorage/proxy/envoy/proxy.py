@@ -428,8 +428,11 @@ class EnvoyProxy:
             return
         lines = self._tail.read()
         if lines:
-            self._take_connections(line for line in lines if line.startswith(MARK))
-            records = (parse(line) for line in lines if not line.startswith(MARK))
+            of_connections = [line for line in lines if line.startswith(MARK)]
+            if of_connections:
+                self._take_connections(of_connections)
+                lines = [line for line in lines if not line.startswith(MARK)]
+            records = (parse(line) for line in lines)
             self.on_requests([record for record in records if record is not None])
             await self.process.rotate_request_log()
 
