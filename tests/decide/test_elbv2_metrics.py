@@ -52,6 +52,10 @@ def counted(**changes: object) -> dict[str, float]:
             {"status": 301, "details": "direct_response", "location": "https://h:443/", "priority": 1},
             {"HTTPCode_ELB_3XX_Count", "HTTP_Redirect_Count"},
         ),
+        (
+            {"status": 500, "details": "direct_response", "location": "https://h:443/…", "priority": 1},
+            {"HTTPCode_ELB_5XX_Count", "HTTPCode_ELB_500_Count", "HTTP_Redirect_Url_Limit_Exceeded_Count"},
+        ),
         ({"status": 460, "flags": "DC", "target": "10.0.0.7:80"}, {"RequestCount", "HTTPCode_ELB_4XX_Count"}),
         ({"client": "[2001:db8::1]:9", **ANSWERED},
          {"RequestCount", "HTTPCode_Target_2XX_Count", "TargetResponseTime", "IPv6RequestCount", "IPv6ProcessedBytes"}),

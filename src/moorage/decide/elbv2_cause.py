@@ -26,6 +26,7 @@ DRAINED = "DeregistrationDelayOver"
 TARGET_ERROR = "TargetAnsweredError"
 FIXED = "RuleFixedResponse"
 NO_WEIGHT = "RuleWithoutWeight"
+TOO_FAR = "RedirectUrlTooLong"
 UNKNOWN_HOST = "UnknownHost"
 CLIENT_CLOSED = "ClientClosed"
 CLIENT_TIMEOUT = "ClientTimeout"
@@ -55,6 +56,7 @@ SENTENCES = {
     TARGET_ERROR: "the target itself answered with this status",
     FIXED: "a rule answers with this fixed response",
     NO_WEIGHT: "all target groups of the rule have weight 0",
+    TOO_FAR: "the rule redirects to a URL of more than 8 K",
     UNKNOWN_HOST: "no load balancer has this DNS name on this port",
     CLIENT_CLOSED: "the client closed the connection before the answer",
     CLIENT_TIMEOUT: "the client did not finish its request within the idle timeout",
@@ -111,6 +113,7 @@ _ROWS: tuple[tuple[str, Callable[[RequestRecord, frozenset[str]], bool]], ...] =
     (TARGET_ERROR, lambda r, f: r.status >= 500 and r.from_target),
     (BAD_REQUEST, lambda r, f: r.status in (414, 463, 464) and not r.from_target and r.priority is None),
     (NO_WEIGHT, lambda r, f: r.status == 503 and r.details == "direct_response" and bool(r.target_group_arn)),
+    (TOO_FAR, lambda r, f: r.status == 500 and bool(r.location) and not r.from_target),
     (FIXED, lambda r, f: r.status >= 500 and r.details == "direct_response"),
     (BAD_REQUEST, lambda r, f: r.status in (400, 405, 414, 431, 463, 464, 505) and not r.from_target
         and r.details != "direct_response"),

@@ -1,7 +1,7 @@
 """What a request, and the health of a target group, mean in CloudWatch's AWS/ApplicationELB. Pure.
 
 Source: semantics elbv2 §11 (names, dimensions, what is counted when). Left out, because nothing here knows them: invalid
-headers that were dropped or forwarded, redirects that are too long, anomaly mitigation.
+headers that were dropped or forwarded, anomaly mitigation.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from moorage.decide.elbv2_cause import CONNECT_FAILED, CONNECT_TIMEOUT, REFUSED, TLS_FAILED, cause_of
+from moorage.decide.elbv2_cause import CONNECT_FAILED, CONNECT_TIMEOUT, REFUSED, TLS_FAILED, TOO_FAR, cause_of
 from moorage.domain.request_record import RequestRecord
 from moorage.domain.target_group import TargetGroup, below_minimum
 
@@ -172,9 +172,11 @@ def _own_answer(record: RequestRecord, hundreds: int, group: str) -> Iterator[Me
         yield Measure(f"HTTPCode_ELB_{record.status}_Count")
     if record.location and record.status in (301, 302):
         yield Measure("HTTP_Redirect_Count")
-    elif record.details == "direct_response" and record.priority is not None:
-        yield Measure("HTTP_Fixed_Response_Count")
     cause = cause_of(record)
+    if cause is not None and cause.code == TOO_FAR:
+        yield Measure("HTTP_Redirect_Url_Limit_Exceeded_Count")
+    elif record.details == "direct_response" and record.priority is not None and not record.location:
+        yield Measure("HTTP_Fixed_Response_Count")
     if cause is not None and cause.code in _CONNECTION_ERRORS:
         yield Measure(_CONNECTION_ERRORS[cause.code], 1, COUNT, group)
 
