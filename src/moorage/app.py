@@ -150,6 +150,7 @@ class App:
             self.store, clock, ids, settings.data_dir / "authentication", settings.data_dir / "authority" / "root.pem"
         )
         then(self.authentication.close)
+        self.authentication.on_refused = self.requests.note
         self.proxy.authorize_with(self.authentication.check)
         self.registry = Registry(settings.data_dir, self.store, clock, ids, port=settings.port)
         then(self.registry.close)

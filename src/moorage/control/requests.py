@@ -20,6 +20,7 @@ from moorage.decide.elbv2_cause import (
     FIXED,
     NO_TARGETS,
     NO_WEIGHT,
+    NOT_AUTHENTICATED,
     RESET,
     SENTENCES,
     Cause,
@@ -74,6 +75,8 @@ class RequestLog:
         self._tasks: OrderedDict[str, str] = OrderedDict()
         self._gone: OrderedDict[str, tuple[Target, TargetHealth | None, float]] = OrderedDict()
         """Target key → (registration, its last health, when it went): the log is read a moment after the fact."""
+        self._notes: OrderedDict[str, str] = OrderedDict()
+        """Trace id → why a request was not let through."""
         self._unwatch: Callable[[], None] = lambda: None
         self.on_request: Callable[[LoadBalancer, RequestRecord], None] | None = None
         """Gets every request that reached a load balancer."""
@@ -96,6 +99,12 @@ class RequestLog:
             if cause is not None:
                 self._failures.append(seen)
             self._tell(record)
+
+    def note(self, trace_id: str, why: str) -> None:
+        """Whoever refuses a request says why, before the proxy tells of it."""
+        self._notes[trace_id] = why
+        if len(self._notes) > GONE:
+            self._notes.popitem(last=False)
 
     def after(
         self, cursor: int = 0, *, load_balancer: str = "", failed: bool = False, limit: int = 1000
@@ -183,6 +192,8 @@ class RequestLog:
         """What the proxy cannot know: that it was told to cut, and that a rule has target groups but no weights."""
         if cause.code == FIXED and isinstance((actions_of(self._store, record.rule_arn) or (None,))[-1], Forward):
             return Cause(NO_WEIGHT, SENTENCES[NO_WEIGHT])
+        if cause.code == NOT_AUTHENTICATED and record.trace_id in self._notes:
+            return Cause(cause.code, f"{cause.sentence}: {self._notes[record.trace_id]}")
         if cut_by_draining(cause, ended_at=record.at + record.duration, drained_at=self._drained_at(record)):
             return Cause(DRAINED, SENTENCES[DRAINED])
         return cause

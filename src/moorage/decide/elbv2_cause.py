@@ -27,6 +27,7 @@ TARGET_ERROR = "TargetAnsweredError"
 FIXED = "RuleFixedResponse"
 NO_WEIGHT = "RuleWithoutWeight"
 TOO_FAR = "RedirectUrlTooLong"
+NOT_AUTHENTICATED = "NotAuthenticated"
 UNKNOWN_HOST = "UnknownHost"
 CLIENT_CLOSED = "ClientClosed"
 CLIENT_TIMEOUT = "ClientTimeout"
@@ -56,6 +57,7 @@ SENTENCES = {
     TARGET_ERROR: "the target itself answered with this status",
     FIXED: "a rule answers with this fixed response",
     NO_WEIGHT: "all target groups of the rule have weight 0",
+    NOT_AUTHENTICATED: "the rule asks who sends the request, and that could not be settled",
     TOO_FAR: "the rule redirects to a URL of more than 8 K",
     UNKNOWN_HOST: "no load balancer has this DNS name on this port",
     CLIENT_CLOSED: "the client closed the connection before the answer",
@@ -113,6 +115,7 @@ _ROWS: tuple[tuple[str, Callable[[RequestRecord, frozenset[str]], bool]], ...] =
     (TARGET_ERROR, lambda r, f: r.status >= 500 and r.from_target),
     (BAD_REQUEST, lambda r, f: r.status in (414, 463, 464) and not r.from_target and r.priority is None),
     (NO_WEIGHT, lambda r, f: r.status == 503 and r.details == "direct_response" and bool(r.target_group_arn)),
+    (NOT_AUTHENTICATED, lambda r, f: r.status >= 400 and r.stopped_by_authentication),
     (TOO_FAR, lambda r, f: r.status == 500 and bool(r.location) and not r.from_target),
     (FIXED, lambda r, f: r.status >= 500 and r.details == "direct_response"),
     (BAD_REQUEST, lambda r, f: r.status in (400, 405, 414, 431, 463, 464, 505) and not r.from_target

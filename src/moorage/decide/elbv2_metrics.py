@@ -11,12 +11,13 @@ from typing import NamedTuple
 
 import msgspec
 
+from moorage.decide.elbv2_auth import CALLBACK
 from moorage.decide.elbv2_cause import CONNECT_FAILED, CONNECT_TIMEOUT, REFUSED, TLS_FAILED, TOO_FAR, cause_of
 from moorage.domain.request_record import RequestRecord
 from moorage.domain.target_group import TargetGroup, below_minimum
 
 NAMESPACE = "AWS/ApplicationELB"
-COUNT, BYTES, SECONDS = "Count", "Bytes", "Seconds"
+COUNT, BYTES, SECONDS, MILLISECONDS = "Count", "Bytes", "Seconds", "Milliseconds"
 _CONNECTION_ERRORS = {
     REFUSED: "TargetConnectionErrorCount",
     CONNECT_TIMEOUT: "TargetConnectionErrorCount",
@@ -170,7 +171,9 @@ def _own_answer(record: RequestRecord, hundreds: int, group: str) -> Iterator[Me
         yield Measure(f"HTTPCode_ELB_{hundreds}XX_Count")
     if record.status in _COUNTED_ALONE:
         yield Measure(f"HTTPCode_ELB_{record.status}_Count")
-    if record.location and record.status in (301, 302):
+    if record.stopped_by_authentication:
+        yield from _login(record)
+    elif record.location and record.status in (301, 302):
         yield Measure("HTTP_Redirect_Count")
     cause = cause_of(record)
     if cause is not None and cause.code == TOO_FAR:
@@ -179,6 +182,19 @@ def _own_answer(record: RequestRecord, hundreds: int, group: str) -> Iterator[Me
         yield Measure("HTTP_Fixed_Response_Count")
     if cause is not None and cause.code in _CONNECTION_ERRORS:
         yield Measure(_CONNECTION_ERRORS[cause.code], 1, COUNT, group)
+
+
+def _login(record: RequestRecord) -> Iterator[Measure]:
+    """Of a user who comes back from the provider; that others are sent there is no outcome yet."""
+    if record.path.partition("?")[0] != CALLBACK:
+        return
+    yield Measure("ELBAuthLatency", record.duration * 1000, MILLISECONDS)
+    if record.status == 302:
+        yield Measure("ELBAuthSuccess")
+    elif record.status == 401:
+        yield Measure("ELBAuthFailure")
+    else:
+        yield Measure("ELBAuthError")
 
 
 def _full_name(target_group_arn: str) -> str:
