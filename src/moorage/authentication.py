@@ -39,8 +39,8 @@ class Authentication:
         self._root = root
         self._client: HttpsProviderClient | None = None
         self._made: Authenticator | None = None
-        self.on_refused: Callable[[str, str], None] = lambda trace_id, why: None
-        """Gets the trace id of a request that is not let through, and why; set before the first one."""
+        self.on_refused: Callable[[AuthRequest, str], None] = lambda request, why: None
+        """Gets a request that is not let through, and why; set before the first one."""
 
     async def check(self, request: AuthRequest) -> AuthAnswer:
         return await self._authenticator().check(request)

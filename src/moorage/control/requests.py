@@ -32,6 +32,7 @@ from moorage.domain.load_balancer import Forward, LoadBalancer, listener_of
 from moorage.domain.request_record import RequestRecord
 from moorage.domain.target_group import Target, TargetHealth, deregistration_delay
 from moorage.domain.task import Task
+from moorage.proxy.driver import AuthRequest
 from moorage.store.api import Change, StoreApi
 from moorage.store.elbv2_queries import actions_of, current_health
 from moorage.store.tables.ecs import TASKS
@@ -75,8 +76,8 @@ class RequestLog:
         self._tasks: OrderedDict[str, str] = OrderedDict()
         self._gone: OrderedDict[str, tuple[Target, TargetHealth | None, float]] = OrderedDict()
         """Target key → (registration, its last health, when it went): the log is read a moment after the fact."""
-        self._notes: OrderedDict[str, str] = OrderedDict()
-        """Trace id → why a request was not let through."""
+        self._notes: OrderedDict[tuple[str, str], str] = OrderedDict()
+        """(client, path) → why a request was not let through."""
         self._unwatch: Callable[[], None] = lambda: None
         self.on_request: Callable[[LoadBalancer, RequestRecord], None] | None = None
         """Gets every request that reached a load balancer."""
@@ -100,9 +101,11 @@ class RequestLog:
                 self._failures.append(seen)
             self._tell(record)
 
-    def note(self, trace_id: str, why: str) -> None:
+    def note(self, request: AuthRequest, why: str) -> None:
         """Whoever refuses a request says why, before the proxy tells of it."""
-        self._notes[trace_id] = why
+        key = (request.client, request.path)
+        self._notes[key] = why
+        self._notes.move_to_end(key)
         if len(self._notes) > GONE:
             self._notes.popitem(last=False)
 
@@ -192,8 +195,8 @@ class RequestLog:
         """What the proxy cannot know: that it was told to cut, and that a rule has target groups but no weights."""
         if cause.code == FIXED and isinstance((actions_of(self._store, record.rule_arn) or (None,))[-1], Forward):
             return Cause(NO_WEIGHT, SENTENCES[NO_WEIGHT])
-        if cause.code == NOT_AUTHENTICATED and record.trace_id in self._notes:
-            return Cause(cause.code, f"{cause.sentence}: {self._notes[record.trace_id]}")
+        if cause.code == NOT_AUTHENTICATED and (why := self._notes.get((record.client, record.path))):
+            return Cause(cause.code, f"{cause.sentence}: {why}")
         if cut_by_draining(cause, ended_at=record.at + record.duration, drained_at=self._drained_at(record)):
             return Cause(DRAINED, SENTENCES[DRAINED])
         return cause
