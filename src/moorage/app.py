@@ -132,6 +132,7 @@ class App:
             self.store, delivered, access_line=self.requests_door.line, api_port=self.proxy.api_port
         )
         self.metrics = LoadBalancerMetrics(self.store, clock, MotoMetrics(self.backed))
+        self.metrics.anomalies = self.proxy.passed_over
         self.metrics.start()
         then(self.metrics.close)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from moorage.control.metric_minutes import MINUTE, MetricMinutes
@@ -24,6 +24,7 @@ from moorage.decide.elbv2_metrics import (
     Datum,
     Measure,
     Sample,
+    of_anomalies,
     of_connection,
     of_failed_handshake,
     of_request,
@@ -31,7 +32,7 @@ from moorage.decide.elbv2_metrics import (
     of_zones,
     requests_per_target,
 )
-from moorage.decide.target_traffic import crosses_zones, zone_of
+from moorage.decide.target_traffic import crosses_zones, mitigates_anomalies, zone_of
 from moorage.domain.clock import Clock
 from moorage.domain.connection_record import ConnectionRecord
 from moorage.domain.load_balancer import LoadBalancer, listener_of
@@ -69,6 +70,9 @@ class LoadBalancerMetrics:
         self._groups: dict[str, tuple[bool, bool]] = {}
         """Target group → (speaks gRPC, too few of its targets are healthy), until something of it changes."""
         self._closed_until = int(clock.now()) // MINUTE
+        self.anomalies: Callable[[str], Awaitable[frozenset[tuple[str, int]]]] | None = None
+        """Which targets of a group are passed over now; set before `start()`."""
+        self._passed_over: dict[str, int] = {}
         self._put: set[int] = set()
         self._generation: object = None
         self._delivering = asyncio.Lock()
@@ -177,7 +181,14 @@ class LoadBalancerMetrics:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(MINUTE - self._clock.now() % MINUTE)
+            await self._look_for_anomalies()
             self._finish_minutes()
+
+    async def _look_for_anomalies(self) -> None:
+        self._passed_over.clear()
+        for group in self._store.all(TARGET_GROUPS):
+            if self.anomalies is not None and mitigates_anomalies(group):
+                self._passed_over[group.arn] = len(await self.anomalies(group.arn))
 
     def _finish_minutes(self) -> None:
         """The health of the target groups is that of the end of the minute."""
@@ -264,6 +275,11 @@ class LoadBalancerMetrics:
         asked = self._total(minute, balancer, "RequestCount", group.full_name)
         return [
             *of_targets(**names, zones=zones, targets=targets),
+            *(
+                of_anomalies(**names, passed_over=self._passed_over[group.arn])
+                if group.arn in self._passed_over
+                else ()
+            ),
             *of_zones(
                 group,
                 load_balancer=balancer.full_name,

@@ -1,7 +1,7 @@
 """What a request, and the health of a target group, mean in CloudWatch's AWS/ApplicationELB. Pure.
 
 Source: semantics elbv2 §11 (names, dimensions, what is counted when). Left out, because nothing here knows them: invalid
-headers that were dropped or forwarded, anomaly mitigation.
+headers that were dropped or forwarded.
 """
 
 from __future__ import annotations
@@ -141,6 +141,13 @@ def of_targets(
         dimensions = (of_group, ("AvailabilityZone", zone), of_balancer) if zone else (of_group, of_balancer)
         yield Sample("HealthyHostCount", dimensions, sum(state in WELL for state in there))
         yield Sample("UnHealthyHostCount", dimensions, there.count("unhealthy"))
+
+
+def of_anomalies(*, load_balancer: str, target_group: str, passed_over: int) -> Iterator[Sample]:
+    """Targets that show anomalies are passed over at once: both numbers are the same."""
+    dimensions = (("TargetGroup", target_group), ("LoadBalancer", load_balancer))
+    yield Sample("AnomalousHostCount", dimensions, passed_over)
+    yield Sample("MitigatedHostCount", dimensions, passed_over)
 
 
 def requests_per_target(*, load_balancer: str, target_group: str, requests: float, targets: int) -> Iterator[Sample]:
