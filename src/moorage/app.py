@@ -121,6 +121,7 @@ class App:
         self.requests = RequestLog(self.store, clock)
         self.requests.start()
         self.proxy.on_requests = self.requests.take
+        self.proxy.on_known = functools.partial(self.requests.take, again=True)
         then(self._leave_proxy)
         await self.proxy.start()
         self.backed = AwsBacked(settings, clock, ids)
@@ -146,6 +147,7 @@ class App:
         delivered.watch(self.store)
         delivered.start()
         then(delivered.close)
+        then(self.proxy.read_requests)  # before that: what was answered last is delivered too
         self.certificates = Certificates(self.backed, settings.data_dir, clock, in_use=self._serving)
         self.authentication = Authentication(
             self.store, clock, ids, settings.data_dir / "authentication", settings.data_dir / "authority" / "root.pem"

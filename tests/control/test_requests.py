@@ -16,7 +16,7 @@ from moorage.store.log_memory import MemoryDisk, MemoryLog
 from moorage.store.memory import Store
 from moorage.store.tables import ecs, elbv2
 from moorage.store.tables.ecs import TASKS
-from moorage.store.tables.elbv2 import LISTENERS, TARGET_GROUPS, TARGET_HEALTH, TARGETS
+from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, TARGET_GROUPS, TARGET_HEALTH, TARGETS
 from proxy.builders import a_listener, a_load_balancer, a_target_group, to
 
 GROUP = "arn:aws:elasticloadbalancing:us-east-1:000000000000:targetgroup/web/1"
@@ -225,5 +225,21 @@ def test_a_rule_that_has_target_groups_but_no_weight() -> None:
         for listener in (weightless, fixed):
             log.take([msgspec.structs.replace(answered, rule_arn=listener.default_rule_arn, priority=0)])
         assert [one.cause for one in log.after()[0]] == ["RuleWithoutWeight", "RuleFixedResponse"]
+
+    run(story())
+
+
+def test_what_is_read_again_after_a_restart_is_remembered_and_not_told() -> None:
+    async def story() -> None:
+        store, balancer = await a_store(), a_load_balancer()
+        await store.update(lambda tx: tx.put(LOAD_BALANCERS, balancer))
+        log = RequestLog(store, VirtualClock(asyncio.get_running_loop()))
+        told: list[str] = []
+        log.on_request = lambda _, record: told.append(record.path)
+        rule = a_listener(balancer).default_rule_arn
+        for path, again in (("/known", True), ("/new", False)):
+            log.take([msgspec.structs.replace(a_request(path), rule_arn=rule)], again=again)
+        assert [one.record.path for one in log.after()[0]] == ["/known", "/new"]
+        assert told == ["/new"]
 
     run(story())

@@ -90,7 +90,8 @@ class RequestLog:
     def close(self) -> None:
         self._unwatch()
 
-    def take(self, records: Sequence[RequestRecord]) -> None:
+    def take(self, records: Sequence[RequestRecord], *, again: bool = False) -> None:
+        """`again`: somebody counted and logged them before, they are only to be remembered."""
         for record in records:
             self._cursor += 1
             cause = cause_of(record)
@@ -99,7 +100,8 @@ class RequestLog:
             self._ring.append(seen)
             if cause is not None:
                 self._failures.append(seen)
-            self._tell(record)
+            if not again:
+                self._tell(record)
 
     def note(self, request: AuthRequest, why: str) -> None:
         """Whoever refuses a request says why, before the proxy tells of it."""
