@@ -125,6 +125,7 @@ class App:
         self.requests = RequestLog(self.store, clock)
         self.requests.start()
         self.proxy.on_requests = self.requests.take
+        self.proxy.on_known = functools.partial(self.requests.take, again=True)
         then(self._leave_proxy)
         await self.proxy.start()
         self.backed = AwsBacked(settings, clock, ids)
@@ -136,6 +137,7 @@ class App:
             self.store, delivered, access_line=self.requests_door.line, api_port=self.proxy.api_port
         )
         self.metrics = LoadBalancerMetrics(self.store, clock, MotoMetrics(self.backed))
+        self.metrics.anomalies = self.proxy.passed_over
         self.metrics.start()
         then(self.metrics.close)
 
@@ -149,11 +151,13 @@ class App:
         delivered.watch(self.store)
         delivered.start()
         then(delivered.close)
+        then(self.proxy.read_requests)  # before that: what was answered last is delivered too
         self.certificates = Certificates(self.backed, settings.data_dir, clock, in_use=self._serving)
         self.authentication = Authentication(
             self.store, clock, ids, settings.data_dir / "authentication", settings.data_dir / "authority" / "root.pem"
         )
         then(self.authentication.close)
+        self.authentication.on_refused = self.requests.note
         self.proxy.authorize_with(self.authentication.check)
         self.registry = Registry(settings.data_dir, self.store, clock, ids, port=settings.port)
         then(self.registry.close)

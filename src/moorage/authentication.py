@@ -7,6 +7,7 @@ first request that needs it: most installations never have one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,8 @@ class Authentication:
         self._root = root
         self._client: HttpsProviderClient | None = None
         self._made: Authenticator | None = None
+        self.on_refused: Callable[[AuthRequest, str], None] = lambda request, why: None
+        """Gets a request that is not let through, and why; set before the first one."""
 
     async def check(self, request: AuthRequest) -> AuthAnswer:
         return await self._authenticator().check(request)
@@ -59,6 +62,7 @@ class Authentication:
 
             self._client = HttpsProviderClient(self._root)
             self._made = Authenticator(self._store, self._clock, self._ids, load_keys(self._directory), self._client)
+            self._made.on_refused = self.on_refused
         return self._made
 
 

@@ -198,6 +198,34 @@ def test_a_group_with_too_few_healthy_targets_gets_its_requests_by_failing_open(
     run(story())
 
 
+def test_targets_that_are_passed_over() -> None:
+    async def story() -> None:
+        clock = VirtualClock(asyncio.get_running_loop())
+        sink, store = Sink(), await a_store()
+        watched = {
+            "load_balancing.algorithm.type": "weighted_random",
+            "load_balancing.algorithm.anomaly_mitigation": "on",
+        }
+        group = msgspec.structs.replace(a_target_group("web"), attributes=watched)
+        await store.update(lambda tx: tx.put(TARGET_GROUPS, group))
+        metrics = LoadBalancerMetrics(store, clock, sink)
+
+        async def anomalies(arn: str) -> frozenset[tuple[str, int]]:
+            return frozenset({("10.0.0.7", 80)}) if arn == group.arn else frozenset()
+
+        metrics.anomalies = anomalies
+        metrics.start()
+        await asyncio.sleep(60)
+        await store.update(lambda tx: tx.put(TARGET_GROUPS, a_target_group("web")))
+        await asyncio.sleep(60)
+        await metrics.deliver()
+        for name in ("AnomalousHostCount", "MitigatedHostCount"):
+            assert [one.total for one in sink.of(name, 2)] == [1], name
+        await metrics.close()
+
+    run(story())
+
+
 def test_failed_handshakes() -> None:
     async def story() -> None:
         clock = VirtualClock(asyncio.get_running_loop())

@@ -158,6 +158,17 @@ async def test_a_plain_connection_has_one_line_however_many_requests_it_carries(
     assert [line.split(" ")[1:4] for line in written] == [["192.0.2.1", "9", "80"]] * 2
 
 
+async def test_connections_stand_in_the_order_in_which_they_began() -> None:
+    balancer = a_load_balancer(**CONNECTIONS)
+    ended = msgspec.structs.replace(FLOW, listener=f"{balancer.arn}:443", protocol="HTTPS", event="end", handshake=0.1)
+    async with Lines() as lines:
+        for at in (2.0, 1.0):
+            lines.logs.connection(balancer, msgspec.structs.replace(ended, at=at))
+        lines.logs.request(balancer, msgspec.structs.replace(REQUEST, at=1.5))
+        written = await lines.written()
+    assert [line[17:21] for line in written] == ["01.1", "01.5", "02.1"]
+
+
 async def test_a_https_connection_has_its_line_when_it_ends() -> None:
     ended = msgspec.structs.replace(FLOW, listener=f"{a_load_balancer().arn}:443", protocol="HTTPS", event="end")
     async with Lines() as lines:

@@ -16,7 +16,7 @@ from moorage.store.log_memory import MemoryDisk, MemoryLog
 from moorage.store.memory import Store
 from moorage.store.tables import ecs, elbv2
 from moorage.store.tables.ecs import TASKS
-from moorage.store.tables.elbv2 import LISTENERS, TARGET_GROUPS, TARGET_HEALTH, TARGETS
+from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS, TARGET_GROUPS, TARGET_HEALTH, TARGETS
 from proxy.builders import a_listener, a_load_balancer, a_target_group, to
 
 GROUP = "arn:aws:elasticloadbalancing:us-east-1:000000000000:targetgroup/web/1"
@@ -175,6 +175,28 @@ def test_a_target_that_went_since_counts_as_it_was() -> None:
     run(story())
 
 
+def test_an_empty_group_names_the_task_that_was_its_last_target() -> None:
+    async def story() -> None:
+        store = await a_store()
+        log = RequestLog(store, VirtualClock(asyncio.get_running_loop()))
+        log.start()
+        for address, deregistered in (("10.0.0.6", 0.2), ("10.0.0.7", 0.5), ("10.0.0.8", 9.0)):
+            one = Target(GROUP, address, 80, "us-east-1a", registered_at=0.0, deregistered_at=deregistered)
+            await store.update(lambda tx, one=one: tx.put(TARGETS, one))
+            await store.update(lambda tx, one=one: tx.delete(TARGETS, one.key))
+        await store.update(lambda tx: tx.put(TASKS, a_task(desired_status="STOPPED", stopped_reason="it died")))
+        tried = a_request(status=503, flags="UH", target="10.0.0.9:80")
+        other = msgspec.structs.replace(a_request(status=503, flags="UH"), target_group_arn="arn:other")
+        log.take([a_request(status=503, flags="UH"), tried, other])
+        empty, gone, unknown = log.after()[0]
+        assert (empty.cause, empty.last_target, empty.task_arn) == ("NoRegisteredTargets", "10.0.0.7:80", TASK)
+        assert empty.task_said == "RUNNING, stopping: it died"
+        assert (gone.last_target, gone.task_arn) == ("10.0.0.9:80", "")
+        assert (unknown.last_target, unknown.task_arn) == ("", "")
+
+    run(story())
+
+
 def test_the_certificate_is_known_where_there_is_no_choice() -> None:
     async def story() -> None:
         store, balancer = await a_store(), a_load_balancer()
@@ -203,5 +225,21 @@ def test_a_rule_that_has_target_groups_but_no_weight() -> None:
         for listener in (weightless, fixed):
             log.take([msgspec.structs.replace(answered, rule_arn=listener.default_rule_arn, priority=0)])
         assert [one.cause for one in log.after()[0]] == ["RuleWithoutWeight", "RuleFixedResponse"]
+
+    run(story())
+
+
+def test_what_is_read_again_after_a_restart_is_remembered_and_not_told() -> None:
+    async def story() -> None:
+        store, balancer = await a_store(), a_load_balancer()
+        await store.update(lambda tx: tx.put(LOAD_BALANCERS, balancer))
+        log = RequestLog(store, VirtualClock(asyncio.get_running_loop()))
+        told: list[str] = []
+        log.on_request = lambda _, record: told.append(record.path)
+        rule = a_listener(balancer).default_rule_arn
+        for path, again in (("/known", True), ("/new", False)):
+            log.take([msgspec.structs.replace(a_request(path), rule_arn=rule)], again=again)
+        assert [one.record.path for one in log.after()[0]] == ["/known", "/new"]
+        assert told == ["/new"]
 
     run(story())

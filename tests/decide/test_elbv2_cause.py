@@ -41,6 +41,7 @@ BEFORE, AFTER = "upstream_reset_before_response_started", "upstream_reset_after_
         (200, "UPE", AFTER + "{protocol_error}", "", "TargetResponseCut"),
         (502, "UPE", BEFORE + "{protocol_error}", "", "TargetBadResponse"),
         (504, "SI", "stream_idle_timeout", "", "TargetTimeout"),
+        (200, "SI", "stream_idle_timeout", "", "TargetResponseStalled"),
         (408, "SI", "stream_idle_timeout", "", "ClientTimeout"),
         (460, "DC", "downstream_remote_disconnect", "", "ClientClosed"),
         (404, "NR", "route_not_found", "", "UnknownHost"),

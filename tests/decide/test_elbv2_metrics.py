@@ -91,8 +91,15 @@ def test_which_metrics_a_target_group_has_too() -> None:
 
 def test_targets() -> None:
     names = {"load_balancer": "app/web/50dc", "target_group": "targetgroup/web/73e2"}
-    made = {one.name: one.value for one in of_targets(**names, healthy=2, unhealthy=1)}
-    assert made == {"HealthyHostCount": 2, "UnHealthyHostCount": 1}
+    targets = [("a", "healthy"), ("b", "unhealthy"), ("", "unavailable"), ("a", "initial")]
+    made = {
+        (one.name, one.dimensions[1][1]): one.value for one in of_targets(**names, zones=["a", "b"], targets=targets)
+    }
+    assert made == {
+        ("HealthyHostCount", "app/web/50dc"): 2, ("UnHealthyHostCount", "app/web/50dc"): 1,
+        ("HealthyHostCount", "a"): 2, ("UnHealthyHostCount", "a"): 0,
+        ("HealthyHostCount", "b"): 1, ("UnHealthyHostCount", "b"): 1,
+    }  # fmt: skip
     assert {one.value for one in requests_per_target(**names, requests=90, targets=3)} == {30}
     assert list(requests_per_target(**names, requests=90, targets=0)) == []
 

@@ -87,6 +87,7 @@ class House:
         file.write_bytes(root.pem)
         self.client = HttpsProviderClient(file)
         self.signer = ECKey.generate_key("P-256")
+        self.authenticator: Authenticator
         self.browser: aiohttp.ClientSession
         self.url = ""
 
@@ -95,6 +96,7 @@ class House:
         store = await Store.open(MemoryLog(), TABLES)
         keys = Keys(OctKey.generate_key(256), self.signer)
         authenticator = Authenticator(store, SystemClock(), Ids(), keys, self.client)
+        self.authenticator = authenticator
         self.envoy.proxy.authorize_with(authenticator.check)
         balancer, certificate = a_load_balancer(), self.root.issue(HOST)
         listener = msgspec.structs.replace(

@@ -258,6 +258,21 @@ async def test_tls_flows(log: Log, root: Root) -> None:
     assert [record.connection_id for record in log.connections if record.event == "begin"] == [good.connection_id]
 
 
+async def test_a_tls_flow_through_the_shared_door_is_told_once(log: Log, root: Root) -> None:
+    net = a_network()
+    server = root.issue(net.dns_name)
+    async with echo("one") as one:
+        await put(log.balanced, "web", one)
+        secured = msgspec.structs.replace(tcp(net, "web", port=443, protocol="TLS"), certificates=(server.arn,))
+        await serve(log.balanced, secured, balancer=net, certificates=(server,))
+        door = log.balanced.edge(443)
+        for _ in range(2):
+            _, writer = await asyncio.open_connection(*door, ssl=root.trust(), server_hostname=net.dns_name)
+            writer.close()
+        ends = await log.some(2, ended)
+    assert [(one.protocol, one.load_balancer_arn) for one in ends] == [("TLS", net.arn)] * 2
+
+
 async def test_datagrams(log: Log) -> None:
     net = a_network()
     async with udp_echo("one") as one:

@@ -15,7 +15,7 @@ from control.test_requests import a_task
 from moorage.control.explain_words import Explanation
 from moorage.control.requests import RequestLog
 from moorage.domain.clock import SystemClock
-from moorage.domain.load_balancer import FixedResponse, LoadBalancer
+from moorage.domain.load_balancer import FixedResponse, LoadBalancer, Redirect
 from moorage.domain.target_group import Target, TargetHealth
 from moorage.domain.task import Container, Interface
 from moorage.proxy.driver import Endpoint
@@ -233,6 +233,13 @@ async def test_a_rule_whose_target_groups_have_no_weight(world: World) -> None:
     told = await world.explained(503)
     assert causes(told) == ["RuleWithoutWeight"]
     assert "all target groups of the rule have weight 0" in told.title
+
+
+async def test_a_redirect_that_leads_too_far(world: World) -> None:
+    door = await world.serve(Redirect("HTTP_301", port="81"))
+    assert (await ask(door, "/" + "x" * 9000)).status == 507
+    told = await world.explained(507)
+    assert causes(told) == ["RedirectTooLong"]
 
 
 async def test_a_listener_whose_rules_do_not_match(world: World) -> None:

@@ -100,6 +100,23 @@ async def test_a_sticky_group_chooses_by_the_client_address(envoy: Balanced) -> 
         assert len(set().union(*by_client.values())) > 1
 
 
+async def test_a_target_may_speak_first_behind_tls(envoy: Balanced) -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 ready")
+        await reader.read()
+
+    root, net = Root(), a_network()
+    server = root.issue("a.example.com")
+    async with raw_backend(greet) as endpoint:
+        await put(envoy, "web", endpoint)
+        listener = msgspec.structs.replace(tcp(net, "web", port=465, protocol="TLS"), certificates=(server.arn,))
+        await serve(envoy, listener, balancer=net, certificates=(server,))
+        door = (net.loopback, envoy.ports(465))
+        reader, writer = await asyncio.open_connection(*door, ssl=root.trust(), server_hostname="a.example.com")
+        assert await reader.readexactly(9) == b"220 ready"
+        writer.close()
+
+
 async def test_datagrams(envoy: Balanced) -> None:
     async with udp_echo("one") as one, udp_echo("two") as two:
         await put(envoy, "web", one, two, protocol="UDP")

@@ -237,3 +237,21 @@ async def test_a_target_that_no_cookie_led_to(log: Log, kind: str) -> None:
         await ask(door, "/third")
         seen = [await log.one(lambda r, path=path: r.path.startswith(path)) for path in ("/first", "/second", "/third")]
     assert [one.chosen_anew for one in seen] == [True, False, True]
+
+
+async def test_after_a_restart_of_the_control_plane_a_request_is_told_once(settings: Settings, ports: Ports) -> None:
+    told: list[list[str]] = []
+    door = None
+    for number in (1, 2):
+        proxy, fresh, known = EnvoyProxy(settings, port_of=ports, workers=1), Log(Balanced(None, ports)), []  # type: ignore
+        proxy.on_requests = fresh.take  # type: ignore[assignment]
+        proxy.on_known = known.extend
+        await proxy.start()
+        balanced = Balanced(proxy, ports)
+        door = door or await balanced.serve(FixedResponse("200"))
+        await ask(door, f"/{number}")
+        await fresh.one(lambda record, number=number: record.path == f"/{number}")
+        told.append([record.path for record in (*known, *fresh.records)])
+        assert [record.path for record in known] == ([] if number == 1 else ["/1"])
+        await (proxy.close() if number == 1 else proxy.stop())
+    assert told == [["/1"], ["/1", "/2"]]

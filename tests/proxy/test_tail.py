@@ -54,3 +54,28 @@ def test_too_much_is_skipped_and_counted(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("line", [b"", b"{", b"[]", b'{"t":"x"}', b'{"s":200}'])
 def test_lines_that_are_not_ours(line: bytes) -> None:
     assert parse(line) is None
+
+
+def test_what_an_earlier_reader_had_is_told_apart(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    file.write_bytes(b"one\ntwo\nth")
+    first = Tail(file)
+    assert (first.read(), first.known) == ([b"one", b"two"], 0)
+    mark = first.mark()
+    first.close()
+    with file.open("ab") as more:
+        more.write(b"ree\nfour\n")
+    second = Tail(file, mark)
+    assert (second.read(), second.known) == ([b"one", b"two", b"three", b"four"], 2)
+    with file.open("ab") as more:
+        more.write(b"five\n")
+    assert (second.read(), second.known) == ([b"five"], 0)
+    second.close()
+
+
+def test_another_file_is_new_as_a_whole(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    file.write_bytes(b"one\n")
+    tail = Tail(file, (1, 4))
+    assert (tail.read(), tail.known) == ([b"one"], 0)
+    tail.close()

@@ -9,7 +9,7 @@ What can be said without keys and network is in `decide/elbv2_auth`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
@@ -95,6 +95,8 @@ class Authenticator:
         self._keys = keys
         self._provider = provider
         self._jwks: dict[str, tuple[float, KeySet]] = {}
+        self.on_refused: Callable[[AuthRequest, str], None] = lambda request, why: None
+        """Gets a request that is not let through, and why."""
 
     async def check(self, request: AuthRequest) -> AuthAnswer:
         """Never raises for anything that a client or a provider does."""
@@ -105,6 +107,7 @@ class Authenticator:
         if answer.why:
             path = request.path.partition("?")[0]
             log.info("%s %s%s was answered %s: %s", request.method, request.host, path, answer.status, answer.why)
+            self.on_refused(request, answer.why)
         return answer
 
     async def _answer(self, request: AuthRequest) -> AuthAnswer:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from moorage.control.metric_minutes import MINUTE, MetricMinutes
@@ -20,9 +20,11 @@ from moorage.decide import elbv2_capacity_units as units
 from moorage.decide import elbv2_flow_metrics as flow_metrics
 from moorage.decide.elbv2_metrics import (
     NAMESPACE,
+    WELL,
     Datum,
     Measure,
     Sample,
+    of_anomalies,
     of_connection,
     of_failed_handshake,
     of_request,
@@ -30,7 +32,7 @@ from moorage.decide.elbv2_metrics import (
     of_zones,
     requests_per_target,
 )
-from moorage.decide.target_traffic import crosses_zones, zone_of
+from moorage.decide.target_traffic import crosses_zones, mitigates_anomalies, zone_of
 from moorage.domain.clock import Clock
 from moorage.domain.connection_record import ConnectionRecord
 from moorage.domain.load_balancer import LoadBalancer, listener_of
@@ -68,6 +70,9 @@ class LoadBalancerMetrics:
         self._groups: dict[str, tuple[bool, bool]] = {}
         """Target group → (speaks gRPC, too few of its targets are healthy), until something of it changes."""
         self._closed_until = int(clock.now()) // MINUTE
+        self.anomalies: Callable[[str], Awaitable[frozenset[tuple[str, int]]]] | None = None
+        """Which targets of a group are passed over now; set before `start()`."""
+        self._passed_over: dict[str, int] = {}
         self._put: set[int] = set()
         self._generation: object = None
         self._delivering = asyncio.Lock()
@@ -151,15 +156,15 @@ class LoadBalancerMetrics:
             group = self._store.get(TARGET_GROUPS, arn)
             if group is None:
                 return (False, False)
-            states = [healthy for _, healthy in self._targets(group)]
+            states = [state in WELL for _, state in self._targets(group)]
             too_few = bool(states) and below_minimum(group, "unhealthy_state_routing", sum(states), len(states))
             known = self._groups[arn] = (group.protocol_version == "GRPC", too_few)
         return known
 
-    def _targets(self, group: TargetGroup) -> list[tuple[str, bool]]:
-        """(zone, healthy) of those that were checked."""
+    def _targets(self, group: TargetGroup) -> list[tuple[str, str]]:
+        """(zone, state) of those that were checked."""
         found = [one for one in self._store.find(TARGETS, "target_group", group.arn) if one.deregistered_at is None]
-        return [(zone_of(one), state in ("healthy", "unavailable")) for one in found if (state := self._state(one))]
+        return [(zone_of(one), state) for one in found if (state := self._state(one))]
 
     def _state(self, target: Target) -> str:
         health = current_health(self._store, target)
@@ -176,7 +181,14 @@ class LoadBalancerMetrics:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(MINUTE - self._clock.now() % MINUTE)
+            await self._look_for_anomalies()
             self._finish_minutes()
+
+    async def _look_for_anomalies(self) -> None:
+        self._passed_over.clear()
+        for group in self._store.all(TARGET_GROUPS):
+            if self.anomalies is not None and mitigates_anomalies(group):
+                self._passed_over[group.arn] = len(await self.anomalies(group.arn))
 
     def _finish_minutes(self) -> None:
         """The health of the target groups is that of the end of the minute."""
@@ -256,23 +268,26 @@ class LoadBalancerMetrics:
                 self._counted.look(minute, balancer, _namespace(balancer), samples)
 
     def _of_group(self, minute: int, group: TargetGroup, balancer: LoadBalancer) -> list[Sample]:
-        registered = [
-            one for one in self._store.find(TARGETS, "target_group", group.arn) if one.deregistered_at is None
-        ]
-        states = [state for one in registered if (state := self._state(one))]
-        healthy = sum(state in ("healthy", "unavailable") for state in states)
+        targets = self._targets(group)
+        healthy = sum(state in WELL for _, state in targets)
         names = {"load_balancer": balancer.full_name, "target_group": group.full_name}
+        zones = list(dict.fromkeys(zone for _, zone in balancer.subnets))
         asked = self._total(minute, balancer, "RequestCount", group.full_name)
         return [
-            *of_targets(**names, healthy=healthy, unhealthy=states.count("unhealthy")),
+            *of_targets(**names, zones=zones, targets=targets),
+            *(
+                of_anomalies(**names, passed_over=self._passed_over[group.arn])
+                if group.arn in self._passed_over
+                else ()
+            ),
             *of_zones(
                 group,
                 load_balancer=balancer.full_name,
-                zones=list(dict.fromkeys(zone for _, zone in balancer.subnets)),
-                targets=self._targets(group),
+                zones=zones,
+                targets=[(zone, state in WELL) for zone, state in targets],
                 crosses=crosses_zones(group, balancer),
             ),
-            *requests_per_target(**names, requests=asked, targets=healthy or len(states)),
+            *requests_per_target(**names, requests=asked, targets=healthy or len(targets)),
         ]
 
 

@@ -113,6 +113,8 @@ def _lines(group: Sequence[Evidence], records: AnswerRecords, now: float) -> Ite
     if record.target and one.cause in AT_THE_TARGET:
         tried = f" after {record.attempts} attempts" if record.attempts > 1 else ""
         yield f"target {record.target}{tried}" + ("" if one.task_arn else ", which is no task of a service")
+    if one.last_target:
+        yield f"its last target was {one.last_target}" + ("" if one.task_arn else ", which is no task of a service")
     if one.task_arn:
         yield from _task_lines(one, records.tasks.get(one.task_arn), now)
 

@@ -97,7 +97,9 @@ class DeliveredLogs:
     async def _send(self, balancer: LoadBalancer, kind: LogKind, lines: Sequence[str]) -> None:
         bucket, _ = place(balancer, kind) or ("", "")
         key = object_key(balancer, kind, ended_at=self._clock.now(), random=self._ids.hex(8))
-        body = gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0)
+        # connections are told when they end; their lines begin with the time when they began
+        ordered = sorted(lines) if kind == "connection_logs" else lines
+        body = gzip.compress("".join(f"{line}\n" for line in ordered).encode(), mtime=0)
         await self._put(Scope(account=balancer.account, region=balancer.region), bucket, key, body)
 
     def _changed(self, changes: Sequence[Change[Any]]) -> None:

@@ -18,7 +18,9 @@ from moorage.decide.elbv2_cause import (
     AT_THE_TARGET,
     DRAINED,
     FIXED,
+    NO_TARGETS,
     NO_WEIGHT,
+    NOT_AUTHENTICATED,
     RESET,
     SENTENCES,
     Cause,
@@ -30,6 +32,7 @@ from moorage.domain.load_balancer import Forward, LoadBalancer, listener_of
 from moorage.domain.request_record import RequestRecord
 from moorage.domain.target_group import Target, TargetHealth, deregistration_delay
 from moorage.domain.task import Task
+from moorage.proxy.driver import AuthRequest
 from moorage.store.api import Change, StoreApi
 from moorage.store.elbv2_queries import actions_of, current_health
 from moorage.store.tables.ecs import TASKS
@@ -45,7 +48,8 @@ GONE = 1_000
 
 class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     """A request and what is known of its cause. `cursor` grows. `healthy` of `registered` targets when it happened;
-    `task_said`: the state of the task that had the target's address, with the reason when it was stopping."""
+    `task_said`: the state of the task that had the target's address, with the reason when it was stopping. `last_target`:
+    whose registration was the last to end, where there was none left."""
 
     cursor: int
     record: RequestRecord
@@ -56,6 +60,7 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     task_arn: str = ""
     task_said: str = ""
     deployment_id: str = ""
+    last_target: str = ""
 
 
 class RequestLog:
@@ -71,6 +76,8 @@ class RequestLog:
         self._tasks: OrderedDict[str, str] = OrderedDict()
         self._gone: OrderedDict[str, tuple[Target, TargetHealth | None, float]] = OrderedDict()
         """Target key → (registration, its last health, when it went): the log is read a moment after the fact."""
+        self._notes: OrderedDict[tuple[str, str], str] = OrderedDict()
+        """(client, path) → why a request was not let through."""
         self._unwatch: Callable[[], None] = lambda: None
         self.on_request: Callable[[LoadBalancer, RequestRecord], None] | None = None
         """Gets every request that reached a load balancer."""
@@ -83,7 +90,8 @@ class RequestLog:
     def close(self) -> None:
         self._unwatch()
 
-    def take(self, records: Sequence[RequestRecord]) -> None:
+    def take(self, records: Sequence[RequestRecord], *, again: bool = False) -> None:
+        """`again`: somebody counted and logged them before, they are only to be remembered."""
         for record in records:
             self._cursor += 1
             cause = cause_of(record)
@@ -92,7 +100,16 @@ class RequestLog:
             self._ring.append(seen)
             if cause is not None:
                 self._failures.append(seen)
-            self._tell(record)
+            if not again:
+                self._tell(record)
+
+    def note(self, request: AuthRequest, why: str) -> None:
+        """Whoever refuses a request says why, before the proxy tells of it."""
+        key = (request.client, request.path)
+        self._notes[key] = why
+        self._notes.move_to_end(key)
+        if len(self._notes) > GONE:
+            self._notes.popitem(last=False)
 
     def after(
         self, cursor: int = 0, *, load_balancer: str = "", failed: bool = False, limit: int = 1000
@@ -172,12 +189,16 @@ class RequestLog:
                 facts["sentence"] += ", while its task was being stopped"
             if facts.get("registered") and not facts["healthy"]:
                 facts["sentence"] += "; no target of the group is healthy, so requests go to all of them"
+        if cause.code == NO_TARGETS and (last := self._last_target(record)):
+            facts |= {"last_target": last, **self._task(last)}
         return msgspec.structs.replace(plain, **facts)
 
     def _seen_closer(self, record: RequestRecord, cause: Cause) -> Cause:
         """What the proxy cannot know: that it was told to cut, and that a rule has target groups but no weights."""
         if cause.code == FIXED and isinstance((actions_of(self._store, record.rule_arn) or (None,))[-1], Forward):
             return Cause(NO_WEIGHT, SENTENCES[NO_WEIGHT])
+        if cause.code == NOT_AUTHENTICATED and (why := self._notes.get((record.client, record.path))):
+            return Cause(cause.code, f"{cause.sentence}: {why}")
         if cut_by_draining(cause, ended_at=record.at + record.duration, drained_at=self._drained_at(record)):
             return Cause(DRAINED, SENTENCES[DRAINED])
         return cause
@@ -190,6 +211,20 @@ class RequestLog:
             if one.deregistered_at is not None and f"{one.reaches or one.id}:{one.port}" == record.target
         ]
         return min(ends, default=None)
+
+    def _last_target(self, record: RequestRecord) -> str:
+        """The one that was tried before it went, or else the one that went last."""
+        if record.target:
+            return record.target
+        ended = [
+            (one.deregistered_at, f"{one.reaches or one.id}:{one.port}")
+            for one in (
+                *self._store.find(TARGETS, "target_group", record.target_group_arn),
+                *(one for one, _, _ in self._gone.values() if one.target_group_arn == record.target_group_arn),
+            )
+            if one.deregistered_at is not None and one.deregistered_at <= record.at + record.duration
+        ]
+        return max(ended, default=(0.0, ""))[1]
 
     def _targets(self, record: RequestRecord) -> list[tuple[Target, TargetHealth | None]]:
         """Those of the target group that there are, and those that went since the request began."""

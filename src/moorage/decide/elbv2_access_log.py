@@ -75,6 +75,8 @@ def _request(record: RequestRecord, scheme: str, port: int) -> str:
 
 
 def _action(record: RequestRecord) -> str:
+    if record.stopped_by_authentication:
+        return "authenticate"
     if record.target_group_arn:
         return "forward"
     if record.location and record.status in (301, 302):

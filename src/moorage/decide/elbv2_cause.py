@@ -21,6 +21,7 @@ RESET = "TargetReset"
 TIMEOUT = "TargetTimeout"
 BAD_RESPONSE = "TargetBadResponse"
 CUT = "TargetResponseCut"
+STALLED = "TargetResponseStalled"
 DRAINED = "DeregistrationDelayOver"
 TARGET_ERROR = "TargetAnsweredError"
 FIXED = "RuleFixedResponse"
@@ -28,6 +29,7 @@ NO_WEIGHT = "RuleWithoutWeight"
 LONG_REDIRECT = "RedirectTooLong"
 MISMATCH = "ProtocolMismatch"
 NOT_COMPLIANT = "RequestNotCompliant"
+NOT_AUTHENTICATED = "NotAuthenticated"
 UNKNOWN_HOST = "UnknownHost"
 CLIENT_CLOSED = "ClientClosed"
 CLIENT_TIMEOUT = "ClientTimeout"
@@ -35,8 +37,11 @@ BAD_REQUEST = "BadRequest"
 OTHER = "LoadBalancerError"
 
 AT_THE_TARGET = frozenset(
-    {REFUSED, CONNECT_TIMEOUT, CONNECT_FAILED, TLS_FAILED, RESET, TIMEOUT, BAD_RESPONSE, CUT, DRAINED, TARGET_ERROR}
-)
+    {
+        REFUSED, CONNECT_TIMEOUT, CONNECT_FAILED, TLS_FAILED, RESET, TIMEOUT, BAD_RESPONSE, CUT, STALLED, DRAINED,
+        TARGET_ERROR,
+    }
+)  # fmt: skip
 """Causes that concern the target which the record names."""
 
 SENTENCES = {
@@ -49,6 +54,7 @@ SENTENCES = {
     TIMEOUT: "the target did not answer within the idle timeout",
     BAD_RESPONSE: "the target sent something that is not a valid HTTP response",
     CUT: "the target closed the connection in the middle of its response",
+    STALLED: "the target stopped in the middle of its response, for the idle timeout",
     DRAINED: "the target was deregistered, and its deregistration delay was over before it had answered",
     TARGET_ERROR: "the target itself answered with this status",
     FIXED: "a rule answers with this fixed response",
@@ -56,6 +62,7 @@ SENTENCES = {
     LONG_REDIRECT: "the address that a rule redirects to would have been longer than 8 KB",
     MISMATCH: "the request's protocol is not what the target group speaks (HTTP/1.1, HTTP/2 or gRPC)",
     NOT_COMPLIANT: "the request does not comply with HTTP, and desync mitigation is set to strictest",
+    NOT_AUTHENTICATED: "the rule asks who sends the request, and that could not be settled",
     UNKNOWN_HOST: "no load balancer has this DNS name on this port",
     CLIENT_CLOSED: "the client closed the connection before the answer",
     CLIENT_TIMEOUT: "the client did not finish its request within the idle timeout",
@@ -103,6 +110,7 @@ _ROWS: tuple[tuple[str, Callable[[RequestRecord, frozenset[str]], bool]], ...] =
     (CONNECT_FAILED, _flagged("UF")),
     (RESET, _flagged("UC", "UR", "LR")),
     (BAD_RESPONSE, _flagged("UPE")),
+    (STALLED, lambda r, f: "SI" in f and r.status < 400),
     (TIMEOUT, _flagged("UT", "SI", "DT")),
     (NO_TARGETS, _flagged("UH", "NC", "NFCF", "UO", "URX")),
     (UNKNOWN_HOST, _flagged("NR")),
@@ -114,6 +122,7 @@ _ROWS: tuple[tuple[str, Callable[[RequestRecord, frozenset[str]], bool]], ...] =
     (BAD_REQUEST, lambda r, f: r.status in (400, 414, 463) and not r.from_target and r.priority is None),
     (LONG_REDIRECT, lambda r, f: r.status == 507 and bool(r.location) and not r.from_target),
     (NO_WEIGHT, lambda r, f: r.status == 503 and r.details == "direct_response" and bool(r.target_group_arn)),
+    (NOT_AUTHENTICATED, lambda r, f: r.status >= 400 and r.stopped_by_authentication),
     (FIXED, lambda r, f: r.status >= 500 and r.details == "direct_response"),
     (BAD_REQUEST, lambda r, f: r.status in (400, 405, 414, 431, 463, 505) and not r.from_target
         and r.details != "direct_response"),

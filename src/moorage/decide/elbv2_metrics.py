@@ -1,7 +1,7 @@
 """What a request, and the health of a target group, mean in CloudWatch's AWS/ApplicationELB. Pure.
 
 Source: semantics elbv2 §11 (names, dimensions, what is counted when). Left out, because nothing here knows them: invalid
-headers that were dropped or forwarded, anomaly mitigation.
+headers that were dropped or forwarded.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from moorage.decide.elbv2_auth import CALLBACK
 from moorage.decide.elbv2_cause import (
     CONNECT_FAILED,
     CONNECT_TIMEOUT,
@@ -25,13 +26,15 @@ from moorage.domain.request_record import RequestRecord
 from moorage.domain.target_group import TargetGroup, below_minimum
 
 NAMESPACE = "AWS/ApplicationELB"
-COUNT, BYTES, SECONDS = "Count", "Bytes", "Seconds"
+COUNT, BYTES, SECONDS, MILLISECONDS = "Count", "Bytes", "Seconds", "Milliseconds"
 _CONNECTION_ERRORS = {
     REFUSED: "TargetConnectionErrorCount",
     CONNECT_TIMEOUT: "TargetConnectionErrorCount",
     CONNECT_FAILED: "TargetConnectionErrorCount",
     TLS_FAILED: "TargetTLSNegotiationErrorCount",
 }
+WELL = ("healthy", "unavailable")
+"""States of targets that get requests: without health checks, all of them are well."""
 _COUNTED_ALONE = frozenset({500, 502, 503, 504})
 
 Dimensions = tuple[tuple[str, str], ...]
@@ -138,11 +141,24 @@ def of_zones(
             yield Sample(f"UnhealthyState{name}", dimensions, len(zones) - good)
 
 
-def of_targets(*, load_balancer: str, target_group: str, healthy: int, unhealthy: int) -> Iterator[Sample]:
-    """`target_group`: "targetgroup/web/73e2…"."""
+def of_targets(
+    *, load_balancer: str, target_group: str, zones: Sequence[str], targets: Sequence[tuple[str, str]]
+) -> Iterator[Sample]:
+    """`target_group`: "targetgroup/web/73e2…"; `targets`: (zone, state) of those that were checked; one without a zone is
+    in all of them."""
+    of_group, of_balancer = ("TargetGroup", target_group), ("LoadBalancer", load_balancer)
+    for zone in ("", *zones):
+        there = [state for own, state in targets if not zone or own in ("", zone)]
+        dimensions = (of_group, ("AvailabilityZone", zone), of_balancer) if zone else (of_group, of_balancer)
+        yield Sample("HealthyHostCount", dimensions, sum(state in WELL for state in there))
+        yield Sample("UnHealthyHostCount", dimensions, there.count("unhealthy"))
+
+
+def of_anomalies(*, load_balancer: str, target_group: str, passed_over: int) -> Iterator[Sample]:
+    """Targets that show anomalies are passed over at once: both numbers are the same."""
     dimensions = (("TargetGroup", target_group), ("LoadBalancer", load_balancer))
-    yield Sample("HealthyHostCount", dimensions, healthy)
-    yield Sample("UnHealthyHostCount", dimensions, unhealthy)
+    yield Sample("AnomalousHostCount", dimensions, passed_over)
+    yield Sample("MitigatedHostCount", dimensions, passed_over)
 
 
 def requests_per_target(*, load_balancer: str, target_group: str, requests: float, targets: int) -> Iterator[Sample]:
@@ -171,7 +187,9 @@ def _own_answer(record: RequestRecord, hundreds: int, group: str) -> Iterator[Me
         yield Measure(f"HTTPCode_ELB_{hundreds}XX_Count")
     if record.status in _COUNTED_ALONE:
         yield Measure(f"HTTPCode_ELB_{record.status}_Count")
-    if record.location and record.status in (301, 302):
+    if record.stopped_by_authentication:
+        yield from _login(record)
+    elif record.location and record.status in (301, 302):
         yield Measure("HTTP_Redirect_Count")
     cause = cause_of(record)
     code = cause.code if cause is not None else ""
@@ -182,6 +200,19 @@ def _own_answer(record: RequestRecord, hundreds: int, group: str) -> Iterator[Me
         yield Measure("HTTP_Fixed_Response_Count")
     if code in _CONNECTION_ERRORS:
         yield Measure(_CONNECTION_ERRORS[code], 1, COUNT, group)
+
+
+def _login(record: RequestRecord) -> Iterator[Measure]:
+    """Of a user who comes back from the provider; that others are sent there is no outcome yet."""
+    if record.path.partition("?")[0] != CALLBACK:
+        return
+    yield Measure("ELBAuthLatency", record.duration * 1000, MILLISECONDS)
+    if record.status == 302:
+        yield Measure("ELBAuthSuccess")
+    elif record.status == 401:
+        yield Measure("ELBAuthFailure")
+    else:
+        yield Measure("ELBAuthError")
 
 
 def _full_name(target_group_arn: str) -> str:

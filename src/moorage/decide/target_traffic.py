@@ -26,6 +26,15 @@ def crosses_zones(group: TargetGroup, load_balancer: LoadBalancer | None) -> boo
     return load_balancer.attributes.get(CROSS_ZONE) == "true"
 
 
+def mitigates_anomalies(group: TargetGroup) -> bool:
+    """Are targets whose answers stand out passed over? Only with weighted random routing."""
+    attributes = group.attributes
+    return (
+        attributes.get("load_balancing.algorithm.type") == "weighted_random"
+        and attributes.get("load_balancing.algorithm.anomaly_mitigation") == "on"
+    )
+
+
 def zone_of(target: Target) -> str:
     """ "" for a target that is in no zone in particular."""
     return "" if target.availability_zone in (None, "all") else str(target.availability_zone)

@@ -57,6 +57,11 @@ class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.details.startswith("via_upstream") or self.details.startswith("upstream_reset_after")
 
     @property
+    def stopped_by_authentication(self) -> bool:
+        """The rule asks who sends the request, and that decided the answer: a page, or the way to log in and back."""
+        return "UAEX" in self.flags
+
+    @property
     def load_balancer(self) -> str:
         """`app/web/50dc6c495c0c9188`; empty when no rule was reached."""
         return "/".join(self.rule_arn.partition(":listener-rule/")[2].split("/")[:3])

@@ -57,7 +57,8 @@ class TrustAnchors(msgspec.Struct, frozen=True):
 
 class AuthRequest(msgspec.Struct, frozen=True):
     """A request whose rule asks who sends it. `rule`: its ARN; empty for the door to which an OpenID Connect provider sends
-    users back. `listener`: ARN. `host` as the client named it; `path` with its query; header names in lower case."""
+    users back. `listener`: ARN. `host` as the client named it; `path` with its query; header names in lower case.
+    `client`: "address:port"."""
 
     rule: str
     listener: str
@@ -65,6 +66,7 @@ class AuthRequest(msgspec.Struct, frozen=True):
     host: str
     path: str
     headers: Mapping[str, str]
+    client: str = ""
 
 
 class AuthAnswer(msgspec.Struct, frozen=True):

@@ -83,3 +83,23 @@ def test_a_percentile_of_what_was_put_in_one_by_one(front: Front, client: Callab
     )["Datapoints"]  # fmt: skip
     assert (found["SampleCount"], found["Sum"]) == (10, 45)
     assert found["ExtendedStatistics"] == {"p40": 4, "p90": 6}
+
+
+def test_dimensions_match_exactly(front: Front, client: Callable[..., Any]) -> None:
+    cloudwatch, at = client("cloudwatch"), datetime.now(UTC)
+    pairs = {"a": {"Name": "A", "Value": "z"}, "b": {"Name": "B", "Value": "a"}}
+    for namespace, value in (("one", 1), ("two", 100)):
+        for given in ("", "a", "b", "ab"):
+            dimensions = [pairs[each] for each in given]
+            datum = {"MetricName": "m", "Dimensions": dimensions, "Value": value * (len(given) + 1), "Timestamp": at}
+            cloudwatch.put_metric_data(Namespace=f"exact/{namespace}", MetricData=[datum])
+    window = {"StartTime": at - timedelta(hours=1), "EndTime": at + timedelta(hours=1)}
+    queries, found = [], {}
+    for given in ("", "a", "ab", "ba"):
+        metric = {"Namespace": "exact/one", "MetricName": "m", "Dimensions": [pairs[each] for each in given]}
+        (datum,) = cloudwatch.get_metric_statistics(**metric, **window, Period=7200, Statistics=["Sum"])["Datapoints"]
+        found[given] = datum["Sum"]
+        queries.append({"Id": f"q{given}", "MetricStat": {"Metric": metric, "Period": 7200, "Stat": "Sum"}})
+    assert found == {"": 1, "a": 2, "ab": 3, "ba": 3}
+    answer = cloudwatch.get_metric_data(MetricDataQueries=queries, **window)["MetricDataResults"]
+    assert {one["Id"]: sum(one["Values"]) for one in answer} == {"q": 1, "qa": 2, "qab": 3, "qba": 3}

@@ -71,6 +71,8 @@ def render(entry: Mapping[str, Any], form: str) -> Iterator[str]:
     if entry.get("registered") is not None:
         group = record.get("target_group_arn", "").split("/")[1:2]
         yield f"    target group {''.join(group)}: {entry.get('healthy', 0)} of {entry['registered']} targets healthy"
+    if entry.get("last_target"):
+        yield f"    its last target was {entry['last_target']}"
     if entry.get("task_arn"):
         yield f"    task {entry['task_arn'].rsplit('/', 1)[-1]} {entry.get('task_said', 'is gone')}".rstrip()
 

@@ -57,7 +57,14 @@ def request_of(asked: CheckRequest) -> AuthRequest:
         host=_host(http.host, context.get("port", "443")),
         path=http.path,
         headers=dict(http.headers),
+        client=_client(asked.attributes.source.address.socket_address),
     )
+
+
+def _client(socket: Any) -> str:
+    """As the request log writes it."""
+    address = f"[{socket.address}]" if ":" in socket.address else socket.address
+    return f"{address}:{socket.port_value}"
 
 
 def _host(named: str, port: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any, cast
 from moorage.domain.connection_record import ConnectionRecord, Event
 from moorage.proxy.envoy.request_log import FILE, SEPARATOR
 
+_NETWORK = ":loadbalancer/net/"
 MARK = b"c" + SEPARATOR.encode()
 _FILE_LOG = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
 
@@ -74,13 +75,13 @@ def flows(protocol: str, listener: str) -> list[dict[str, Any]]:
 
 
 def parse_connection(line: bytes) -> ConnectionRecord | None:
-    """Of a line that begins with `MARK`. None for one that is not whole, or of a connection that nobody's listener took
-    (a name in the TLS handshake that no load balancer has)."""
+    """Of a line that begins with `MARK`. None for one that is not whole, of a connection that nobody's listener took (a
+    name in the TLS handshake that no load balancer has), or of a flow that a shared door saw (it has its own lines)."""
     values = line.decode("latin-1").split(SEPARATOR)
     if len(values) < 3 or not values[2].startswith("arn:"):
         return None
     protocol, listener, names = values[1], values[2], _OF.get(values[1], {})
-    if len(values) - 3 != len(names):
+    if len(values) - 3 != len(names) or (protocol == "HTTPS" and _NETWORK in listener):
         return None
     seen = {name: "" if value == "-" else value for name, value in zip(names, values[3:], strict=True)}
     text = {name: seen.get(name, "") for name in _TEXTS}

@@ -39,6 +39,8 @@ UNKNOWN_HOST = (
 LONGEST_LOCATION = 8192
 """Bytes of a redirect's target (semantics elbv2 §6)."""
 
+LONGEST_LOCATION = 8192
+"""Of a redirect (semantics elbv2 §6)."""
 _CEL = "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
 
 
@@ -82,6 +84,7 @@ def local_replies(*, unknown_host: bool, server: str = SERVER) -> dict[str, Any]
         (_flags("DPE"), 400),
         (_both(_status(431), _not_of_a_rule()), 400),
         *((_both(_status(status), _not_of_a_rule()), status) for status in (400, 403, 501, 505)),
+        *((_both(_status(status), _leads_too_far()), 500) for status in (301, 302)),
         (_status(301), 301),
         (_status(302), 302),
     ]
@@ -122,6 +125,11 @@ def _details(part: str) -> dict[str, Any]:
 def _not_of_a_rule() -> dict[str, Any]:
     """Not a fixed response, which may have any status."""
     return _expression("response.code_details != 'direct_response'")
+
+
+def _leads_too_far() -> dict[str, Any]:
+    """A redirect whose URL is longer than an ALB writes."""
+    return _expression(f"size(response.headers['location']) > {LONGEST_LOCATION}")
 
 
 def _expression(expression: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from moorage.proxy.envoy.ports import default_port_of, is_listening, loopback_fa
 from moorage.proxy.envoy.process import EnvoyProcess
 from moorage.proxy.envoy.request_log import parse
 from moorage.proxy.envoy.script import TargetTraits
-from moorage.proxy.envoy.tail import Tail
+from moorage.proxy.envoy.tail import Mark, Tail
 from moorage.proxy.envoy.translate_target_group import assignment, cluster
 from moorage.proxy.envoy.xds import AdsServer, Key, Refusal
 from moorage.settings import Settings
@@ -86,7 +86,10 @@ class EnvoyProxy:
         """Gets every request that was answered, in batches, when set before `start()`."""
         self.on_connections: Callable[[Sequence[ConnectionRecord]], None] | None = None
         """Gets the beginnings and ends of connections, in batches."""
-        self._tail = Tail(self.process.request_log)
+        self.on_known: Callable[[Sequence[RequestRecord]], None] | None = None
+        """Gets the requests that an earlier control plane got already."""
+        self._mark_file = self.process.request_log.with_suffix(".read")
+        self._tail = Tail(self.process.request_log, _mark_in(self._mark_file))
         self._reader: asyncio.Task[None] | None = None
 
     def authorize_with(self, authorizer: Authorizer | None) -> None:
@@ -428,13 +431,17 @@ class EnvoyProxy:
             return
         lines = self._tail.read()
         if lines:
-            self._take_connections(line for line in lines if line.startswith(MARK))
-            records = (parse(line) for line in lines if not line.startswith(MARK))
-            self.on_requests([record for record in records if record is not None])
+            if self._tail.known and self.on_known is not None:
+                self.on_known(_requests(lines[: self._tail.known]))
+            lines = lines[self._tail.known :]
+            self._take_connections([line for line in lines if line.startswith(MARK)])
+            self.on_requests(_requests(lines))
+            with contextlib.suppress(OSError):
+                self._mark_file.write_text("{} {}".format(*self._tail.mark()))
             await self.process.rotate_request_log()
 
-    def _take_connections(self, lines: Iterable[bytes]) -> None:
-        if self.on_connections is not None:
+    def _take_connections(self, lines: Sequence[bytes]) -> None:
+        if lines and self.on_connections is not None:
             records = [record for line in lines if (record := parse_connection(line)) is not None]
             if records:
                 self.on_connections(records)
@@ -455,6 +462,17 @@ class EnvoyProxy:
                     await task
         self._keeper = self._reader = None
         self._tail.close()
+
+
+def _requests(lines: Iterable[bytes]) -> list[RequestRecord]:
+    return [record for line in lines if not line.startswith(MARK) and (record := parse(line)) is not None]
+
+
+def _mark_in(file: Path) -> Mark | None:
+    with contextlib.suppress(OSError, ValueError):
+        inode, position = map(int, file.read_text().split())
+        return inode, position
+    return None
 
 
 def _forwards_to(config: LoadBalancerConfig, target_group_arn: str) -> bool:

@@ -12,11 +12,19 @@ MOST_AT_ONCE = 4 * 1024 * 1024
 LOOK_BACK = 1024 * 1024
 
 
-class Tail:
-    """Starts `LOOK_BACK` bytes before the end of what is there: what happened while nobody read is not lost."""
+Mark = tuple[int, int]
+"""(inode, bytes): how far somebody has read."""
 
-    def __init__(self, path: Path) -> None:
+
+class Tail:
+    """Starts `LOOK_BACK` bytes before the end of what is there: what happened while nobody read is not lost. `mark`: how
+    far an earlier reader came."""
+
+    def __init__(self, path: Path, mark: Mark | None = None) -> None:
         self.path = path
+        self.known = 0
+        """How many of the lines of the last read, the first ones, the earlier reader had already."""
+        self._mark = mark
         self.skipped = 0
         """Bytes that were not read because there were too many."""
         self._file: io.FileIO | None = None
@@ -27,6 +35,7 @@ class Tail:
     def read(self) -> list[bytes]:
         """The complete lines that came since the last call."""
         lines: list[bytes] = []
+        self.known = 0
         if self._file is None and not self._open():
             return lines
         lines += self._new_lines()
@@ -37,6 +46,10 @@ class Tail:
             if self._open():
                 lines += self._new_lines()
         return lines
+
+    def mark(self) -> Mark:
+        """How far it has been read."""
+        return (self._inode, self._file.tell() - len(self._rest)) if self._file is not None else (0, 0)
 
     def close(self) -> None:
         if self._file is not None:
@@ -74,6 +87,19 @@ class Tail:
         if behind > MOST_AT_ONCE:
             self.skipped += behind - LOOK_BACK
             self._jump(self._file.tell() + behind - LOOK_BACK)
+        at = self._file.tell() - len(self._rest)
         data = self._rest + (self._file.read(MOST_AT_ONCE) or b"")
         *lines, self._rest = data.split(b"\n")
+        if self._mark is not None:
+            self._count_known(lines, at, *self._mark)
         return lines
+
+    def _count_known(self, lines: list[bytes], at: int, inode: int, position: int) -> None:
+        """`at`: where the first of them begins."""
+        for line in lines if inode == self._inode else ():
+            at += len(line) + 1
+            if at > position:
+                break
+            self.known += 1
+        if inode != self._inode or at >= position:
+            self._mark = None

@@ -1,4 +1,4 @@
-"""CloudWatch of moto with percentiles. Only the worker imports this module.
+"""CloudWatch of moto with percentiles, and with dimensions that must match exactly. Only the worker imports this module.
 
 Values that come with counts (PutMetricData `Values`, `Counts`) are kept as they are: moto makes a record of each single
 observation. A percentile is read from them by the nearest rank; of aggregates without values (`StatisticValues`) it
@@ -36,9 +36,60 @@ def percentile(values: Iterable[tuple[float, float]], wanted: float) -> float | 
 
 def mend() -> None:
     models, responses = moto_module("cloudwatch.models"), moto_module("cloudwatch.responses")
+    # moto compares the value of one dimension with the name of the other
+    models.Dimension.__lt__ = lambda self, other: (self.name, self.value) < (other.name, other.value)
+    _match_exactly(models.CloudWatchBackend)
     _keep_values(models)
     _read_percentiles(models.Statistics, models.MetricAggregatedDatum)
     _answer_percentiles(responses)
+
+
+def _match_exactly(backend: Any) -> None:
+    statistics, data = backend.get_metric_statistics, backend.get_metric_data
+
+    def get_metric_statistics(
+        self: Any, namespace: str, metric_name: str, *rest: Any, dimensions: list[dict[str, str]], **more: Any
+    ) -> Any:
+        """moto adds up all metrics that have these dimensions among others."""
+        wanted = _dimensions(dimensions)
+        found = [
+            one
+            for one in self.get_all_metrics()
+            if (one.namespace, one.name) == (namespace, metric_name) and _of(one) == wanted
+        ]
+        self.get_all_metrics = lambda: found
+        try:
+            return statistics(self, namespace, metric_name, *rest, dimensions=dimensions, **more)
+        finally:
+            del self.get_all_metrics
+
+    def get_metric_data(self: Any, queries: list[dict[str, Any]], *rest: Any, **more: Any) -> Any:
+        """moto does not look at the namespace where there are dimensions, nor at dimensions where none are asked for.
+        Queries that others make expressions of are left to it."""
+        if any("MetricStat" not in query for query in queries):
+            return data(self, queries, *rest, **more)
+        return [one for query in queries for one in of_one(self, query, *rest, **more)]
+
+    def of_one(self: Any, query: dict[str, Any], *rest: Any, **more: Any) -> Any:
+        metric = query["MetricStat"]["Metric"]
+        wanted = (metric["Namespace"], metric["MetricName"], _dimensions(metric.get("Dimensions") or []))
+        found = [one for one in self.get_all_metrics() if (one.namespace, one.name, _of(one)) == wanted]
+        self.get_all_metrics = lambda: found
+        try:
+            return data(self, [query], *rest, **more)
+        finally:
+            del self.get_all_metrics
+
+    backend.get_metric_statistics = get_metric_statistics
+    backend.get_metric_data = get_metric_data
+
+
+def _dimensions(given: Iterable[dict[str, str]]) -> frozenset[tuple[str, str]]:
+    return frozenset((one["Name"], one["Value"]) for one in given)
+
+
+def _of(datum: Any) -> frozenset[tuple[str, str]]:
+    return frozenset((one.name, one.value) for one in datum.dimensions)
 
 
 def _keep_values(models: Any) -> None:
