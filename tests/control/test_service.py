@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import jmespath
@@ -14,7 +15,8 @@ from botocore.session import get_session
 
 from moorage.engine.simulated_container import SimulatedImage
 from moorage.simulation.calls import CLUSTER
-from moorage.store.tables.ecs import SERVICE_DEPLOYMENTS
+from moorage.store.api import Change
+from moorage.store.tables.ecs import SERVICE_DEPLOYMENTS, SERVICES
 
 from .virtual_world import VIRTUAL, PortsWorld, a_world, quiet_log, virtual_time  # noqa: F401
 
@@ -222,10 +224,18 @@ async def test_a_rollback_as_the_api_tells_it(world: PortsWorld) -> None:
     serving = [task.arn for task in world.running()]
     world.engine.images["bad"] = SimulatedImage(pull_failure="no such image")
     revision = await world.register("web", image="bad")
+    written = {}  # the last of each deployment: without tasks the failed one is gone a moment later
+
+    def note(changes: Sequence[Change[Any]]) -> None:
+        for change in changes:
+            if change.table is SERVICES and change.after is not None:
+                written.update({deployment.id: deployment for deployment in change.after.deployments})
+
+    world.store.watch(note)
     await world.update_service(taskDefinition=revision)
     bad = world.service().deployments[0].id
     await world.until(lambda: world.service().deployments[0].rollback_of == bad, within=600)
-    back, failed = world.service().deployments
+    back, failed = world.service().deployments[0], written[bad]
     assert failed.rollout_state == "FAILED"
     assert failed.rollout_reason == (f"ECS deployment circuit breaker: rolling back to deploymentId {back.id}.")
     await world.stable()
