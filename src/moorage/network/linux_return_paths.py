@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from moorage.network.commands import run
 from moorage.network.return_paths import ReturnPathsUnavailable, Way, foot_mac
 
 TABLE = "moorage_return"
@@ -195,17 +196,8 @@ class LinuxReturnPaths:
 
     async def _run(self, namespace: str | None, command: Sequence[str], given: str = "") -> tuple[int, str]:
         """(exit status, what it complained about)"""
-        enter = [self._program(self._enter), f"--net={namespace}"] if namespace is not None else []
-        process = await asyncio.create_subprocess_exec(
-            *enter,
-            *command,
-            # who does not read may be gone before we could write
-            stdin=asyncio.subprocess.PIPE if given else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        _, told = await process.communicate(given.encode() if given else None)
-        return process.returncode or 0, told.decode(errors="replace")
+        enter = self._program(self._enter) if namespace is not None else ""
+        return await run(command, given, namespace=namespace, enter=enter)
 
     def _program(self, found: str | None) -> str:
         if found is None:

@@ -4,11 +4,11 @@ inside the namespace (docs of nftables: a file given to `nft -f` is applied whol
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from collections.abc import Sequence
 
 from moorage.domain.network import ALL_TRAFFIC, EVERYWHERE, Guard, Traffic
+from moorage.network.commands import run
 from moorage.network.firewall import FirewallUnavailable
 
 TABLE = "moorage"
@@ -70,17 +70,10 @@ class NfTables:
                 "nft and nsenter are not on this machine",
                 "Install them: sudo apt-get install nftables util-linux",
             )
-        process = await asyncio.create_subprocess_exec(
-            self._enter,
-            *(f"--net={namespace}", self._nft, "-f", "-"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        _, told = await process.communicate(ruleset(guard).encode())
-        if process.returncode != 0:
+        status, told = await run((self._nft, "-f", "-"), ruleset(guard), namespace=namespace, enter=self._enter)
+        if status != 0:
             raise FirewallUnavailable(
                 f"Security groups are not enforced in {namespace}",
-                told.decode(errors="replace").strip().partition("\n")[0],
+                told.strip().partition("\n")[0],
                 "Wait a moment",
             )
