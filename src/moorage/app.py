@@ -184,12 +184,12 @@ class App:
         self._count_request = self.plane.express_scaling.count_request
         self.people = People(settings, self.store, clock, self.plane, proxy=self.proxy.status, host=self.host)
         self.people.answers = AnswersExplained(self.requests, self.proxy, self.store, clock)
-        self.plane.targets.port_of = self.proxy.machine_port
-        self.plane.targets.on_check = self.load_balancer_logs.check
+        self.plane.targets.listens_at(self.proxy.machine_port)
+        self.plane.targets.health.told = self.load_balancer_logs.check
         self.functions = FunctionsDoor(self.store)
         then(self.functions.close)
         await self.functions.start(self.proxy.functions_socket)
-        self.plane.targets.check_function = self.functions.check
+        self.plane.targets.health.function = self.functions.check
         self.plane.load_balancers.certificates = self.certificates
         self.certificates.on_change = self.plane.load_balancers.certificate_changed
         self.gateway = self._front_door()

@@ -107,7 +107,7 @@ class World:
         self.proxy = RememberingProxy()
         self.prober = ScriptedProber()
         self.targets = TargetsController(store, self.clock, self.prober, self.proxy)
-        self.load_balancers = LoadBalancersController(store, self.clock, self.proxy, self.targets)
+        self.load_balancers = LoadBalancersController(store, self.clock, self.proxy, self.targets.endpoints)
 
     @classmethod
     async def make(cls, disk: MemoryDisk | None = None) -> World:

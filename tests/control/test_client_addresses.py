@@ -75,7 +75,7 @@ def story(protocol: str = "TCP", **attributes: str) -> Callable[[Callable[[World
     async def prepared(told: Callable[[World, Paths], Awaitable[None]], world: World) -> None:
         paths = Paths()
         clients = ClientAddresses(world.store, cast("Engine", Sandboxes()), paths)
-        world.targets.clients, world.load_balancers.preserved = clients, clients.preserved
+        world.targets.endpoints.clients, world.load_balancers.preserved = clients, clients.preserved
         group = msgspec.structs.replace(a_target_group(check, settings), protocol=protocol, protocol_version=None)
 
         def write(tx: Any) -> None:

@@ -61,7 +61,7 @@ def test_what_is_open_at_the_end_of_the_delay(protocol: str, attributes: dict[st
 def test_a_target_that_security_groups_do_not_let_out_to_is_not_healthy(protocol: str, state: str) -> None:
     async def story(world: World) -> None:
         await seed(world, protocol)
-        world.targets.lets_out = lambda load_balancer, address, port: (load_balancer, port) != (LB, 80)
+        world.targets.health.lets_out = lambda load_balancer, address, port: (load_balancer, port) != (LB, 80)
         world.prober.answers["10.0.0.1"] = UP
         await world.register("10.0.0.1")
         await world.start()
@@ -182,7 +182,7 @@ def test_a_load_balancer_behind_is_asked_on_the_port_of_this_machine() -> None:
         assert group is not None
         behind = msgspec.structs.replace(group, target_type="alb")
         await world.store.update(lambda tx: tx.put(TARGET_GROUPS, behind))
-        world.targets.port_of = lambda port: port + 8000
+        world.targets.listens_at(lambda port: port + 8000)
         await world.register("10.0.0.1")
         await world.start()
         await asyncio.sleep(1)

@@ -76,7 +76,7 @@ class Storm:
         assert world.proxy.endpoints() == expected
         assert {one: world.state(one).state == "healthy" for one in registered} == expected
         assert {health.id for health in world.store.all(TARGET_HEALTH)} == set(registered)
-        assert set(world.targets._watched) == {target.key for target in registered.values()}
+        assert set(world.targets.health._watched) == {target.key for target in registered.values()}
 
 
 @pytest.mark.parametrize("seed", range(40))

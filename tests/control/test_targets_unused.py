@@ -85,7 +85,7 @@ def test_which_load_balancers_may_be_targets(protocol: str, kind: str, vpc: str,
 def test_an_instance_that_is_gone_is_unused_until_it_is_back() -> None:
     async def story(world: World) -> None:
         there = {"i-1"}
-        world.targets.instance_runs = lambda account, region, id: id in there
+        world.targets.health.instance_runs = lambda account, region, id: id in there
         await world.seed()
         group = world.store.get(TARGET_GROUPS, GROUP)
         assert group is not None

@@ -68,13 +68,13 @@ class ControlPlane:
         self.alarms = AlarmWatch(store, alarms)
         self.capacity = CapacityController(store, clock, ids, groups) if groups is not None else None
         self.targets = TargetsController(store, clock, prober, proxy)
-        self.targets.instance_runs = lambda *place: bool(store.find(CONTAINER_INSTANCES, "ec2_instance", place))
-        self.load_balancers = LoadBalancersController(store, clock, proxy, self.targets)
+        self.targets.health.instance_runs = lambda *place: bool(store.find(CONTAINER_INSTANCES, "ec2_instance", place))
+        self.load_balancers = LoadBalancersController(store, clock, proxy, self.targets.endpoints)
         self.clients = ClientAddresses(store, engine, return_paths or NoReturnPaths())
-        self.targets.clients = self.clients
+        self.targets.endpoints.clients = self.clients
         self.load_balancers.preserved = self.clients.preserved
         self.security = SecurityGroupsController(store, security_groups, firewall or NoFirewall())
-        self.targets.lets_out = self.security.lets_out
+        self.targets.health.lets_out = self.security.lets_out
         self.lifecycle = LifecycleController(store, clock)
         self.reaper = Reaper(store, clock)
         self.express = ExpressController(store, clock, calls) if calls is not None else None

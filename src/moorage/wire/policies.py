@@ -30,9 +30,11 @@ class Policy(msgspec.Struct, frozen=True):
 # Refused in ECS's own sentences, or taken for something (any other protocol of a port mapping is tcp).
 _ENUMS_OF_ECS = frozenset(
     (
-        "ClusterSettingName", "ContainerInstanceStatus", "FirelensConfigurationType", "IpcMode", "LogDriver", "NetworkMode",
-        "PidMode", "PlacementConstraintType", "PlacementStrategyType", "SettingName",
-        "TaskDefinitionPlacementConstraintType", "TransportProtocol", "UlimitName",
+        "ClusterSettingName", "ContainerInstanceStatus", "DeploymentControllerType", "DeploymentLifecycleHookAction",
+        "DeploymentLifecycleHookTargetType", "FirelensConfigurationType", "IpcMode", "LogDriver", "NetworkMode", "PidMode",
+        "PlacementConstraintType", "PlacementStrategyType", "ScaleUnit", "ServiceRevisionCleanup", "SettingName",
+        "StopServiceDeploymentStopType", "TaskDefinitionPlacementConstraintType", "TaskFilesystemType", "ThresholdType",
+        "TransportProtocol", "UlimitName",
     )
 )  # fmt: skip
 

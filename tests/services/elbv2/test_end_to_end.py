@@ -121,8 +121,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     store = await Store.open(MemoryLog(), TABLES)
     proxy = EnvoyProxy(settings, port_of=lambda port: _free_port(ports, port), workers=1)
     targets = TargetsController(store, clock, HttpProber(), proxy)
-    targets.port_of = proxy.machine_port
-    load_balancers = LoadBalancersController(store, clock, proxy, targets)
+    targets.listens_at(proxy.machine_port)
+    load_balancers = LoadBalancersController(store, clock, proxy, targets.endpoints)
     gateway = Gateway(settings, clock, ids)
     backed = AwsBacked(settings, clock, ids)
     certificates = Certificates(backed, tmp_path, clock)
