@@ -43,6 +43,7 @@ FIELDS = {
     "sent": "%DOWNSTREAM_WIRE_BYTES_SENT%",
     "location": "%RESP(LOCATION)%",
     "upgrade": "%REQ(UPGRADE)%",
+    "made_trace_id": "%TRACE_ID%",
 }
 TLS_FIELDS = {
     "tls_version": "%DOWNSTREAM_TLS_VERSION%",
@@ -103,7 +104,8 @@ def parse(line: bytes) -> RequestRecord | None:
             details=seen["details"],
             failure=seen["failure"],
             user_agent=seen["user_agent"],
-            trace_id=seen["trace_id"],
+            # a request that was not forwarded has no header yet
+            trace_id=seen["trace_id"] or f"Root={seen['made_trace_id']}",
             rule_arn=rule,
             priority=int(priority) if priority.isdigit() else None,
             target_group_arn=seen["target_group"],

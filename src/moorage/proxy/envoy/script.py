@@ -13,6 +13,11 @@ import msgspec
 from moorage.domain.load_balancer import Redirect
 from moorage.proxy.envoy.pages import page
 
+MARK = "moorage.seen"
+"""Dynamic metadata of requests that have passed the script because their first route was not a rule's: their route is
+chosen again, and not that one."""
+LONGEST_PATH = 16_384
+
 _HEAD = """
 collectgarbage("setpause", 1000)
 math.randomseed(os.time() + tonumber(tostring({}):match("0x(%x+)"), 16) % 2147483647)
@@ -44,8 +49,8 @@ function envoy_on_request(h)
   local headers = h:headers()
   local get = headers.get
   local host = get(headers, ":authority")
-  if #(get(headers, ":path") or "") > 16384 then refuse(h, "414", page414) end
-"""
+  if #(get(headers, ":path") or "") > LONGEST then refuse(h, "414", page414) end
+""".replace("LONGEST", str(LONGEST_PATH))
 _EDGE = """
   if host and find(host, "%u") then
     host = host:lower()
@@ -80,8 +85,13 @@ _TRACE_AND_RETRY = """
     if method == "TRACE" then refuse(h, "405", page405) end
     headers:add("x-envoy-retry-on", "connect-failure")
   end
+  local info = h:streamInfo()
+  if not find(info:routeName(), "^%d") then
+    info:dynamicMetadata():set("MARK", "MARK", true)
+    h:clearRouteCache()
+  end
 end
-"""
+""".replace("MARK", MARK)
 
 
 _ONLY_HTTP2 = """

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from moorage.domain.load_balancer import Listener, LoadBalancer
 from moorage.proxy.driver import TrustAnchors
 from moorage.proxy.envoy import translate_auth, translate_transforms
@@ -21,9 +23,6 @@ from moorage.proxy.envoy.translate_conditions import PEER
 from moorage.proxy.envoy.translate_routes import LUA, MUTATE, STICKY
 from moorage.proxy.envoy.translate_tls import inspector, transport_socket
 
-EDGE_HEADER = "x-moorage-port"
-"""Added by the edge listener so that the scope key holds the port as well as the Host; never reaches a target."""
-
 NOT_WEB_SOCKET = "(?i)(?:[^w].*|w(?:[^e].*)?)"
 """Protocols in an Upgrade header that are not served, told by their first letters."""
 REQUESTS_OF_A_CONNECTION = 10_000
@@ -31,10 +30,14 @@ REQUESTS_OF_A_CONNECTION = 10_000
 CONCURRENT_STREAMS = 128
 """Of one HTTP/2 connection (semantics elbv2 §7)."""
 
+NOBODY = 1
+"""A port (TCPMUX, out of use for decades) that answers no datagram."""
+
 _EXT = "type.googleapis.com/envoy.extensions."
 _HCM = _EXT + "filters.network.http_connection_manager.v3.HttpConnectionManager"
 _SET_STATE = _EXT + "filters.network.set_filter_state.v3.Config"
-_EARLY = _EXT + "http.early_header_mutation.header_mutation.v3.HeaderMutation"
+_UUID = _EXT + "request_id.uuid.v3.UuidRequestIdConfig"
+_XRAY = "type.googleapis.com/envoy.config.trace.v3.XRayConfig"
 _ADS = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
 
 
@@ -80,19 +83,12 @@ def edge_listener(
     if not plain:
         return _listener(name, address, bind_port, list(tls))
     manager = _connection_manager(port, default_host="localhost", idle="60", keep_alive="3600", edge=True, secure=False)
-    mark = {"header": {"key": EDGE_HEADER, "value": str(port)}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-    manager["early_header_mutation_extensions"] = [
-        {
-            "name": "envoy.http.early_header_mutation.header_mutation",
-            "typed_config": {"@type": _EARLY, "mutations": [{"append": mark}]},
-        }
-    ]
     manager["scoped_routes"] = {
         "name": "edge",
         "rds_config_source": _ADS,
         "scope_key_builder": {
             "fragments": [
-                {"header_value_extractor": {"name": EDGE_HEADER, "index": 0}},
+                {"header_value_extractor": {"name": "x-forwarded-port", "index": 0}},
                 {"header_value_extractor": {"name": ":authority", "element_separator": ":", "index": 0}},
             ]
         },
@@ -130,15 +126,18 @@ def _own_chain(
     return {**_chain(manager), "transport_socket": transport_socket(load_balancer, listener, certificates, anchors)}
 
 
-def scopes(name: str, load_balancer: LoadBalancer, port: int, also: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
-    """ScopedRouteConfigurations (by name) that lead Host and port to the route configuration `name`: the DNS name as AWS
+def scopes(
+    name: str, load_balancer: LoadBalancer, bind_port: int, also: Sequence[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """ScopedRouteConfigurations (by name) that lead Host and port (of this machine: what the connection manager writes into
+    X-Forwarded-Port) to the route configuration `name`: the DNS name as AWS
     gives it and in lower case (the script lowers any other spelling), and the names in `also`."""
     hosts = sorted({load_balancer.dns_name, load_balancer.dns_name.lower(), *also})
     return {
         f"{name}/{host}": {
             "name": f"{name}/{host}",
             "route_configuration_name": name,
-            "key": {"fragments": [{"string_key": str(port)}, {"string_key": host}]},
+            "key": {"fragments": [{"string_key": str(bind_port)}, {"string_key": host}]},
         }
         for host in hosts
     }
@@ -186,6 +185,12 @@ def _connection_manager(
         "use_remote_address": True,
         "skip_xff_append": True,
         "internal_address_config": {"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
+        "append_x_forwarded_port": True,
+        "tracing": _trace_ids(),
+        # a client's X-Request-Id is not written to
+        "request_id_extension": {
+            "typed_config": {"@type": _UUID, "pack_trace_reason": False, "use_request_id_for_trace_sampling": False}
+        },
         "generate_request_id": False,
         "preserve_external_request_id": True,
         # a target's own Server header passes; the load balancer's own answers carry its own
@@ -237,4 +242,23 @@ def _connection_manager(
                 },
             },
         ],
+    }
+
+
+def _trace_ids() -> dict[str, Any]:
+    """Envoy's X-Ray tracer, for nothing but its ids (`%TRACE_ID%`), which have the form that an ALB gives them: no trace
+    is ever sampled unless a client says so, and what is then sent goes to a port where nobody listens."""
+    never = msgspec.json.encode({"version": 2, "default": {"fixed_target": 0, "rate": 0}}).decode()
+    config = {
+        "@type": _XRAY,
+        "segment_name": "moorage",
+        "daemon_endpoint": {"protocol": "UDP", "address": "127.0.0.1", "port_value": NOBODY},
+        "sampling_rule_manifest": {"inline_string": never},
+    }
+    nothing = {"value": 0}
+    return {
+        "client_sampling": nothing,
+        "random_sampling": nothing,
+        "overall_sampling": nothing,
+        "provider": {"name": "envoy.tracers.xray", "typed_config": config},
     }

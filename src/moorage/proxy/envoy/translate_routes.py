@@ -7,6 +7,7 @@ configuration serves the load balancer's own address and the shared edge listene
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from moorage.domain.load_balancer import Action, FixedResponse, Forward, Listene
 from moorage.proxy.envoy import translate_auth
 from moorage.proxy.envoy.pages import SERVER_HEADER, page
 from moorage.proxy.envoy.request_log import refused_name, route_name
-from moorage.proxy.envoy.script import TargetTraits, redirect_script, script
+from moorage.proxy.envoy.script import LONGEST_PATH, MARK, TargetTraits, redirect_script, script
 from moorage.proxy.envoy.translate_conditions import route_match
 from moorage.proxy.envoy.translate_headers import added_header as _header
 from moorage.proxy.envoy.translate_headers import request_headers, response_headers
@@ -31,9 +32,12 @@ _MUTATE_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.header_mu
 _INVALID_NAME = "[^-A-Za-z0-9:].*|[^:].*[^-A-Za-z0-9].*"
 """Header names that `routing.http.drop_invalid_header_fields.enabled` drops; those with a colon in front are HTTP/2's."""
 MOST_FORWARDERS = 30
+_FILTER = "type.googleapis.com/envoy.config.route.v3.FilterConfig"
+_LUA_MATCHER = "type.googleapis.com/envoy.extensions.string_matcher.lua.v3.Lua"
 _LUA_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute"
 _STICKY_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute"
 _STICKY_COOKIE = "type.googleapis.com/envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState"
+_LUA_OF_LISTENER = {"@type": _LUA_PER_ROUTE, "filter_context": {}}
 _PREVIOUS = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
 
 
@@ -52,13 +56,16 @@ class RouteContext(msgspec.Struct, frozen=True):
         seconds = self.load_balancer.attributes.get("idle_timeout.timeout_seconds", DEFAULT_IDLE)
         return {} if seconds == DEFAULT_IDLE else {"idle_timeout": f"{seconds}s"}
 
+    @property
+    def preserve_host(self) -> bool:
+        return self.load_balancer.attributes.get("routing.http.preserve_host_header.enabled") == "true"
+
 
 def route_configuration(name: str, context: RouteContext, rules: Iterable[Rule]) -> dict[str, Any]:
     """The envoy.config.route.v3.RouteConfiguration of a listener."""
     default, port = context.listener, context.port_of(context.listener.port)
     ordered = tuple(sorted(rules, key=lambda rule: rule.priority))
-    routes = [{"name": refused_name(default.default_rule_arn), **_too_many_forwarders()}]
-    routes += _named(0, default.default_rule_arn, translate_auth.callback(default, ordered, port))
+    routes = _named(0, default.default_rule_arn, translate_auth.callback(default, ordered, port))
     for rule in ordered:
         made_of_rule = _routes(route_match(rule.conditions), rule.actions, context)
         made_of_rule = translate_auth.guarded(made_of_rule, rule.actions, rule.arn, port)
@@ -66,16 +73,23 @@ def route_configuration(name: str, context: RouteContext, rules: Iterable[Rule])
     made_of_default = _routes(route_match(()), default.default_actions, context)
     made_of_default = translate_auth.guarded(made_of_default, default.default_actions, default.default_rule_arn, port)
     routes += _named(0, default.default_rule_arn, made_of_default)
+    attributes = context.load_balancer.attributes
+    refused = [_too_many_forwarders()]
+    filters: dict[str, Any] = {}
+    if context.preserve_host:
+        filters[LUA] = _lua_per_route(script(default.port, preserve_host=True))
+    if not has_filters(routes):
+        refused += [_too_long(), *unusual(default.port, filters.get(LUA, _LUA_OF_LISTENER), context.preserve_host)]
+        filters[LUA] = {"@type": _FILTER, "disabled": True}
+    refused = [{"name": refused_name(default.default_rule_arn), **route} for route in refused]
     made: dict[str, Any] = {
         "name": name,
-        "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes, "retry_policy": _retry_policy()}],
-        **request_headers(context.load_balancer, default),
+        "virtual_hosts": [
+            {"name": "all", "domains": ["*"], "routes": [*refused, *routes], "retry_policy": _retry_policy()}
+        ],
+        **request_headers(context.load_balancer, default, context.port_of),
         **response_headers(default),
     }
-    attributes = context.load_balancer.attributes
-    filters: dict[str, Any] = {}
-    if attributes.get("routing.http.preserve_host_header.enabled") == "true":
-        filters[LUA] = _lua_per_route(script(context.listener.port, preserve_host=True))
     if attributes.get("routing.http.drop_invalid_header_fields.enabled") == "true":
         drop = {"remove_on_match": {"key_matcher": {"safe_regex": {"regex": _INVALID_NAME}}}}
         filters[MUTATE] = {"@type": _MUTATE_PER_ROUTE, "mutations": {"request_mutations": [drop]}}
@@ -89,6 +103,50 @@ def _too_many_forwarders() -> dict[str, Any]:
     many = {"safe_regex": {"regex": f"(?:[^,]*,){{{MOST_FORWARDERS}}}.*"}}
     match = {"prefix": "/", "headers": [{"name": "x-forwarded-for", "string_match": many}]}
     return {"match": match, **_fixed(463, page(463), "text/html")}
+
+
+def _too_long() -> dict[str, Any]:
+    """414. A regular expression that counts that far is 16,385 states: 3 ms and half a megabyte for each listener."""
+    source = f"function envoy_match(path) return #path > {LONGEST_PATH} end"
+    matcher = {"@type": _LUA_MATCHER, "source_code": {"inline_string": source}}
+    long = {"custom": {"name": "envoy.string_matcher.lua", "typed_config": matcher}}
+    match = {"prefix": "/", "headers": [{"name": ":path", "string_match": long}]}
+    return {"match": match, **_fixed(414, page(414), "text/html")}
+
+
+def unusual(port: int, program: dict[str, Any], preserve_host: bool) -> list[dict[str, Any]]:
+    """Routes for requests that need the script, before those of the rules: whatever is neither GET nor HEAD, brings a
+    trace id, or a Host that must change. Their route switches the script on (entering Lua costs as much as everything
+    else here together), the script marks the request and has its route chosen again, and then these are passed over.
+    That must not be so where a rule's own filters are switched on by its route: which filters a request passes is
+    settled with its first route (`has_filters`)."""
+    conditions = [
+        [_is_not(":method", exact="GET"), _is_not(":method", exact="HEAD")],
+        [{"name": "x-amzn-trace-id", "present_match": True}],
+    ]
+    if not preserve_host and port in (80, 443):
+        conditions.append([{"name": ":authority", "string_match": {"contains": ":"}}])
+    elif not preserve_host:
+        conditions.append([_is_not(":authority", suffix=f":{port}")])
+    unmarked = {"filter": MARK, "path": [{"key": MARK}], "value": {"present_match": True}, "invert": True}
+    return [
+        {
+            "match": {"prefix": "/", "headers": headers, "dynamic_metadata": [unmarked]},
+            **_fixed(500, page(500), "text/html"),  # should the script fail
+            "typed_per_filter_config": {LUA: program},
+        }
+        for headers in conditions
+    ]
+
+
+def _is_not(name: str, **match: str) -> dict[str, Any]:
+    return {"name": name, "string_match": match, "invert_match": True}
+
+
+def has_filters(routes: Iterable[dict[str, Any]]) -> bool:
+    """Does any of them switch on or configure a filter?"""
+    clusters = (c for r in routes for c in r.get("route", {}).get("weighted_clusters", {}).get("clusters", ()))
+    return any("typed_per_filter_config" in one for one in itertools.chain(routes, clusters))
 
 
 def _transformed(routes: list[dict[str, Any]], rule: Rule) -> list[dict[str, Any]]:
@@ -187,8 +245,7 @@ def _special(arn: str, context: RouteContext) -> dict[str, Any]:
     traits = context.traits.get(arn)
     if traits is None:
         return {}
-    preserve = context.load_balancer.attributes.get("routing.http.preserve_host_header.enabled") == "true"
-    filters = {LUA: _lua_per_route(script(context.listener.port, preserve_host=preserve, traits=traits))}
+    filters = {LUA: _lua_per_route(script(context.listener.port, preserve_host=context.preserve_host, traits=traits))}
     if traits.sticky_seconds is not None:
         name = "AWSALBAPP-0" if traits.app_cookie else "AWSALB"
         cookie = {"name": name, "path": "/", "ttl": f"{traits.sticky_seconds}s"}
