@@ -211,8 +211,8 @@ def test_the_script_is_on_only_for_requests_that_need_it() -> None:
     made, routes = before_the_rules()
     assert made["typed_per_filter_config"][LUA]["disabled"]
     unusual = [r["match"]["headers"] for r in routes if LUA in r.get("typed_per_filter_config", {})]
-    assert [headers[0]["name"] for headers in unusual] == [":method", "x-amzn-trace-id", ":authority"]
-    assert unusual[2][0]["string_match"] == {"contains": ":"}
+    assert [headers[0]["name"] for headers in unusual] == ["x-amzn-trace-id", ":authority"]
+    assert unusual[1][0]["string_match"] == {"contains": ":"}
 
 
 def test_a_host_must_have_the_port_where_it_is_not_the_usual_one() -> None:
@@ -234,7 +234,16 @@ def test_a_host_that_is_preserved_needs_no_script() -> None:
 def test_the_script_is_on_for_all_where_a_rule_has_filters_of_its_own(sticky: bool, action: Any) -> None:
     made, routes = before_the_rules(sticky=sticky, action=action)
     assert LUA not in made.get("typed_per_filter_config", {})
-    assert len(routes) == 1
+    assert [route["direct_response"]["status"] for route in routes] == [463, 414]
+
+
+def test_only_what_is_safe_is_repeated_after_it_was_sent() -> None:
+    made, _ = before_the_rules()
+    hosts = {host["domains"][0]: host for host in made["virtual_hosts"]}
+    assert made["vhost_header"] == ":method"
+    assert "reset" in hosts["GET"]["retry_policy"]["retry_on"].split(",")
+    assert "reset" not in hosts["*"]["retry_policy"]["retry_on"].split(",")
+    assert [route["direct_response"]["status"] for route in hosts["TRACE"]["routes"]] == [405]
 
 
 def test_target_stickiness_is_only_where_it_is_on() -> None:

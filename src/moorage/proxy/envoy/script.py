@@ -1,9 +1,9 @@
-"""The small Lua program that every request passes: what an ALB does to a request and Envoy cannot say in configuration.
+"""The small Lua program for what an ALB does to a request and Envoy cannot say in configuration: a trace id that the
+client brought, a Host that must change (semantics elbv2 §7), cookies, and versions of HTTP.
 
-It is kept short because it runs for every request: the trace id, the Host rules, and which methods must not be repeated
-once they were sent (semantics elbv2 §7). Everything else is plain configuration. Half of what it costs is entering Lua at
-all; for the rest, strings are made ahead, and garbage is collected seldom (a state that is in use grows to a megabyte or
-two instead of being swept every hundred requests).
+Most requests need none of it and do not enter it (`translate_routes.unusual`): entering Lua at all costs a request most of
+what the program costs. For the rest, strings are made ahead, and garbage is collected seldom (a state that is in use grows
+to a megabyte or two instead of being swept every hundred requests).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from moorage.proxy.envoy.pages import page
 MARK = "moorage.seen"
 """Dynamic metadata of requests that have passed the script because their first route was not a rule's: their route is
 chosen again, and not that one."""
-LONGEST_PATH = 16_384
 
 _HEAD = """
 collectgarbage("setpause", 1000)
@@ -42,15 +41,11 @@ local function traced(old)
   if rest == "" then return fresh() end
   return fresh() .. ";" .. rest
 end
-local function refuse(h, status, body)
-  h:respond({[":status"] = status, ["server"] = "awselb/2.0", ["content-type"] = "text/html"}, body)
-end
 function envoy_on_request(h)
   local headers = h:headers()
   local get = headers.get
   local host = get(headers, ":authority")
-  if #(get(headers, ":path") or "") > LONGEST then refuse(h, "414", page414) end
-""".replace("LONGEST", str(LONGEST_PATH))
+"""
 _EDGE = """
   if host and find(host, "%u") then
     host = host:lower()
@@ -73,17 +68,12 @@ _HOST_WITH_PORT = """
     h:clearRouteCache()
   end
 """
-_TRACE_AND_RETRY = """
+_TRACE = """
   local trace = get(headers, "x-amzn-trace-id")
   if trace then
     headers:replace("x-amzn-trace-id", traced(trace))
   else
     headers:add("x-amzn-trace-id", fresh())
-  end
-  local method = get(headers, ":method")
-  if method ~= "GET" and method ~= "HEAD" then
-    if method == "TRACE" then refuse(h, "405", page405) end
-    headers:add("x-envoy-retry-on", "connect-failure")
   end
   local info = h:streamInfo()
   if not find(info:routeName(), "^%d") then
@@ -94,6 +84,11 @@ end
 """.replace("MARK", MARK)
 
 
+_REFUSE = """
+local function refuse(h, status, body)
+  h:respond({[":status"] = status, ["server"] = "awselb/2.0", ["content-type"] = "text/html"}, body)
+end
+"""
 _ONLY_HTTP2 = """
   if h:streamInfo():protocol() ~= "HTTP/2" then refuse(h, "464", page464) end
 """
@@ -154,24 +149,24 @@ def script(port: int, *, preserve_host: bool = False, edge: bool = False, traits
     """The program for a listener on `port` (the port of the API, not of this machine). `preserve_host`: the load
     balancer's attribute. `edge`: the listener is shared and finds the load balancer by a lower-case Host. `traits`: of
     the target group, for the routes that lead to one that needs more."""
-    parts = (
-        [f"local page464, application = {lua_text(page(464))}, {lua_text(traits.app_cookie + '=')}"] if traits else []
-    )
-    parts += [f"local page405, page414 = {lua_text(page(405))}, {lua_text(page(414))}", _HEAD]
+    parts = [_HEAD]
+    if traits is not None:
+        values = f"local page464, application = {lua_text(page(464))}, {lua_text(traits.app_cookie + '=')}\n"
+        parts = [values, _REFUSE, _HEAD]
     if edge:
         parts.append(_EDGE)
     if not preserve_host:
         parts.append(_HOST_WITHOUT_PORT if port in (80, 443) else _HOST_WITH_PORT.replace("{port}", str(port)))
     if traits is None:
-        return "".join([*parts, _TRACE_AND_RETRY])
+        return "".join([*parts, _TRACE])
     if traits.version != "HTTP1":
         parts.append(_ONLY_HTTP2)
     if traits.version == "GRPC":
         parts.append(_ONLY_POST)
     if traits.sticky_seconds is None:
-        return "".join([*parts, _TRACE_AND_RETRY])
+        return "".join([*parts, _TRACE])
     cookie, answer = (_APP_COOKIE, _APP_ANSWER) if traits.app_cookie else (_CORS_COOKIE, _CORS_ANSWER)
-    return "".join([*parts, cookie, _TRACE_AND_RETRY, answer])
+    return "".join([*parts, cookie, _TRACE, answer])
 
 
 def redirect_script(redirect: Redirect, *, protocol: str, port: int, status: int, body: str) -> str:

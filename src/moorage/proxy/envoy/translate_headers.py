@@ -28,8 +28,6 @@ def request_headers(load_balancer: LoadBalancer, listener: Listener, port_of: Ca
     add = [
         # what the script has put there stays
         added_header("x-amzn-trace-id", "Root=%TRACE_ID%", action="ADD_IF_ABSENT"),
-        # the script has put another value there for methods that must not be repeated
-        added_header("x-envoy-retry-on", "reset", action="ADD_IF_ABSENT"),
     ]
     if port_of(listener.port) != listener.port:
         add.append(added_header("x-forwarded-port", str(listener.port)))

@@ -17,7 +17,7 @@ from moorage.domain.load_balancer import Action, FixedResponse, Forward, Listene
 from moorage.proxy.envoy import translate_auth
 from moorage.proxy.envoy.pages import SERVER_HEADER, page
 from moorage.proxy.envoy.request_log import refused_name, route_name
-from moorage.proxy.envoy.script import LONGEST_PATH, MARK, TargetTraits, redirect_script, script
+from moorage.proxy.envoy.script import MARK, TargetTraits, redirect_script, script
 from moorage.proxy.envoy.translate_conditions import route_match
 from moorage.proxy.envoy.translate_headers import added_header as _header
 from moorage.proxy.envoy.translate_headers import request_headers, response_headers
@@ -32,6 +32,7 @@ _MUTATE_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.header_mu
 _INVALID_NAME = "[^-A-Za-z0-9:].*|[^:].*[^-A-Za-z0-9].*"
 """Header names that `routing.http.drop_invalid_header_fields.enabled` drops; those with a colon in front are HTTP/2's."""
 MOST_FORWARDERS = 30
+LONGEST_PATH = 16_384
 _FILTER = "type.googleapis.com/envoy.config.route.v3.FilterConfig"
 _LUA_MATCHER = "type.googleapis.com/envoy.extensions.string_matcher.lua.v3.Lua"
 _LUA_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute"
@@ -74,19 +75,19 @@ def route_configuration(name: str, context: RouteContext, rules: Iterable[Rule])
     made_of_default = translate_auth.guarded(made_of_default, default.default_actions, default.default_rule_arn, port)
     routes += _named(0, default.default_rule_arn, made_of_default)
     attributes = context.load_balancer.attributes
-    refused = [_too_many_forwarders()]
+    refused = [_too_many_forwarders(), _too_long()]
     filters: dict[str, Any] = {}
     if context.preserve_host:
         filters[LUA] = _lua_per_route(script(default.port, preserve_host=True))
     if not has_filters(routes):
-        refused += [_too_long(), *unusual(default.port, filters.get(LUA, _LUA_OF_LISTENER), context.preserve_host)]
+        refused += unusual(default.port, filters.get(LUA, _LUA_OF_LISTENER), context.preserve_host)
         filters[LUA] = {"@type": _FILTER, "disabled": True}
-    refused = [{"name": refused_name(default.default_rule_arn), **route} for route in refused]
+    name_of_refused = refused_name(default.default_rule_arn)
+    refused = [{"name": name_of_refused, **route} for route in refused]
     made: dict[str, Any] = {
         "name": name,
-        "virtual_hosts": [
-            {"name": "all", "domains": ["*"], "routes": [*refused, *routes], "retry_policy": _retry_policy()}
-        ],
+        "vhost_header": ":method",
+        "virtual_hosts": _by_method(name_of_refused, [*refused, *routes]),
         **request_headers(context.load_balancer, default, context.port_of),
         **response_headers(default),
     }
@@ -115,32 +116,25 @@ def _too_long() -> dict[str, Any]:
 
 
 def unusual(port: int, program: dict[str, Any], preserve_host: bool) -> list[dict[str, Any]]:
-    """Routes for requests that need the script, before those of the rules: whatever is neither GET nor HEAD, brings a
-    trace id, or a Host that must change. Their route switches the script on (entering Lua costs as much as everything
+    """Routes for requests that need the script, before those of the rules: what brings a trace id, or a Host that must
+    change. Their route switches the script on (entering Lua costs as much as everything
     else here together), the script marks the request and has its route chosen again, and then these are passed over.
     That must not be so where a rule's own filters are switched on by its route: which filters a request passes is
     settled with its first route (`has_filters`)."""
-    conditions = [
-        [_is_not(":method", exact="GET"), _is_not(":method", exact="HEAD")],
-        [{"name": "x-amzn-trace-id", "present_match": True}],
-    ]
+    conditions: list[dict[str, Any]] = [{"name": "x-amzn-trace-id", "present_match": True}]
     if not preserve_host and port in (80, 443):
-        conditions.append([{"name": ":authority", "string_match": {"contains": ":"}}])
+        conditions.append({"name": ":authority", "string_match": {"contains": ":"}})
     elif not preserve_host:
-        conditions.append([_is_not(":authority", suffix=f":{port}")])
+        conditions.append({"name": ":authority", "string_match": {"suffix": f":{port}"}, "invert_match": True})
     unmarked = {"filter": MARK, "path": [{"key": MARK}], "value": {"present_match": True}, "invert": True}
     return [
         {
-            "match": {"prefix": "/", "headers": headers, "dynamic_metadata": [unmarked]},
+            "match": {"prefix": "/", "headers": [condition], "dynamic_metadata": [unmarked]},
             **_fixed(500, page(500), "text/html"),  # should the script fail
             "typed_per_filter_config": {LUA: program},
         }
-        for headers in conditions
+        for condition in conditions
     ]
-
-
-def _is_not(name: str, **match: str) -> dict[str, Any]:
-    return {"name": name, "string_match": match, "invert_match": True}
 
 
 def has_filters(routes: Iterable[dict[str, Any]]) -> bool:
@@ -167,11 +161,22 @@ def _named(priority: int, rule_arn: str, routes: list[dict[str, Any]]) -> list[d
     return [{"name": route_name(priority, rule_arn), **route} for route in routes]
 
 
-def _retry_policy() -> dict[str, Any]:
-    """A request that reached no target is repeated on another one. (GET and HEAD also when the connection broke after
-    the request was written: `x-envoy-retry-on`.)"""
+def _by_method(name_of_refused: str, routes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Virtual hosts told apart by the method instead of the Host: what may be repeated, what may not, and what is not
+    served at all."""
+    refused = {"name": name_of_refused, "match": {"prefix": "/"}, **_fixed(405, page(405), "text/html")}
+    return [
+        {"name": "safe", "domains": ["GET", "HEAD"], "routes": routes, "retry_policy": _retry_policy(",reset")},
+        {"name": "trace", "domains": ["TRACE"], "routes": [refused]},
+        {"name": "other", "domains": ["*"], "routes": routes, "retry_policy": _retry_policy("")},
+    ]
+
+
+def _retry_policy(also: str) -> dict[str, Any]:
+    """A request that reached no target is repeated on another one; GET and HEAD (`also` reset) even when the connection
+    broke after the request was written."""
     return {
-        "retry_on": "connect-failure,refused-stream,reset-before-request",
+        "retry_on": f"connect-failure,refused-stream,reset-before-request{also}",
         "num_retries": RETRIES,
         "retry_host_predicate": [
             {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": {"@type": _PREVIOUS}}
