@@ -83,8 +83,12 @@ async def test_target_says_nothing(envoy: Balanced) -> None:
 
     async with raw_backend(talk) as endpoint:
         await envoy.group("web", endpoint)
-        door = await envoy.serve(to("web"), balancer=a_load_balancer(idle_timeout__timeout_seconds="1"))
+        balancer = a_load_balancer(idle_timeout__timeout_seconds="1")
+        door = await envoy.serve(to("web"), balancer=balancer)
         is_page(await ask(door), 504)
+        # through the script, whose first route knows no timeout
+        traced = {"X-Amzn-Trace-Id": "Root=1-67891233-abcdef012345678912345678"}
+        is_page(await ask(envoy.edge(), host=balancer.dns_name, headers=traced), 504)
 
 
 async def test_client_says_nothing(envoy: Balanced, web: Backend) -> None:

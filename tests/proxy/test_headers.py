@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 
-from moorage.domain.load_balancer import FixedResponse
+from moorage.domain.load_balancer import FixedResponse, Redirect
 from moorage.proxy.envoy.pages import page
 from proxy.builders import a_load_balancer, a_rule, path, to
 from proxy.conftest import Balanced
@@ -104,6 +104,28 @@ async def test_trace_id(envoy: Balanced, web: Backend) -> None:
     again = await trace(f"Self=1-67891234-12456789abcdef012345678;{root}")
     assert re.fullmatch(f"Self={TRACE};{root}", again)
     assert "Self=1-67891234" not in again
+
+
+async def test_a_request_through_the_script_gets_to_its_rule_all_the_same(envoy: Balanced, web: Backend) -> None:
+    rules = (a_rule(1, path("/moved"), action=Redirect("HTTP_302", path="/there")),)
+    await envoy.serve(to("web"), rules=rules)
+    root = "Root=1-67891233-abcdef012345678912345678"
+    for method in ("GET", "POST", "PATCH"):
+        for host in (a_load_balancer().dns_name, a_load_balancer().dns_name.upper() + ":8080"):
+            headers = {"X-Amzn-Trace-Id": root}
+            assert (await ask(envoy.edge(), "/moved", method=method, host=host, headers=headers)).status == 302
+            answer = await ask(envoy.edge(), "/", method=method, host=host, headers=headers)
+            assert answer.status == 200
+            if method == "POST":
+                seen = answer.seen["headers"]
+                assert seen["host"] == a_load_balancer().dns_name.lower()
+                assert re.fullmatch(f"Self={TRACE};{root}", seen["x-amzn-trace-id"])
+
+
+async def test_a_clients_request_id_is_left_alone(envoy: Balanced, web: Backend) -> None:
+    door = await envoy.serve(to("web"))
+    mine = "5a1c2d3e-1111-4222-8333-944455556666"
+    assert (await ask(door, headers={"X-Request-Id": mine})).seen["headers"]["x-request-id"] == mine
 
 
 async def test_host_rules(envoy: Balanced, web: Backend) -> None:

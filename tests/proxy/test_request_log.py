@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 
 import grpc.aio
@@ -210,6 +211,8 @@ async def test_redirects_and_fixed_responses(log: Log) -> None:
     door = await log.balanced.serve(FixedResponse("503", None, "closed"), rules=rules)
     await ask(door, "/r", host="h.example.com")
     await ask(door, "/x")
+    fixed = await log.one(lambda record: record.path == "/x")
+    assert re.fullmatch("Root=1-[0-9a-f]{8}-[0-9a-f]{24}", fixed.trace_id)
     redirected = await log.one(lambda record: record.status == 301)
     assert redirected.location.startswith("https://h.example.com:")
     assert cause_of(redirected) is None

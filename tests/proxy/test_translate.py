@@ -149,7 +149,7 @@ def test_query(pair: tuple[str | None, str], yes: list[str], no: list[str]) -> N
 
 
 def routes_of(*rules: Any, default: Any = None, sticky: dict[str, int] | None = None, port_of: Any = same) -> Any:
-    """Without the first route, which refuses too many forwarders."""
+    """Those of the rules, without the ones before them."""
     balancer = a_load_balancer()
     listener = a_listener(balancer, default or FixedResponse("404"))
     config = a_config(balancer, listener, rules={80: rules})
@@ -157,7 +157,7 @@ def routes_of(*rules: Any, default: Any = None, sticky: dict[str, int] | None = 
     made = translate.load_balancer_resources(config, port_of, traits)
     (routes,) = made.routes.values()
     encode(ROUTES, routes)
-    return routes["virtual_hosts"][0]["routes"][1:]
+    return [route for route in routes["virtual_hosts"][0]["routes"] if not route["name"].startswith("- ")]
 
 
 def test_rules_by_priority_and_the_default_last() -> None:
@@ -195,6 +195,58 @@ def test_sticky_groups_are_looked_for_first() -> None:
     assert re.fullmatch(patterns[0], f"x=y; {cookie}; z=1")
     assert not re.fullmatch(patterns[1], cookie)
     assert not re.fullmatch(patterns[0], f"not{cookie}")
+
+
+def before_the_rules(port: int = 80, *, sticky: bool = False, action: Any = None, **attributes: str) -> tuple[Any, Any]:
+    """The RouteConfiguration, and of its routes those that come before the rules'."""
+    balancer = a_load_balancer(**attributes)
+    config = a_config(balancer, a_listener(balancer, action or to("a"), port=port))
+    traits = {tg_arn("a"): TargetTraits(sticky_seconds=60)} if sticky else {}
+    (made,) = translate.load_balancer_resources(config, same, traits).routes.values()
+    encode(ROUTES, made)
+    return made, [r for r in made["virtual_hosts"][0]["routes"] if r["name"].startswith("- ")]
+
+
+LUA = "envoy.filters.http.lua"
+
+
+def test_the_script_is_on_only_for_requests_that_need_it() -> None:
+    made, routes = before_the_rules()
+    assert made["typed_per_filter_config"][LUA]["disabled"]
+    unusual = [r["match"]["headers"] for r in routes if LUA in r.get("typed_per_filter_config", {})]
+    assert [headers[0]["name"] for headers in unusual] == ["x-amzn-trace-id", ":authority"]
+    assert unusual[1][0]["string_match"] == {"contains": ":"}
+
+
+def test_a_host_must_have_the_port_where_it_is_not_the_usual_one() -> None:
+    _, routes = before_the_rules(8080)
+    assert routes[-1]["match"]["headers"] == [
+        {"name": ":authority", "string_match": {"suffix": ":8080"}, "invert_match": True}
+    ]
+
+
+def test_a_host_that_is_preserved_needs_no_script() -> None:
+    made, routes = before_the_rules(routing__http__preserve_host_header__enabled="true")
+    assert made["typed_per_filter_config"][LUA]["disabled"]
+    assert ":authority" not in [header["name"] for route in routes for header in route["match"]["headers"]]
+
+
+@pytest.mark.parametrize(
+    ("sticky", "action"), [(True, to("a")), (True, to("a", "b")), (False, Redirect("HTTP_301", path="/a/#{path}"))]
+)
+def test_the_script_is_on_for_all_where_a_rule_has_filters_of_its_own(sticky: bool, action: Any) -> None:
+    made, routes = before_the_rules(sticky=sticky, action=action)
+    assert LUA not in made.get("typed_per_filter_config", {})
+    assert [route["direct_response"]["status"] for route in routes] == [463, 414]
+
+
+def test_only_what_is_safe_is_repeated_after_it_was_sent() -> None:
+    made, _ = before_the_rules()
+    hosts = {host["domains"][0]: host for host in made["virtual_hosts"]}
+    assert made["vhost_header"] == ":method"
+    assert "reset" in hosts["GET"]["retry_policy"]["retry_on"].split(",")
+    assert "reset" not in hosts["*"]["retry_policy"]["retry_on"].split(",")
+    assert [route["direct_response"]["status"] for route in hosts["TRACE"]["routes"]] == [405]
 
 
 def test_target_stickiness_is_only_where_it_is_on() -> None:
@@ -286,7 +338,7 @@ def test_listeners_and_scopes() -> None:
     for scope in made.scopes.values():
         encode(SCOPE, scope)
     keys = {tuple(f["string_key"] for f in scope["key"]["fragments"]) for scope in made.scopes.values()}
-    assert keys == {("80", balancer.dns_name), ("80", balancer.dns_name.lower())}
+    assert keys == {("8080", balancer.dns_name), ("8080", balancer.dns_name.lower())}, "ports of this machine"
     assert {scope["route_configuration_name"] for scope in made.scopes.values()} == {f"{balancer.arn}:80"}
 
 

@@ -11,6 +11,7 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.config.route.v3.scoped_route_pb2 import ScopedRouteConfiguration
+from envoy.config.trace.v3 import xray_pb2 as _xray
 from envoy.extensions.access_loggers.file.v3 import file_pb2 as _file
 from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2 as _cel
 from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2 as _authz
@@ -32,7 +33,9 @@ from envoy.extensions.http.early_header_mutation.header_mutation.v3 import heade
 from envoy.extensions.http.stateful_session.cookie.v3 import cookie_pb2 as _cookie
 from envoy.extensions.load_balancing_policies.least_request.v3 import least_request_pb2 as _least
 from envoy.extensions.matching.common_inputs.network.v3 import network_inputs_pb2 as _inputs
+from envoy.extensions.request_id.uuid.v3 import uuid_pb2 as _uuid
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2 as _previous
+from envoy.extensions.string_matcher.lua.v3 import lua_pb2 as _lua_matcher
 from envoy.extensions.transport_sockets.proxy_protocol.v3 import upstream_proxy_protocol_pb2 as _proxy_protocol
 from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2 as _raw
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2 as _tls
@@ -57,9 +60,9 @@ _MESSAGES = {
 }
 # importing them makes their messages known to the JSON parser ("@type")
 KNOWN_EXTENSIONS = (
-    _cel, _cookie, _early, _file, _hcm, _http, _inspector, _least, _lua, _mutation, _previous, _router, _session,
+    _cel, _cookie, _file, _hcm, _http, _inspector, _least, _lua, _mutation, _previous, _router, _session,
     _state, _tls, _tcp, _udp, _udp_route, _inputs, _proxy_protocol, _raw, _codec, _to_metadata, _authz,
-    _original, _set_metadata,
+    _original, _set_metadata, _uuid, _lua_matcher, _xray, _early,
 )  # fmt: skip
 
 
@@ -70,5 +73,19 @@ class Encoded(msgspec.Struct, frozen=True):
 
 def encode(type_url: str, resource: dict[str, Any]) -> Encoded:
     """Raises google.protobuf.json_format.ParseError for a resource that Envoy's API does not know (a bug of ours)."""
-    body: bytes = ParseDict(resource, _MESSAGES[type_url]()).SerializeToString(deterministic=True)
+    message: Any = ParseDict(resource, _MESSAGES[type_url]())
+    if type_url == LISTENER:
+        _keep_trace_context(message)
+    body: bytes = message.SerializeToString(deterministic=True)
     return Encoded(body, hashlib.blake2b(body, digest_size=8).hexdigest())
+
+
+def _keep_trace_context(listener: Any) -> None:
+    """Sets `no_context_propagation` where a connection manager traces: the tracer must not overwrite X-Amzn-Trace-Id. The
+    API types are older than the field (13, Envoy 1.38)."""
+    for chain in listener.filter_chains:
+        for one in chain.filters:
+            manager = _hcm.HttpConnectionManager()
+            if one.typed_config.Unpack(manager) and manager.HasField("tracing"):
+                manager.tracing.MergeFromString(bytes([13 << 3, 1]))
+                one.typed_config.value = manager.SerializeToString(deterministic=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute"
+LUA_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute"
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 _-./:?#{}=&<>,;+~@!*()$^|[]%'")
 
 
@@ -14,4 +14,4 @@ def lua_text(text: str) -> str:
 
 
 def lua_per_route(source: str) -> dict[str, Any]:
-    return {"@type": _PER_ROUTE, "source_code": {"inline_string": source}}
+    return {"@type": LUA_PER_ROUTE, "source_code": {"inline_string": source}}

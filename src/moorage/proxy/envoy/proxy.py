@@ -482,7 +482,8 @@ def _forwards_to(config: LoadBalancerConfig, target_group_arn: str) -> bool:
 
 
 def _port_of_scope(scope: dict[str, Any]) -> int:
-    return int(scope["key"]["fragments"][0]["string_key"])
+    """Of the API; the key has that of this machine."""
+    return int(scope["route_configuration_name"].rpartition(":")[2])
 
 
 async def _accepts(address: str, port: int) -> None:

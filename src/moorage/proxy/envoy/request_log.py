@@ -49,6 +49,7 @@ FIELDS = {
     "upgrade": "%REQ(UPGRADE)%",
     "connection": "%CONNECTION_ID%",
     "anew": "%DYNAMIC_METADATA(moorage:anew)%",
+    "made_trace_id": "%TRACE_ID%",
 }
 TLS_FIELDS = {
     "tls_version": "%DOWNSTREAM_TLS_VERSION%",
@@ -119,7 +120,8 @@ def parse(line: bytes) -> RequestRecord | None:
             details=seen["details"],
             failure=seen["failure"],
             user_agent=seen["user_agent"],
-            trace_id=seen["trace_id"],
+            # a request that was not forwarded has no header yet
+            trace_id=seen["trace_id"] or (f"Root={made}" if (made := seen["made_trace_id"]) else ""),
             rule_arn=rule,
             priority=int(priority) if priority.isdigit() else None,
             target_group_arn=seen["target_group"],

@@ -1,9 +1,9 @@
-"""The small Lua program that every request passes: what an ALB does to a request and Envoy cannot say in configuration.
+"""The small Lua program for what an ALB does to a request and Envoy cannot say in configuration: a trace id that the
+client brought, a Host that must change (semantics elbv2 §7), cookies, and versions of HTTP.
 
-It is kept short because it runs for every request: the trace id, the Host rules, and which methods must not be repeated
-once they were sent (semantics elbv2 §7). Everything else is plain configuration. Half of what it costs is entering Lua at
-all; for the rest, strings are made ahead, and garbage is collected seldom (a state that is in use grows to a megabyte or
-two instead of being swept every hundred requests).
+Most requests need none of it and do not enter it (`translate_routes.unusual`): entering Lua at all costs a request most of
+what the program costs. For the rest, strings are made ahead, and garbage is collected seldom (a state that is in use grows
+to a megabyte or two instead of being swept every hundred requests).
 """
 
 from __future__ import annotations
@@ -15,6 +15,10 @@ from moorage.proxy.envoy import sticky
 from moorage.proxy.envoy.lua import lua_text
 from moorage.proxy.envoy.pages import page
 from moorage.proxy.envoy.sticky import Stickiness
+
+MARK = "moorage.seen"
+"""Dynamic metadata of requests that have passed the script because their first route was not a rule's: their route is
+chosen again, and not that one."""
 
 _HEAD = """
 collectgarbage("setpause", 1000)
@@ -40,14 +44,10 @@ local function traced(old)
   if rest == "" then return fresh() end
   return fresh() .. ";" .. rest
 end
-local function refuse(h, status, body)
-  h:respond({[":status"] = status, ["server"] = "awselb/2.0", ["content-type"] = "text/html"}, body)
-end
 function envoy_on_request(h)
   local headers = h:headers()
   local get = headers.get
   local host = get(headers, ":authority")
-  if #(get(headers, ":path") or "") > 16384 then refuse(h, "414", page414) end
 """
 _EDGE = """
   if host and find(host, "%u") then
@@ -71,22 +71,27 @@ _HOST_WITH_PORT = """
     h:clearRouteCache()
   end
 """
-_TRACE_AND_RETRY = """
+_TRACE = """
   local trace = get(headers, "x-amzn-trace-id")
   if trace then
     headers:replace("x-amzn-trace-id", traced(trace))
   else
     headers:add("x-amzn-trace-id", fresh())
   end
-  local method = get(headers, ":method")
-  if method ~= "GET" and method ~= "HEAD" then
-    if method == "TRACE" then refuse(h, "405", page405) end
-    headers:add("x-envoy-retry-on", "connect-failure")
+  local info = h:streamInfo()
+  if not find(info:routeName(), "^%d") then
+    info:dynamicMetadata():set("MARK", "MARK", true)
+    h:clearRouteCache()
   end
 end
+""".replace("MARK", MARK)
+
+
+_REFUSE = """
+local function refuse(h, status, body)
+  h:respond({[":status"] = status, ["server"] = "awselb/2.0", ["content-type"] = "text/html"}, body)
+end
 """
-
-
 _ONLY_HTTP2 = """
   if h:streamInfo():protocol() ~= "HTTP/2" then refuse(h, "464", page464) end
 """
@@ -117,10 +122,10 @@ def script(
     """The program for a listener on `port` (the port of the API, not of this machine). `preserve_host`: the load
     balancer's attribute. `edge`: the listener is shared and finds the load balancer by a lower-case Host. `traits`: of
     the target group, for the routes that lead to one that needs more; `stickiness` of such a route."""
-    parts = [f"local page464 = {lua_text(page(464))}"] if traits else []
+    parts = [f"local page464 = {lua_text(page(464))}", _REFUSE] if traits is not None else []
     if stickiness is not None:
         parts.append(sticky.declarations(stickiness))
-    parts += [f"local page405, page414 = {lua_text(page(405))}, {lua_text(page(414))}", _HEAD]
+    parts.append(_HEAD)
     if edge:
         parts.append(_EDGE)
     if not preserve_host:
@@ -130,8 +135,8 @@ def script(
     if traits is not None and traits.version == "GRPC":
         parts.append(_ONLY_POST)
     if stickiness is None:
-        return "".join([*parts, _TRACE_AND_RETRY])
-    return "".join([*parts, sticky.on_request(stickiness), _TRACE_AND_RETRY, sticky.on_response(stickiness)])
+        return "".join([*parts, _TRACE])
+    return "".join([*parts, sticky.on_request(stickiness), _TRACE, sticky.on_response(stickiness)])
 
 
 def redirect_script(redirect: Redirect, *, protocol: str, port: int, status: int, body: str) -> str:

@@ -116,7 +116,7 @@ def load_balancer_resources(
         made.listeners[name] = own_listener(name, balancer, listener, port_of(port), arns, anchors)
         made.routes[name] = route_configuration(name, context, config.rules.get(listener.arn, ()))
         if listener.protocol == "HTTP":
-            made.scopes.update(scopes(name, balancer, port, also))
+            made.scopes.update(scopes(name, balancer, port_of(port), also))
         else:
             chains[port] = named_chain(name, balancer, listener, arns, anchors, also)
     apart = keeps_zones_apart(config, traits)

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from moorage.domain.desync import Mode
 from moorage.domain.load_balancer import Listener, LoadBalancer
 from moorage.proxy.driver import TrustAnchors
@@ -24,9 +26,6 @@ from moorage.proxy.envoy.translate_headers import says_no_server
 from moorage.proxy.envoy.translate_routes import LUA, MUTATE, STICKY, fixed
 from moorage.proxy.envoy.translate_tls import client_filters, inspector, transport_socket
 
-EDGE_HEADER = "x-moorage-port"
-"""Added by the edge listener so that the scope key holds the port as well as the Host; never reaches a target."""
-
 NOT_WEB_SOCKET = "(?i)(?:[^w].*|w(?:[^e].*)?)"
 """Protocols in an Upgrade header that are not served, told by their first letters."""
 REQUESTS_OF_A_CONNECTION = 10_000
@@ -36,11 +35,16 @@ MOST_HEADERS = 10_000
 CONCURRENT_STREAMS = 128
 """Of one HTTP/2 connection (semantics elbv2 §7)."""
 
+NOBODY = 1
+"""A port (TCPMUX, out of use for decades) that answers no datagram."""
+
 _EXT = "type.googleapis.com/envoy.extensions."
 _HCM = _EXT + "filters.network.http_connection_manager.v3.HttpConnectionManager"
 _HCM_NAME = "envoy.filters.network.http_connection_manager"
 _SET_STATE = _EXT + "filters.network.set_filter_state.v3.Config"
 _EARLY = _EXT + "http.early_header_mutation.header_mutation.v3.HeaderMutation"
+_UUID = _EXT + "request_id.uuid.v3.UuidRequestIdConfig"
+_XRAY = "type.googleapis.com/envoy.config.trace.v3.XRayConfig"
 _ADS = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
 
 
@@ -104,7 +108,7 @@ def edge_listener(
         "rds_config_source": _ADS,
         "scope_key_builder": {
             "fragments": [
-                {"header_value_extractor": {"name": EDGE_HEADER, "index": 0}},
+                {"header_value_extractor": {"name": "x-forwarded-port", "index": 0}},
                 {"header_value_extractor": {"name": ":authority", "element_separator": ":", "index": 0}},
             ]
         },
@@ -173,15 +177,18 @@ def _plain_refused(route: str) -> dict[str, Any]:
     }
 
 
-def scopes(name: str, load_balancer: LoadBalancer, port: int, also: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
-    """ScopedRouteConfigurations (by name) that lead Host and port to the route configuration `name`: the DNS name as AWS
+def scopes(
+    name: str, load_balancer: LoadBalancer, bind_port: int, also: Sequence[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """ScopedRouteConfigurations (by name) that lead Host and port (of this machine: what the connection manager writes into
+    X-Forwarded-Port) to the route configuration `name`: the DNS name as AWS
     gives it and in lower case (the script lowers any other spelling), and the names in `also`."""
     hosts = sorted({load_balancer.dns_name, load_balancer.dns_name.lower(), *also})
     return {
         f"{name}/{host}": {
             "name": f"{name}/{host}",
             "route_configuration_name": name,
-            "key": {"fragments": [{"string_key": str(port)}, {"string_key": host}]},
+            "key": {"fragments": [{"string_key": str(bind_port)}, {"string_key": host}]},
         }
         for host in hosts
     }
@@ -230,8 +237,7 @@ def _connection_manager(
     server: str = SERVER,
     mode: Mode = "defensive",
 ) -> dict[str, Any]:
-    mark = {"header": {"key": EDGE_HEADER, "value": str(port)}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-    early = [*([{"append": mark}] if edge else []), *desync.early_mutations(mode)]
+    early = desync.early_mutations(mode)
     return {
         "@type": _HCM,
         "stat_prefix": "alb",
@@ -241,6 +247,12 @@ def _connection_manager(
         "skip_xff_append": True,
         "forward_client_cert_details": "ALWAYS_FORWARD_ONLY",  # a header like any other
         "internal_address_config": {"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
+        "append_x_forwarded_port": True,
+        "tracing": _trace_ids(),
+        # a client's X-Request-Id is not written to
+        "request_id_extension": {
+            "typed_config": {"@type": _UUID, "pack_trace_reason": False, "use_request_id_for_trace_sampling": False}
+        },
         "generate_request_id": False,
         "preserve_external_request_id": True,
         # a target's own Server header passes; the load balancer's own answers carry its own
@@ -312,4 +324,23 @@ def _router() -> dict[str, Any]:
             "suppress_envoy_headers": True,
             "dynamic_stats": False,  # nobody reads them
         },
+    }
+
+
+def _trace_ids() -> dict[str, Any]:
+    """Envoy's X-Ray tracer, for nothing but its ids (`%TRACE_ID%`), which have the form that an ALB gives them: no trace
+    is ever sampled unless a client says so, and what is then sent goes to a port where nobody listens."""
+    never = msgspec.json.encode({"version": 2, "default": {"fixed_target": 0, "rate": 0}}).decode()
+    config = {
+        "@type": _XRAY,
+        "segment_name": "moorage",
+        "daemon_endpoint": {"protocol": "UDP", "address": "127.0.0.1", "port_value": NOBODY},
+        "sampling_rule_manifest": {"inline_string": never},
+    }
+    nothing = {"value": 0}
+    return {
+        "client_sampling": nothing,
+        "random_sampling": nothing,
+        "overall_sampling": nothing,
+        "provider": {"name": "envoy.tracers.xray", "typed_config": config},
     }

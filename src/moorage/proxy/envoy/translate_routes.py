@@ -7,6 +7,7 @@ configuration serves the load balancer's own address and the shared edge listene
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -14,10 +15,10 @@ import msgspec
 
 from moorage.domain.load_balancer import Action, FixedResponse, Forward, Listener, LoadBalancer, Redirect, Rule
 from moorage.proxy.envoy import desync, translate_auth
-from moorage.proxy.envoy.lua import lua_per_route
+from moorage.proxy.envoy.lua import LUA_PER_ROUTE, lua_per_route
 from moorage.proxy.envoy.pages import page, server_header
 from moorage.proxy.envoy.request_log import GRPC, refused_name, route_name
-from moorage.proxy.envoy.script import TargetTraits, redirect_script, script
+from moorage.proxy.envoy.script import MARK, TargetTraits, redirect_script, script
 from moorage.proxy.envoy.sticky import Stickiness
 from moorage.proxy.envoy.translate_conditions import route_match
 from moorage.proxy.envoy.translate_headers import added_header as _header
@@ -31,8 +32,12 @@ MUTATE = "envoy.filters.http.header_mutation"
 STICKY = "envoy.filters.http.stateful_session"
 _MUTATE_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute"
 MOST_FORWARDERS = 30
+LONGEST_PATH = 16_384
+_FILTER = "type.googleapis.com/envoy.config.route.v3.FilterConfig"
+_LUA_MATCHER = "type.googleapis.com/envoy.extensions.string_matcher.lua.v3.Lua"
 _STICKY_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute"
 _STICKY_COOKIE = "type.googleapis.com/envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState"
+_LUA_OF_LISTENER = {"@type": LUA_PER_ROUTE, "filter_context": {}}
 _PREVIOUS = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
 
 
@@ -51,13 +56,16 @@ class RouteContext(msgspec.Struct, frozen=True):
         seconds = self.load_balancer.attributes.get("idle_timeout.timeout_seconds", DEFAULT_IDLE)
         return {} if seconds == DEFAULT_IDLE else {"idle_timeout": f"{seconds}s"}
 
+    @property
+    def preserve_host(self) -> bool:
+        return self.load_balancer.attributes.get("routing.http.preserve_host_header.enabled") == "true"
+
 
 def route_configuration(name: str, context: RouteContext, rules: Iterable[Rule]) -> dict[str, Any]:
     """The envoy.config.route.v3.RouteConfiguration of a listener."""
     default, port = context.listener, context.port_of(context.listener.port)
     ordered = tuple(sorted(rules, key=lambda rule: rule.priority))
-    routes = [{"name": refused_name(default.default_rule_arn), **_too_many_forwarders()}]
-    routes += _named(0, default.default_rule_arn, translate_auth.callback(default, ordered, port))
+    routes = _named(0, default.default_rule_arn, translate_auth.callback(default, ordered, port))
     for rule in ordered:
         made_of_rule = _routes(route_match(rule.conditions), rule.actions, context)
         made_of_rule = translate_auth.guarded(made_of_rule, rule.actions, rule.arn, port)
@@ -65,16 +73,22 @@ def route_configuration(name: str, context: RouteContext, rules: Iterable[Rule])
     made_of_default = _routes(route_match(()), default.default_actions, context)
     made_of_default = translate_auth.guarded(made_of_default, default.default_actions, default.default_rule_arn, port)
     routes += _named(0, default.default_rule_arn, made_of_default)
+    refused = [_too_many_forwarders(), _too_long()]
+    filters = desync.per_route(context.load_balancer)
+    if context.preserve_host:
+        filters[LUA] = lua_per_route(script(default.port, preserve_host=True))
+    if not has_filters(routes):
+        refused += unusual(default.port, filters.get(LUA, _LUA_OF_LISTENER), context.preserve_host)
+        filters[LUA] = {"@type": _FILTER, "disabled": True}
+    name_of_refused = refused_name(default.default_rule_arn)
+    refused = [{"name": name_of_refused, **route} for route in refused]
     made: dict[str, Any] = {
         "name": name,
-        "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes, "retry_policy": _retry_policy()}],
-        **request_headers(context.load_balancer, default),
+        "vhost_header": ":method",
+        "virtual_hosts": _by_method(name_of_refused, [*refused, *routes]),
+        **request_headers(context.load_balancer, default, context.port_of),
         **response_headers(default),
     }
-    attributes = context.load_balancer.attributes
-    filters = desync.per_route(context.load_balancer)
-    if attributes.get("routing.http.preserve_host_header.enabled") == "true":
-        filters[LUA] = lua_per_route(script(context.listener.port, preserve_host=True))
     if mutations := header_mutations(context.load_balancer, default):
         filters[MUTATE] = {"@type": _MUTATE_PER_ROUTE, "mutations": mutations}
     if filters:
@@ -87,6 +101,43 @@ def _too_many_forwarders() -> dict[str, Any]:
     many = {"safe_regex": {"regex": f"(?:[^,]*,){{{MOST_FORWARDERS}}}.*"}}
     match = {"prefix": "/", "headers": [{"name": "x-forwarded-for", "string_match": many}]}
     return {"match": match, **fixed(463, page(463), "text/html")}
+
+
+def _too_long() -> dict[str, Any]:
+    """414. A regular expression that counts that far is 16,385 states: 3 ms and half a megabyte for each listener."""
+    source = f"function envoy_match(path) return #path > {LONGEST_PATH} end"
+    matcher = {"@type": _LUA_MATCHER, "source_code": {"inline_string": source}}
+    long = {"custom": {"name": "envoy.string_matcher.lua", "typed_config": matcher}}
+    match = {"prefix": "/", "headers": [{"name": ":path", "string_match": long}]}
+    return {"match": match, **fixed(414, page(414), "text/html")}
+
+
+def unusual(port: int, program: dict[str, Any], preserve_host: bool) -> list[dict[str, Any]]:
+    """Routes for requests that need the script, before those of the rules: what brings a trace id, or a Host that must
+    change. Their route switches the script on (entering Lua costs as much as everything
+    else here together), the script marks the request and has its route chosen again, and then these are passed over.
+    That must not be so where a rule's own filters are switched on by its route: which filters a request passes is
+    settled with its first route (`has_filters`)."""
+    conditions: list[dict[str, Any]] = [{"name": "x-amzn-trace-id", "present_match": True}]
+    if not preserve_host and port in (80, 443):
+        conditions.append({"name": ":authority", "string_match": {"contains": ":"}})
+    elif not preserve_host:
+        conditions.append({"name": ":authority", "string_match": {"suffix": f":{port}"}, "invert_match": True})
+    unmarked = {"filter": MARK, "path": [{"key": MARK}], "value": {"present_match": True}, "invert": True}
+    return [
+        {
+            "match": {"prefix": "/", "headers": [condition], "dynamic_metadata": [unmarked]},
+            **fixed(500, page(500), "text/html"),  # should the script fail
+            "typed_per_filter_config": {LUA: program},
+        }
+        for condition in conditions
+    ]
+
+
+def has_filters(routes: Iterable[dict[str, Any]]) -> bool:
+    """Does any of them switch on or configure a filter?"""
+    clusters = (c for r in routes for c in r.get("route", {}).get("weighted_clusters", {}).get("clusters", ()))
+    return any("typed_per_filter_config" in one for one in itertools.chain(routes, clusters))
 
 
 def _transformed(routes: list[dict[str, Any]], rule: Rule) -> list[dict[str, Any]]:
@@ -107,11 +158,22 @@ def _named(priority: int, rule_arn: str, routes: list[dict[str, Any]]) -> list[d
     return [{**route, "name": route_name(priority, rule_arn, route.get("name", ""))} for route in routes]
 
 
-def _retry_policy() -> dict[str, Any]:
-    """A request that reached no target is repeated on another one. (GET and HEAD also when the connection broke after
-    the request was written: `x-envoy-retry-on`.)"""
+def _by_method(name_of_refused: str, routes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Virtual hosts told apart by the method instead of the Host: what may be repeated, what may not, and what is not
+    served at all."""
+    refused = {"name": name_of_refused, "match": {"prefix": "/"}, **fixed(405, page(405), "text/html")}
+    return [
+        {"name": "safe", "domains": ["GET", "HEAD"], "routes": routes, "retry_policy": _retry_policy(",reset")},
+        {"name": "trace", "domains": ["TRACE"], "routes": [refused]},
+        {"name": "other", "domains": ["*"], "routes": routes, "retry_policy": _retry_policy("")},
+    ]
+
+
+def _retry_policy(also: str) -> dict[str, Any]:
+    """A request that reached no target is repeated on another one; GET and HEAD (`also` reset) even when the connection
+    broke after the request was written."""
     return {
-        "retry_on": "connect-failure,refused-stream,reset-before-request",
+        "retry_on": f"connect-failure,refused-stream,reset-before-request{also}",
         "num_retries": RETRIES,
         "retry_host_predicate": [
             {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": {"@type": _PREVIOUS}}
@@ -189,8 +251,8 @@ def _special(arn: str, context: RouteContext, *, group_seconds: int | None = Non
     if seconds is not None or group_seconds is not None:
         token = "" if group_seconds is None else _token(arn)
         stickiness = Stickiness(seconds, application, token, group_seconds or 0, led)
-    preserve = context.load_balancer.attributes.get("routing.http.preserve_host_header.enabled") == "true"
-    source = script(context.listener.port, preserve_host=preserve, traits=traits, stickiness=stickiness)
+    host = context.preserve_host
+    source = script(context.listener.port, preserve_host=host, traits=traits, stickiness=stickiness)
     filters = {LUA: lua_per_route(source)}
     if seconds is not None:
         cookie = {"name": "AWSALBAPP-0" if application else "AWSALB", "path": "/", "ttl": f"{seconds}s"}
