@@ -33,7 +33,7 @@ def request_headers(load_balancer: LoadBalancer, listener: Listener, port_of: Ca
     ]
     if port_of(listener.port) != listener.port:
         add.append(added_header("x-forwarded-port", str(listener.port)))
-    remove = ["x-moorage-port", "x-envoy-external-address"]
+    remove = ["x-envoy-external-address"]
     made = dict(client_headers(listener))
     if attributes.get("routing.http.x_amzn_tls_version_and_cipher_suite.enabled") == "true":
         made |= {_tls_header(listener, name): value for name, value in _TLS.items()}
