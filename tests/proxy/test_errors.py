@@ -209,10 +209,3 @@ async def test_header_names_that_are_not_valid(envoy: Balanced, web: Backend, dr
     assert got["x-good-1"] == "1"
     assert [name in got for name in ("x_under", "x.dot", "b!d")] == [seen] * 3
     assert got["host"] == "any.example.com"
-
-
-@pytest.mark.parametrize("redirect", [Redirect("HTTP_301", port="81"), Redirect("HTTP_302", path="/x/#{path}")])
-async def test_a_redirect_that_leads_too_far(envoy: Balanced, redirect: Redirect) -> None:
-    door = await envoy.serve(redirect)
-    assert (await ask(door, "/" + "x" * 8000)).status in (301, 302)
-    is_page(await ask(door, "/" + "x" * 8200), 500)

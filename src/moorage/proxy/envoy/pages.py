@@ -38,9 +38,6 @@ UNKNOWN_HOST = (
 )
 LONGEST_LOCATION = 8192
 """Bytes of a redirect's target (semantics elbv2 §6)."""
-
-LONGEST_LOCATION = 8192
-"""Of a redirect (semantics elbv2 §6)."""
 _CEL = "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
 
 
@@ -74,7 +71,7 @@ def local_replies(*, unknown_host: bool, server: str = SERVER) -> dict[str, Any]
     rows = [
         (_both(_flags("NR"), _expression("request.method == 'CONNECT'")), 400),  # no route can be for it
         (_details("absolute_path_rejected"), 400),  # `OPTIONS *`
-        (_both(_redirects(), _expression(f"size(response.headers['location']) > {LONGEST_LOCATION}")), 507),
+        (_both(_redirects(), _leads_too_far()), 507),
         (_both(_flags("UF"), _details("timeout")), 504),  # no connection within the connect timeout
         (_flags("UT"), 504),
         (_both(_flags("SI"), _status(408)), 408),  # the client did not finish its request
@@ -84,7 +81,6 @@ def local_replies(*, unknown_host: bool, server: str = SERVER) -> dict[str, Any]
         (_flags("DPE"), 400),
         (_both(_status(431), _not_of_a_rule()), 400),
         *((_both(_status(status), _not_of_a_rule()), status) for status in (400, 403, 501, 505)),
-        *((_both(_status(status), _leads_too_far()), 500) for status in (301, 302)),
         (_status(301), 301),
         (_status(302), 302),
     ]
@@ -114,6 +110,11 @@ def _status(status: int) -> dict[str, Any]:
     return {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}
 
 
+def _leads_too_far() -> dict[str, Any]:
+    """A redirect whose URL is longer than an ALB writes."""
+    return _expression(f"size(response.headers['location']) > {LONGEST_LOCATION}")
+
+
 def _redirects() -> dict[str, Any]:
     return {"or_filter": {"filters": [_status(301), _status(302)]}}
 
@@ -125,11 +126,6 @@ def _details(part: str) -> dict[str, Any]:
 def _not_of_a_rule() -> dict[str, Any]:
     """Not a fixed response, which may have any status."""
     return _expression("response.code_details != 'direct_response'")
-
-
-def _leads_too_far() -> dict[str, Any]:
-    """A redirect whose URL is longer than an ALB writes."""
-    return _expression(f"size(response.headers['location']) > {LONGEST_LOCATION}")
 
 
 def _expression(expression: str) -> dict[str, Any]:
