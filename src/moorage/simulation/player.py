@@ -36,6 +36,8 @@ class Player:
         self._traffic: Traffic | None = None
         self._flapping: set[str] = set()
         self.bell = "OK"
+        self._taken_out: set[str] = set()
+        """Services of which a target was deregistered by hand."""
 
     async def play(self, steps: Sequence[Step]) -> None:
         await self.world.create_cluster()
@@ -121,8 +123,8 @@ class Player:
 
     def must_have_ended(self, service: Service, since: float) -> bool:
         """Is its deployment wrongly IN_PROGRESS? Waiting may be right: for launches that are throttled after failures, for
-        protected tasks, for room, and for ever where the percentages block, or with an image that breaks and nobody who
-        watches."""
+        protected tasks, for room, and for ever where the percentages block, where a user took out a target by hand, or with
+        an image that breaks and nobody who watches."""
         primary, configuration = service.deployments[0], service.deployment_configuration
         if primary.rollout_state != "IN_PROGRESS" or service.shift is not None or service.controller != "ECS":
             return False
@@ -130,7 +132,10 @@ class Player:
         most = service.desired_count * configuration.maximum_percent // 100
         if (primary.launches_blocked_until or 0.0) > since or least >= service.desired_count >= most:
             return False
-        if any(t.waiting is not None or (t.protected_until or 0.0) > since for t in self.world.tasks(service.name)):
+        tasks = self.world.tasks(service.name, all=True)
+        if any(t.waiting is not None or (t.protected_until or 0.0) > since for t in tasks):
+            return False
+        if service.name in self._taken_out:
             return False
         images = self._images(primary.revision_arn)
         watched = configuration.circuit_breaker.enable
@@ -257,6 +262,7 @@ class Player:
         front = self._fronts.get(name)
         if front is None:
             return
+        self._taken_out.add(name)
         for address in list(await self.world.target_health(front))[:1]:
             await self.world.elbv2(
                 "DeregisterTargets", TargetGroupArn=front.target_group, Targets=[{"Id": address, "Port": 80}]
