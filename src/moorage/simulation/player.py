@@ -164,7 +164,9 @@ class Player:
         minimum: int,
         maximum: int,
         breaker: bool,
+        rollback: bool | None = None,
     ) -> None:
+        """`rollback`: what the circuit breaker does; None: it rolls back if there is one."""
         if balanced and name not in self._fronts:
             self._fronts[name] = await self.world.create_load_balancer(name)
         await self.world.create_service(
@@ -175,7 +177,7 @@ class Player:
             minimum=minimum,
             maximum=maximum,
             breaker=breaker,
-            rollback=breaker,
+            rollback=breaker if rollback is None else rollback,
         )
 
     async def users_come(self) -> None:
