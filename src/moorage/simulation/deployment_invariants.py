@@ -80,7 +80,8 @@ class DeploymentInvariants:
             earlier = was.get(one.id)
             newly_back = one.rollback_of is not None and (earlier is None or earlier.rollback_of != one.rollback_of)
             good = self._good.get(after.arn)
-            if newly_back and before is not None and after.shift is None and not _may_roll_back(before):
+            rolls = before is not None and before.shift is None and after.shift is None
+            if newly_back and before is not None and rolls and not _may_roll_back(before):
                 self._note(f"{after.name} is rolled back, and nobody asked for that")
             if newly_back and after.shift is None and good is not None and one.revision_arn != good:
                 self._note(f"{after.name} is rolled back to {one.revision_arn}, the last good one is {good}")
@@ -90,6 +91,8 @@ class DeploymentInvariants:
                 self._good[after.arn] = one.revision_arn
                 self._no_alarm(after, one)
                 self._baked(after, one)
+            if one.rollout_state == "FAILED" and (earlier is None or earlier.rollout_state == "IN_PROGRESS"):
+                self._stays_failed(before, after, one)
             if one.rollout_state == "IN_PROGRESS" and one.failures > (earlier.failures if earlier is not None else 0):
                 self._breaker(after, one)
         shift = after.shift
@@ -117,10 +120,26 @@ class DeploymentInvariants:
         if minutes and service.shift is None and one.rollback_of is None and lasted < 60 * minutes:
             self._note(f"{service.name}: {one.id} is COMPLETED after {lasted:.0f} s, its bake time is {minutes} min")
 
+    def _stays_failed(self, before: Service | None, after: Service, one: Deployment) -> None:
+        """A rolling deployment that fails, and stays PRIMARY, although it was to be rolled back and could be."""
+        configuration, good = after.deployment_configuration, self._good.get(after.arn)
+        breaker, alarms = configuration.circuit_breaker, configuration.alarms or {}
+        tripped = breaker.enable and breaker.rollback and one.failures >= _threshold(after)
+        if not tripped and not (one.alarms and alarms.get("rollback")):
+            return
+        by_request = before is None or before.stop_requested is not None or after.shift is not None
+        if (
+            one.status == "PRIMARY"
+            and not by_request
+            and one.rollback_of is None
+            and good not in (None, one.revision_arn)
+        ):
+            self._note(f"{after.name}: {one.id} has FAILED and is not rolled back to {good}")
+
     def _breaker(self, service: Service, one: Deployment) -> None:
         """With the default threshold: half of the desired count, at least 3, at most 200."""
         breaker, shift = service.deployment_configuration.circuit_breaker, service.shift
-        most = min(200, max(3, -(-service.desired_count // 2)))
+        most = _threshold(service)
         if not breaker.enable or one.status != "PRIMARY" or one.failures < most:
             return
         if shift is not None and shift.direction != "forward":
@@ -222,6 +241,10 @@ def _not_as_the_stage_says(store: StoreApi, service: Service) -> Iterator[str]:
                     f"{service.name} is in stage {shift.stage} with {shift.percent:g} % for {arn}, "
                     f"its rule forwards to {weights}"
                 )
+
+
+def _threshold(service: Service) -> int:
+    return min(200, max(3, -(-service.desired_count // 2)))
 
 
 def _may_roll_back(service: Service) -> bool:
