@@ -106,6 +106,7 @@ async def test_a_health_page_that_turns_500_takes_the_task_out_of_rotation_and_i
     await world.until(lambda: sick.arn not in [t.arn for t in world.tasks()])
     assert any("is unhealthy in (target-group" in event for event in world.events())
     await world.stable()
+    await world.until(lambda: not world.task(sick.arn).targets_registered)
     assert set((await world.target_health(front)).values()) <= {"healthy", "draining"}
     await world.settled()
 

@@ -212,3 +212,21 @@ async def test_a_task_whose_container_is_being_started_again_leaves_its_target_g
     await world.update_service(desiredCount=0)
     await world.until(lambda: not world.proxy.endpoints(front.target_group), within=3)
     await world.settled(within=120)
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.02, 0.05, 0.1, 0.15])
+async def test_a_container_that_is_stopped_right_after_it_was_started_again_has_ended(world, moment):
+    """Found by a story of the kind "rolls". Its second end came a tenth of a second after its first and was taken for the
+    same one told twice: the task was STOPPING for ever."""
+    policy = {"enabled": True, "restartAttemptPeriod": 60}
+    app = {"name": "app", "image": "web", "restartPolicy": policy}
+    world.engine.images["web"] = SimulatedImage(stop=0.05)
+    await world.create_service(task_definition=await world.register("web", containers=[app]))
+    await world.stable()
+    await world.run_for(70)
+    [task] = world.tasks()
+    world.engine.kill(world.container(task).id)
+    await world.until(lambda: world.task(task.arn).container("app").restarts == 1)
+    await asyncio.sleep(moment)
+    await world.update_service(desiredCount=0)
+    await world.settled(within=120)

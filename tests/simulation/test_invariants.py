@@ -205,3 +205,42 @@ async def test_an_event_that_is_written_over_is_noticed(world, monkeypatch):
     monkeypatch.setattr("moorage.control.service_events.replace", lambda record, **given: record)
     with pytest.raises(Violated, match=r"event 0 was told anew"):
         await rolled(world)
+
+
+async def broken_after_good(world: World, *, rollback: bool) -> None:
+    """A deployment that works, and one that never starts."""
+    world.engine.images["broken"] = SimulatedImage(start_failure="not found")
+    await world.create_service(breaker=True, rollback=rollback)
+    await world.stable()
+    await world.update_service(taskDefinition=await world.register("web", image="broken"))
+    await world.run_for(120)
+
+
+async def test_a_rollback_that_does_not_come_is_noticed(world, monkeypatch):
+    roll_back = decide_service.SchedulerPass.trip
+
+    def forgets(self):
+        self.service = decide_service.replace(self.service, last_good_revision=None)
+        roll_back(self)
+
+    monkeypatch.setattr(decide_service.SchedulerPass, "trip", forgets)
+    with pytest.raises(Violated, match=r"ecs-svc/\d+ has FAILED and is not rolled back to"):
+        await broken_after_good(world, rollback=True)
+
+
+async def test_a_rollback_that_nobody_asked_for_is_noticed(world, monkeypatch):
+    failure = decide_service.SchedulerPass.failure
+
+    def always(self):
+        found = failure(self)
+        return decide_service.replace(found, rollback=True) if found is not None else None
+
+    monkeypatch.setattr(decide_service.SchedulerPass, "failure", always)
+    with pytest.raises(Violated, match="web is rolled back, and nobody asked for that"):
+        await broken_after_good(world, rollback=False)
+
+
+async def test_a_failed_deployment_that_goes_on_is_noticed(world, monkeypatch):
+    monkeypatch.setattr(decide_service, "hold", lambda candidates, *, desired: decide_service.Step(1, ()))
+    with pytest.raises(Violated, match=r"is started for ecs-svc/\d+, which has FAILED"):
+        await broken_after_good(world, rollback=False)

@@ -151,14 +151,23 @@ class Adoption:
             self._remove([ObservedContainer(event.id, event.labels, "running", sandbox=is_sandbox)])
 
     async def _container_died(
-        self, arn: str, name: str, runtime_id: str, exit_code: int | None, oom_killed: bool, at: float | None
+        self,
+        arn: str,
+        name: str,
+        runtime_id: str,
+        exit_code: int | None,
+        oom_killed: bool,
+        at: float | None,
+        started: float | None = None,
     ) -> None:
+        """`started`: when the life began that has ended, if that is known."""
+
         def write(tx: Transaction, task: Task) -> Task:
             container = task.container(name)
             if container is None or not _is_it(container, runtime_id):
                 return task
             ended_at = at if at is not None else self._clock.now()
-            if container.restarts and ended_at <= (container.finished_at or 0.0) + SAME_END:
+            if container.restarts and not _has_run_again(container, started, ended_at):
                 return task  # told once more; it is being started again already
             if is_restarted(task, self._definition(task, name), container, exit_code, ended_at):
                 return with_container(task, _restarting(container, runtime_id, exit_code, ended_at))
@@ -255,7 +264,7 @@ class Adoption:
                     # What it wrote before it died is still to be read.
                     await self._steps.follow_logs(task, container.name, one.id)
                 await self._container_died(
-                    task.arn, container.name, one.id, one.exit_code, one.oom_killed, one.finished_at
+                    task.arn, container.name, one.id, one.exit_code, one.oom_killed, one.finished_at, one.started_at
                 )
             elif one.state == "running":
                 started = one.started_at or self._clock.now()
@@ -297,6 +306,16 @@ class Adoption:
                     await self._engine.remove(one.id)
             except MoorageError as error:
                 log.warning("container %s of no living task could not be removed yet: %s", one.id, error)
+
+
+def _has_run_again(container: Container, started: float | None, ended_at: float) -> bool:
+    """Is this the end of another life than the one whose end is written down? By its beginning, where that is known: an end
+    may follow another at once."""
+    if ended_at > (container.finished_at or 0.0) + SAME_END:
+        return True
+    if started is not None and started > (container.finished_at or 0.0):
+        return True
+    return container.known == "RUNNING" and container.started_at is not None and ended_at >= container.started_at
 
 
 def _for_memory(container: Container, exit_code: int | None, oom_killed: bool) -> bool:

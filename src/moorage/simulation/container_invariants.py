@@ -40,6 +40,8 @@ class ContainerInvariants:
             return
         for name, condition in _needs(document, container.spec.name):
             other = self._beside(container, name)
+            if other is None and self._known(container, name) in ("RUNNING", "STOPPED"):
+                continue  # somebody has removed it since
             if other is None or not _met(other, condition):
                 self._note(f"{container.spec.docker_name} is started, but {name} is not {condition}")
 
@@ -72,15 +74,24 @@ class ContainerInvariants:
         return all(one.known == "RUNNING" for one in task.containers if one.name in essential)
 
     def _nobody_needs(self, container: SimulatedContainer) -> None:
-        """The containers that depend on it were told to end before. They may have died since the decision, never come."""
+        """The containers that depend on it were told to end before. What a killed process had just started may be told
+        later: the next one knows of it when it has compared the engine with its records."""
         document = self._document(container)
         for definition in document.container_definitions if document is not None else ():
             other = self._beside(container, definition.name or "")
             needs = {name for name, _ in _needs(document, definition.name or "")} if document is not None else set()
             if other is None or container.spec.name not in needs:
                 continue
+            if self._known(container, other.spec.name) != "RUNNING":
+                continue
             if other.state == "running" and other.signalled_at is None:
                 self._note(f"SIGTERM to {container.spec.docker_name}, but {other.spec.name} depends on it and runs")
+
+    def _known(self, container: SimulatedContainer, name: str) -> str | None:
+        """What the record says of another container of its task."""
+        task = self._store.get(TASKS, container.spec.task_arn) if self._store is not None else None
+        mine = task.container(name) if task is not None else None
+        return mine.known if mine is not None else None
 
     def _document(self, container: SimulatedContainer) -> Document | None:
         task = self._store.get(TASKS, container.spec.task_arn) if self._store is not None else None

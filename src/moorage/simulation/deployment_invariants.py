@@ -6,10 +6,11 @@ Told of every change in order, as `invariants.py` is. Source: semantics ecs-serv
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from moorage.domain.load_balancer import Action, Forward, WeightedTargetGroup
+from moorage.domain.load_balancer import Action, Forward, Listener, Rule, WeightedTargetGroup
 from moorage.domain.service import ENDED, Deployment, Service, ServiceEvent
 from moorage.domain.task import Task
 from moorage.simulation.alarms import SimulatedAlarms
@@ -17,8 +18,8 @@ from moorage.store.api import Change, StoreApi
 from moorage.store.tables.ecs import REVISIONS, SERVICE_DEPLOYMENTS, SERVICE_EVENTS, SERVICES
 from moorage.store.tables.elbv2 import LISTENERS, RULES
 
-# Seconds after which an alarm has been noticed.
-NOTICED = 20.0
+# Seconds after which an alarm has been noticed, and after which every request follows new weights.
+NOTICED, SETTLES = 20.0, 4.9
 
 
 class DeploymentInvariants:
@@ -30,7 +31,12 @@ class DeploymentInvariants:
         self._last: dict[str, ServiceEvent] = {}
         self._begun: set[str] = set()
         """Deployments that have begun to shift traffic: they found the rules in order, and answer for them from then on."""
+        self._left: dict[str, float] = {}
         self._store: StoreApi | None = None
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
 
     def watch(self, store: StoreApi) -> None:
         self._store = store
@@ -46,10 +52,21 @@ class DeploymentInvariants:
                 self._last.pop(change.key, None)
             else:
                 self._service_changed(change.before, change.after)
+        elif change.table is RULES or change.table is LISTENERS:
+            self._rule_changed(change)
         elif change.table is SERVICE_EVENTS and change.after is not None:
             if change.before is not None:
                 self._note(f"event {change.before.sequence} was told anew: {change.before.message}")
             self._event(change.after)
+
+    def _rule_changed(self, change: Change[Any]) -> None:
+        """Remembers when a target group lost its last share of a rule."""
+        before, after = (
+            {one.arn for one in _forwarded(_actions_of(record)) if one.weight > 0} if record is not None else set()
+            for record in (change.before, change.after)
+        )
+        for arn in before - after:
+            self._left[arn] = self._now()
 
     def _service_changed(self, before: Service | None, after: Service) -> None:
         if before is None or before.status == "INACTIVE":
@@ -63,6 +80,9 @@ class DeploymentInvariants:
             earlier = was.get(one.id)
             newly_back = one.rollback_of is not None and (earlier is None or earlier.rollback_of != one.rollback_of)
             good = self._good.get(after.arn)
+            rolls = before is not None and before.shift is None and after.shift is None
+            if newly_back and before is not None and rolls and not _may_roll_back(before):
+                self._note(f"{after.name} is rolled back, and nobody asked for that")
             if newly_back and after.shift is None and good is not None and one.revision_arn != good:
                 self._note(f"{after.name} is rolled back to {one.revision_arn}, the last good one is {good}")
         for one in after.deployments:
@@ -70,6 +90,9 @@ class DeploymentInvariants:
             if one.rollout_state == "COMPLETED" and (earlier is None or earlier.rollout_state != "COMPLETED"):
                 self._good[after.arn] = one.revision_arn
                 self._no_alarm(after, one)
+                self._baked(after, one)
+            if one.rollout_state == "FAILED" and (earlier is None or earlier.rollout_state == "IN_PROGRESS"):
+                self._stays_failed(before, after, one)
             if one.rollout_state == "IN_PROGRESS" and one.failures > (earlier.failures if earlier is not None else 0):
                 self._breaker(after, one)
         shift = after.shift
@@ -90,10 +113,33 @@ class DeploymentInvariants:
             if rings_for is not None and rings_for > NOTICED:
                 self._note(f"{service.name}: {one.id} is COMPLETED, {name} has been in ALARM for {rings_for:.0f} s")
 
+    def _baked(self, service: Service, one: Deployment) -> None:
+        """A rolling deployment is watched for its bake time at least before it is COMPLETED; a rollback need not be."""
+        configuration, lasted = service.deployment_configuration, one.updated_at - one.created_at
+        minutes = configuration.bake_time_minutes if configuration.strategy == "ROLLING" else None
+        if minutes and service.shift is None and one.rollback_of is None and lasted < 60 * minutes:
+            self._note(f"{service.name}: {one.id} is COMPLETED after {lasted:.0f} s, its bake time is {minutes} min")
+
+    def _stays_failed(self, before: Service | None, after: Service, one: Deployment) -> None:
+        """A rolling deployment that fails, and stays PRIMARY, although it was to be rolled back and could be."""
+        configuration, good = after.deployment_configuration, self._good.get(after.arn)
+        breaker, alarms = configuration.circuit_breaker, configuration.alarms or {}
+        tripped = breaker.enable and breaker.rollback and one.failures >= _threshold(after)
+        if not tripped and not (one.alarms and alarms.get("rollback")):
+            return
+        by_request = before is None or before.stop_requested is not None or after.shift is not None
+        if (
+            one.status == "PRIMARY"
+            and not by_request
+            and one.rollback_of is None
+            and good not in (None, one.revision_arn)
+        ):
+            self._note(f"{after.name}: {one.id} has FAILED and is not rolled back to {good}")
+
     def _breaker(self, service: Service, one: Deployment) -> None:
         """With the default threshold: half of the desired count, at least 3, at most 200."""
         breaker, shift = service.deployment_configuration.circuit_breaker, service.shift
-        most = min(200, max(3, -(-service.desired_count // 2)))
+        most = _threshold(service)
         if not breaker.enable or one.status != "PRIMARY" or one.failures < most:
             return
         if shift is not None and shift.direction != "forward":
@@ -117,6 +163,9 @@ class DeploymentInvariants:
         store, shift = self._store, service.shift
         if store is None or shift is None or shift.blue is None or not service.desired_count:
             return
+        for arn in {place.target_group_arn for place in stopped.target_places} & self._left.keys():
+            if (age := self._now() - self._left[arn]) < SETTLES and shift.direction == "forward":
+                self._note(f"{service.name}: {stopped.id} is stopped {age:.1f} s after traffic left {arn}")
         remaining = {place.target_group_arn for task in left for place in task.target_places}
         gone = {place.target_group_arn for place in stopped.target_places} - remaining
         revision = store.get(REVISIONS, service.deployments[0].revision_arn)
@@ -192,6 +241,21 @@ def _not_as_the_stage_says(store: StoreApi, service: Service) -> Iterator[str]:
                     f"{service.name} is in stage {shift.stage} with {shift.percent:g} % for {arn}, "
                     f"its rule forwards to {weights}"
                 )
+
+
+def _threshold(service: Service) -> int:
+    return min(200, max(3, -(-service.desired_count // 2)))
+
+
+def _may_roll_back(service: Service) -> bool:
+    """Somebody asked for it: now, or beforehand."""
+    configuration = service.deployment_configuration
+    breaker, alarms = configuration.circuit_breaker, configuration.alarms or {}
+    return service.stop_requested == "ROLLBACK" or (breaker.enable and breaker.rollback) or bool(alarms.get("rollback"))
+
+
+def _actions_of(record: Rule | Listener) -> tuple[Action, ...]:
+    return record.actions if isinstance(record, Rule) else record.default_actions
 
 
 def _forwarded(actions: tuple[Action, ...]) -> Iterator[WeightedTargetGroup]:

@@ -115,6 +115,7 @@ class Invariants:
         if before is None:
             if after.service_arn is not None:
                 self._not_over_maximum(after.service_arn, after)
+                self._goes_on(after.service_arn, after)
             if after.instance is not None:
                 self._not_over_capacity(after.instance.arn)
             return
@@ -178,6 +179,13 @@ class Invariants:
         running = sum(1 for task in self._tasks.get(arn, {}).values() if task.desired_status == "RUNNING")
         if running > most:
             self.note(f"{service.name}: {running} tasks, at most {most} ({percent} % of {service.desired_count})")
+
+    def _goes_on(self, arn: str, started: Task) -> None:
+        """Checked when tasks start: a deployment that has failed starts nothing more."""
+        service = self._services.get(arn)
+        for one in service.deployments if service is not None else ():
+            if one.id == started.deployment_id and one.rollout_state == "FAILED":
+                self.note(f"{started.id} is started for {one.id}, which has FAILED")
 
     def _not_over_capacity(self, arn: str) -> None:
         """Checked when tasks are placed: what all tasks of a container instance reserve, and their fixed host ports."""

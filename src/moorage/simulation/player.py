@@ -36,6 +36,8 @@ class Player:
         self._traffic: Traffic | None = None
         self._flapping: set[str] = set()
         self.bell = "OK"
+        self._taken_out: set[str] = set()
+        """Services of which a target was deregistered by hand."""
 
     async def play(self, steps: Sequence[Step]) -> None:
         await self.world.create_cluster()
@@ -121,8 +123,8 @@ class Player:
 
     def must_have_ended(self, service: Service, since: float) -> bool:
         """Is its deployment wrongly IN_PROGRESS? Waiting may be right: for launches that are throttled after failures, for
-        protected tasks, for room, and for ever where the percentages block, or with an image that breaks and nobody who
-        watches."""
+        protected tasks, for room, and for ever where the percentages block, where a user took out a target by hand, or with
+        an image that breaks and nobody who watches."""
         primary, configuration = service.deployments[0], service.deployment_configuration
         if primary.rollout_state != "IN_PROGRESS" or service.shift is not None or service.controller != "ECS":
             return False
@@ -130,7 +132,10 @@ class Player:
         most = service.desired_count * configuration.maximum_percent // 100
         if (primary.launches_blocked_until or 0.0) > since or least >= service.desired_count >= most:
             return False
-        if any(t.waiting is not None or (t.protected_until or 0.0) > since for t in self.world.tasks(service.name)):
+        tasks = self.world.tasks(service.name, all=True)
+        if any(t.waiting is not None or (t.protected_until or 0.0) > since for t in tasks):
+            return False
+        if service.name in self._taken_out:
             return False
         images = self._images(primary.revision_arn)
         watched = configuration.circuit_breaker.enable
@@ -159,7 +164,9 @@ class Player:
         minimum: int,
         maximum: int,
         breaker: bool,
+        rollback: bool | None = None,
     ) -> None:
+        """`rollback`: what the circuit breaker does; None: it rolls back if there is one."""
         if balanced and name not in self._fronts:
             self._fronts[name] = await self.world.create_load_balancer(name)
         await self.world.create_service(
@@ -170,7 +177,7 @@ class Player:
             minimum=minimum,
             maximum=maximum,
             breaker=breaker,
-            rollback=breaker,
+            rollback=breaker if rollback is None else rollback,
         )
 
     async def users_come(self) -> None:
@@ -257,6 +264,7 @@ class Player:
         front = self._fronts.get(name)
         if front is None:
             return
+        self._taken_out.add(name)
         for address in list(await self.world.target_health(front))[:1]:
             await self.world.elbv2(
                 "DeregisterTargets", TargetGroupArn=front.target_group, Targets=[{"Id": address, "Port": 80}]

@@ -23,6 +23,8 @@ SHARED = (
     "ring",
     "ring",
     "move_tag",
+    "move_tag",
+    "move_tag",
     "set_percents",
     "stop_task",
     "kill_container",
@@ -65,6 +67,7 @@ def write_rolls(seed: int, length: int = 14) -> list[Step]:
         "minimum": percents[0],
         "maximum": percents[1],
         "breaker": dice.random() < 0.7,
+        "rollback": dice.random() < 0.6,
     }
     first = [Step(0.0, "open_network_front", {"name": NAME})] if dice.random() < 0.3 else []
     steps = [*first, Step(0.0, "create_service", create), Step(dice.choice((1.0, 60.0, 120.0)), "nothing")]
