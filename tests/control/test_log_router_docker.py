@@ -35,7 +35,7 @@ async def test_every_line_once_over_a_restart(tmp_path: Path) -> None:
     events = await SqliteLogEvents.open(tmp_path / "logs.sqlite")
     try:
         sandbox = await engine.start_sandbox(SandboxSpec(task_arn=TASK, mode="none", labels={LABEL_TASK: TASK}))
-        container = await engine.create(
+        created = await engine.create(
             ContainerSpec(
                 name="web",
                 docker_name="moorage-test-log-router",
@@ -46,6 +46,7 @@ async def test_every_line_once_over_a_restart(tmp_path: Path) -> None:
             ),
             sandbox,
         )
+        container = created.id
         target = ContainerLog(
             Scope("000000000000", "us-east-1"), container, "web", "task", "/ecs/web", "us-east-1", "ecs", True
         )

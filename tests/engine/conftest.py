@@ -100,7 +100,7 @@ async def make(
     }
     if "argv" in changes:
         values["command"] = changes.pop("argv")
-    return await engine.create(ContainerSpec(**(values | changes)), sandbox)  # type: ignore[arg-type]
+    return (await engine.create(ContainerSpec(**(values | changes)), sandbox)).id  # type: ignore[arg-type]
 
 
 async def output(engine: DockerEngine, container: str) -> list[str]:

@@ -42,7 +42,7 @@ def a_sandbox(task: str = "t1", address: str = "10.0.0.4") -> SandboxSpec:
 async def a_container(engine: Engine, image: str = "web", task: str = "t1", **options) -> str:
     sandbox = await engine.start_sandbox(a_sandbox(task))
     spec = ContainerSpec("app", f"{task}-app", task, image, {LABEL_TASK: task}, **options)
-    return await engine.create(spec, sandbox)
+    return (await engine.create(spec, sandbox)).id
 
 
 def collect(engine: Engine) -> list[EngineEvent]:
@@ -94,7 +94,7 @@ async def test_host_ports_are_found_and_refused(engine):
 
     async def started(name: str, *ports: PortBinding) -> tuple[PortBinding, ...]:
         spec = ContainerSpec("app", name, "t1", "web", {}, network="bridge", ports=ports)
-        container = await engine.create(spec, sandbox)
+        container = (await engine.create(spec, sandbox)).id
         await engine.start(container)
         found = await engine.inspect(container)
         return found.ports

@@ -230,3 +230,27 @@ async def test_a_container_that_is_stopped_right_after_it_was_started_again_has_
     await asyncio.sleep(moment)
     await world.update_service(desiredCount=0)
     await world.settled(within=120)
+
+
+@pytest.mark.parametrize("how", ["killed", "not answered", "not answered, not told"])
+async def test_a_container_runs_once_also_when_nobody_heard_that_it_was_started(world, how):
+    """Found by seed 312 of the kind "rolls". It had ended when the order to start it was repeated, by the next process or
+    because the answer was lost; an init container ran twice, and what waits for its end ran beside it."""
+    world.engine.images["once"] = SimulatedImage(exits_after=0.001, exit_code=0)
+    began = []
+
+    def note(container):
+        began.append(container)
+        if how == "killed" and len(began) == 1:
+            world.crash_after(1, away=2.0)
+
+    world.engine.on_start.append(note)
+    if how != "killed":
+        world.engine.lose_answer("start")
+    [arn] = await world.run_task(await world.register("job", image="once"))
+    if how == "not answered, not told":
+        world.engine.deafen(20)
+    await world.until(lambda: world.task(arn).last_status == "STOPPED", within=60)
+    assert len(began) == 1
+    assert (world.task(arn).containers[0].exit_code, world.task(arn).stop_code) == (0, "EssentialContainerExited")
+    await world.settled(within=60)

@@ -63,6 +63,7 @@ class Adoption:
         self._end_watch: Callable[[], None] = lambda: None
         self._clearing = False
         steps.resync = self.resync
+        steps.ended = self._ended
 
     def start(self) -> None:
         """Listens to the engine; its first event is a resync, so the list is read at once."""
@@ -260,15 +261,18 @@ class Adoption:
                 if container.known == "RUNNING" and container.runtime_id is not None:
                     await self._container_vanished(task.arn, container.name, container.runtime_id)
             elif one.state == "stopped":
-                if container.known != "STOPPED":
-                    # What it wrote before it died is still to be read.
-                    await self._steps.follow_logs(task, container.name, one.id)
-                await self._container_died(
-                    task.arn, container.name, one.id, one.exit_code, one.oom_killed, one.finished_at, one.started_at
-                )
+                await self._ended(task, container, one)
             elif one.state == "running":
                 started = one.started_at or self._clock.now()
                 await self._running(task, container, one, started)
+
+    async def _ended(self, task: Task, container: Container, one: ObservedContainer) -> None:
+        if container.known != "STOPPED":
+            # What it wrote before it died is still to be read.
+            await self._steps.follow_logs(task, container.name, one.id)
+        await self._container_died(
+            task.arn, container.name, one.id, one.exit_code, one.oom_killed, one.finished_at, one.started_at
+        )
 
     async def _running(self, task: Task, container: Container, one: ObservedContainer, started: float) -> None:
         name, runtime_id, health = container.name, one.id, one.health

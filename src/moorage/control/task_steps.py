@@ -41,10 +41,11 @@ from moorage.domain.clock import Clock, Ids
 from moorage.domain.errors import Retryable
 from moorage.domain.network import NetworkInterface, Subnet
 from moorage.domain.scope import Scope
-from moorage.domain.task import Interface, Task
+from moorage.domain.task import Container, Interface, Task
 from moorage.domain.task_definition import ContainerDefinition, Document
 from moorage.engine.driver import (
     LABEL_TASK,
+    Created,
     Engine,
     EngineError,
     ObservedContainer,
@@ -89,6 +90,8 @@ class TaskSteps:
         self._logs = logs
         self._resources = TaskResources(engine, sources)
         self.resync: Callable[[], Awaitable[None]] = _nothing
+        self.ended: Callable[[Task, Container, ObservedContainer], Awaitable[None]] = _nobody
+        """Takes in that a container has ended."""
 
     async def run(self, arn: str, step: Step) -> None:
         task = self._store.get(TASKS, arn)
@@ -218,9 +221,11 @@ class TaskSteps:
         container = task.container(name)
         assert container is not None
         # What is started again is there already, with everything that it was made with.
-        runtime_id = container.runtime_id if container.restarts else await self._created(task, document, definition)
-        if runtime_id is None:
+        again = Created(container.runtime_id or "") if container.restarts else None
+        created = again or await self._created(task, document, definition)
+        if created is None or (not created.new and await self._has_ended(task, container, created.id)):
             return
+        runtime_id = created.id
         try:
             await self._engine.start(runtime_id)
         except EngineError as error:
@@ -238,8 +243,17 @@ class TaskSteps:
         if log is not None and self._logs is not None:
             await self._logs.follow(log)
 
-    async def _created(self, task: Task, document: Document, definition: ContainerDefinition) -> str | None:
-        """The engine's id of a new container; None when it could not be made, which is written then."""
+    async def _has_ended(self, task: Task, container: Container, runtime_id: str) -> bool:
+        """It was started by a process that died before it could write so, or whose order was not answered, and has ended
+        since: it must not run twice."""
+        found = await self._engine.inspect(runtime_id)
+        if found is None or found.state != "stopped":
+            return False
+        await self.ended(task, container, found)
+        return True
+
+    async def _created(self, task: Task, document: Document, definition: ContainerDefinition) -> Created | None:
+        """The container in the engine; None when it could not be made, which is written then."""
         container = task.container(definition.name or "")
         assert container is not None
         assert container.pulled is not None
@@ -247,16 +261,16 @@ class TaskSteps:
         router = await self._router_address(task, document, definition)
         try:
             spec = container_spec(task, document, definition, container.pulled, resources, router)
-            runtime_id = await self._engine.create(spec, Sandbox(task.sandbox_id or ""))
+            created = await self._engine.create(spec, Sandbox(task.sandbox_id or ""))
         except EngineError as error:
             await self._never_started(task, definition, error.reason())
             return None
-        log = container_log(task, definition, runtime_id)
+        log = container_log(task, definition, created.id)
         problem = await self._logs.validate(log) if log is not None and self._logs is not None else None
         if problem is not None:
-            await self._engine.remove(runtime_id)
+            await self._engine.remove(created.id)
             raise StepFailed("TaskFailedToStart", problem)
-        return runtime_id
+        return created
 
     def forget(self, arn: str) -> None:
         """The task is over, or its record is gone."""
@@ -419,6 +433,10 @@ def _no_interface(wanted: Interface, error: str) -> StepFailed:
 
 
 async def _nothing() -> None:
+    return
+
+
+async def _nobody(task: Task, container: Container, one: ObservedContainer) -> None:
     return
 
 

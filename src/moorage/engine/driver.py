@@ -252,6 +252,14 @@ class PulledImage(msgspec.Struct, frozen=True):
     id: str | None = None
 
 
+class Created(msgspec.Struct, frozen=True):
+    """`new`: this call made it. Else an earlier one did, whose answer nobody heard; it may have been started, and have
+    ended, since."""
+
+    id: str
+    new: bool = True
+
+
 class ObservedContainer(msgspec.Struct, frozen=True):
     """What the engine says of one of our containers (pause containers included: `sandbox` is True). `ports`: what it
     publishes itself, one port a binding, and `ipv4` its own address, while it runs. `failed_checks`: health checks that
@@ -361,8 +369,8 @@ class Engine(Protocol):
         Raises CannotCreateVolumeError."""
         ...
 
-    async def create(self, spec: ContainerSpec, sandbox: Sandbox) -> str:
-        """Creates (idempotent by `docker_name`), returns the container's id."""
+    async def create(self, spec: ContainerSpec, sandbox: Sandbox) -> Created:
+        """Idempotent by `docker_name`."""
         ...
 
     async def inspect(self, container_id: str) -> ObservedContainer | None:

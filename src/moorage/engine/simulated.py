@@ -23,6 +23,7 @@ from moorage.engine.driver import (
     CannotStartContainerError,
     ContainerSpec,
     ContainerStats,
+    Created,
     EngineEvent,
     EngineUnavailable,
     LogLine,
@@ -129,11 +130,11 @@ class SimulatedEngine(SimulatedHost):
 
         return await self._call("ensure_volume", spec.name, self.latencies.create, effect)
 
-    async def create(self, spec: ContainerSpec, sandbox: Sandbox) -> str:
-        def effect() -> str:
+    async def create(self, spec: ContainerSpec, sandbox: Sandbox) -> Created:
+        def effect() -> Created:
             known = self._containers.get(self._by_name.get(spec.docker_name, ""))
             if known is not None:
-                return known.id
+                return Created(known.id, new=False)
             if sandbox.id not in self._sandboxes:
                 raise CannotCreateContainerError(f"No such container: {sandbox.id[:12]}")
             id = f"{self._random.getrandbits(256):064x}"
@@ -148,7 +149,7 @@ class SimulatedEngine(SimulatedHost):
             self._sandboxes[sandbox.id].containers.append(self._containers[id])
             if spec.ports:
                 self._publishing[id] = self._containers[id]
-            return id
+            return Created(id)
 
         return await self._call("create", name_of(spec), self.latencies.create, effect)
 

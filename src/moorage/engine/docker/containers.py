@@ -25,6 +25,7 @@ from moorage.engine.driver import (
     CannotStartContainerError,
     CannotStopContainerError,
     ContainerSpec,
+    Created,
     HealthCheckSpec,
     Mount,
     PortBinding,
@@ -200,14 +201,14 @@ class Containers:
         self._installation = installation
         self._ranges = PortRanges(client)
 
-    async def create(self, spec: ContainerSpec, sandbox_id: str, parent: str | None = None) -> str:
+    async def create(self, spec: ContainerSpec, sandbox_id: str, parent: str | None = None) -> Created:
         """`parent`: the control group that the container's own is made in."""
         if any(port.size > 1 and not port.host_port for port in spec.ports):
             spec = replace(spec, ports=await self._ranges.chosen(spec.ports))
-        container_id = await self._create(spec, sandbox_id, parent)
+        created = await self._create(spec, sandbox_id, parent)
         if spec.files:
-            await self._put(container_id, spec.files)
-        return container_id
+            await self._put(created.id, spec.files)
+        return created
 
     async def _put(self, container_id: str, files: Mapping[str, bytes]) -> None:
         headers = {"Content-Type": "application/x-tar"}
@@ -217,20 +218,20 @@ class Containers:
         except ApiError as error:
             raise CannotCreateContainerError(f"putting {', '.join(files)} into it: {error.text}") from error
 
-    async def _create(self, spec: ContainerSpec, sandbox_id: str, parent: str | None) -> str:
+    async def _create(self, spec: ContainerSpec, sandbox_id: str, parent: str | None) -> Created:
         body = create_body(spec, sandbox_id, self._installation)
         if parent is not None:
             body["HostConfig"]["CgroupParent"] = parent
         for last in (False, True):
             try:
                 query = {"name": spec.docker_name}
-                return str((await self._client.call("POST", "/containers/create", query=query, body=body))["Id"])
+                return Created((await self._client.call("POST", "/containers/create", query=query, body=body))["Id"])
             except ApiError as error:
                 if error.status != 409 or last:
                     raise CannotCreateContainerError(error.text) from error
                 found = await self._ours(spec, error)
                 if found is not None:
-                    return found
+                    return Created(found, new=False)
         raise AssertionError("unreachable")
 
     async def start(self, container_id: str) -> None:

@@ -29,6 +29,7 @@ from moorage.engine.docker.volumes import Volumes
 from moorage.engine.driver import (
     ContainerSpec,
     ContainerStats,
+    Created,
     EngineEvent,
     LogLine,
     ObservedContainer,
@@ -152,7 +153,7 @@ class DockerEngine:
     async def ensure_volume(self, spec: VolumeSpec) -> str:
         return await self._volumes.ensure(spec)
 
-    async def create(self, spec: ContainerSpec, sandbox: Sandbox) -> str:
+    async def create(self, spec: ContainerSpec, sandbox: Sandbox) -> Created:
         if spec.default_ulimits and await self._limits.allowed(spec.default_ulimits):
             spec = replace(spec, ulimits=spec.ulimits + spec.default_ulimits)
         parent = None
@@ -162,9 +163,9 @@ class DockerEngine:
             parent = self._groups.make(sandbox.id, spec.task_arn, spec.task_limits)
         if parent is None:
             return await self._containers.create(spec.alone(), sandbox.id)
-        container_id = await self._containers.create(spec, sandbox.id, parent)
-        self._stats.made_in(container_id, parent)
-        return container_id
+        created = await self._containers.create(spec, sandbox.id, parent)
+        self._stats.made_in(created.id, parent)
+        return created
 
     async def inspect(self, container_id: str) -> ObservedContainer | None:
         return await inspect(self._client, container_id)
