@@ -8,7 +8,7 @@ from moorage.decide.ipam import mac_of, next_address, usable
 from moorage.domain.clock import Ids
 from moorage.domain.network import NetworkInterface, Subnet
 from moorage.store.api import StoreApi, Transaction
-from moorage.store.tables.network import NETWORK_INTERFACES
+from moorage.store.tables.network import NETWORK_INTERFACES, SUBNETS
 
 SubnetKey = tuple[str, str, str]
 
@@ -108,6 +108,9 @@ class Addresses:
 
     async def give_back(self, interface: NetworkInterface) -> None:
         await self._store.update(lambda tx: self.release(tx, interface))
+
+    def is_there(self, subnet: Subnet) -> bool:
+        return self._store.get(SUBNETS, f"{subnet.account}/{subnet.region}/{subnet.subnet_id}") is not None
 
     def is_unused(self, subnet: Subnet) -> bool:
         """Nobody has an address of this subnet."""

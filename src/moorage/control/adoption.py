@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from moorage.control.container_network import bindings_of
+from moorage.control.container_network import bindings_of, network_of
 from moorage.control.load_balancer_nodes import LoadBalancerNodes
 from moorage.control.task_steps import TaskSteps
 from moorage.control.task_writes import container_started, container_stopped, fail, update_task, with_container
@@ -36,6 +36,7 @@ from moorage.engine.driver import (
 )
 from moorage.store.api import Change, StoreApi, Transaction
 from moorage.store.tables.ecs import TASK_DEFINITIONS, TASKS
+from moorage.store.tables.network import SUBNETS
 
 log = logging.getLogger("moorage.adoption")
 
@@ -45,6 +46,8 @@ SAME_END = 0.25
 _RETRY = 2.0
 # Seconds after which an engine has done what it was asked to do before the caller went away.
 STRAGGLERS = 5.0
+# How often it is looked whether networks of nobody are free to go.
+LOOKS = 12
 
 
 class Adoption:
@@ -95,8 +98,18 @@ class Adoption:
             # What was being made at that moment may appear a little later: nobody waits for its answer any more.
             await asyncio.sleep(STRAGGLERS)
             await self.resync()
+            await self._clear_networks()
         except MoorageError as error:
             log.warning("containers of deleted tasks stay until the engine answers: %s", error)
+
+    async def _clear_networks(self) -> None:
+        """Those of subnets that vanished with the records, once what stands in them is gone. Whoever was about to use one
+        may have made it again."""
+        for _ in range(LOOKS):
+            kept = [network_of(subnet).name for subnet in self._store.all(SUBNETS)]
+            if not await self._engine.remove_networks(keep=kept):
+                return
+            await asyncio.sleep(STRAGGLERS)
 
     async def _listen(self) -> None:
         while True:

@@ -39,13 +39,15 @@ SubnetKey = tuple[str, str, str]
 
 class Reserving(Protocol):
     """What the pool needs of the addresses: one more interface for `subnet`, one given back, whether there still is a
-    record of one, and whether nobody has an address of a subnet."""
+    record of one, and of a subnet, and whether nobody has an address of a subnet."""
 
     async def reserve(self, subnet: Subnet) -> NetworkInterface | None: ...
 
     async def give_back(self, interface: NetworkInterface) -> None: ...
 
     def holds(self, interface: NetworkInterface) -> bool: ...
+
+    def is_there(self, subnet: Subnet) -> bool: ...
 
     def is_unused(self, subnet: Subnet) -> bool: ...
 
@@ -88,7 +90,7 @@ class WarmPool:
 
     def used(self, subnet: Subnet) -> None:
         """A task was started in this subnet: keep its pool filled for a while."""
-        if self._closed or self._size <= 0:
+        if self._closed or self._size <= 0 or not self._reserving.is_there(subnet):
             return
         key = key_of(subnet)
         self._left.pop(key, None)
