@@ -53,6 +53,15 @@ async def test_a_reset_empties_the_pool(world: PortsWorld) -> None:
     await world.until(lambda: not world.engine.networks, what="no network")
 
 
+@pytest.mark.parametrize("later", [0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6])
+async def test_a_reset_while_a_task_is_being_started_leaves_nothing(world: PortsWorld, later: float) -> None:
+    await world.run_task(count=2)
+    await world.run_for(later)
+    await world.store.reset()
+    await world.run_for(60)
+    assert (world.engine.sandbox_count(), world.engine.networks) == (0, set())
+
+
 @pytest.mark.parametrize("later", [0.0, 0.3, 0.6, 0.9, 1.2, 1.5])
 async def test_a_reset_while_the_pool_is_filled_leaves_nothing(world: PortsWorld, later: float) -> None:
     for arn in await world.run_task(count=2):
