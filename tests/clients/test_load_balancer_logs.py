@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from moorage.cli.instance import running
+from moorage.proxy.envoy.connection_log import MARK
 
 from .server import Server
 from .waiting import until
@@ -134,6 +135,11 @@ def ask(host: str, port: int, context: ssl.SSLContext | None = None, times: int 
     connection.close()
 
 
+def connection_lines(server: Server) -> list[bytes]:
+    written = (Path(server.data_dir) / "envoy/requests.log").read_bytes()
+    return [line for line in written.splitlines() if line.startswith(MARK)]
+
+
 def restart(server: Server) -> None:
     """As a service manager does it: the control plane leaves in peace, load balancers serve on."""
     os.kill(server.instance.pid, signal.SIGTERM)
@@ -159,6 +165,8 @@ def test_logs_are_delivered_when_moorage_stops(own_server: Server, target: int) 
         ssl.create_default_context().wrap_socket(line, server_hostname=app)
     told = ["requests", "--format", "aws", "logged"]
     until(lambda: len(own_server.moor(*told).splitlines()) >= 3, "the requests are known")
+    # Two connections to the HTTPS listener, the beginning and the end of a flow: the proxy writes a moment late.
+    until(lambda: len(connection_lines(own_server)) >= 4, "the connections are written down")
 
     restart(own_server)
     access = logged.lines("access_logs", "app.logged.")
