@@ -23,7 +23,7 @@ from moorage.decide.elbv2_cause import (
 )
 from moorage.decide.elbv2_desync import classified
 from moorage.domain.request_record import RequestRecord
-from moorage.domain.target_group import TargetGroup, below_minimum
+from moorage.domain.target_group import Minimum, TargetGroup, below_minimum
 
 NAMESPACE = "AWS/ApplicationELB"
 COUNT, BYTES, SECONDS, MILLISECONDS = "Count", "Bytes", "Seconds", "Milliseconds"
@@ -127,11 +127,12 @@ def of_zones(
     """In how many zones the group has as many healthy targets as its attributes ask, for DNS and for routing. `targets`:
     (zone, healthy); one without a zone is in all of them. `crosses`: a zone has the targets of all zones."""
     dimensions = (("TargetGroup", group.full_name), ("LoadBalancer", load_balancer))
-    for what, name in (("dns_failover", "DNS"), ("unhealthy_state_routing", "Routing")):
+    minima: tuple[tuple[Minimum, str], ...] = (("dns_failover", "DNS"), ("unhealthy_state_routing", "Routing"))
+    for what, name in minima:
         good = 0
         for zone in zones:
             there = [healthy for own, healthy in targets if crosses or own in ("", zone)]
-            below = not there or below_minimum(group, what, sum(there), len(there))  # type: ignore[arg-type]
+            below = not there or below_minimum(group, what, sum(there), len(there))
             good += not below
             one_zone = (dimensions[0], ("AvailabilityZone", zone), dimensions[1])
             yield Sample(f"{'Unhealthy' if below else 'Healthy'}State{name}", one_zone, 1)

@@ -141,9 +141,10 @@ def mismatched(status: int) -> TargetState:
     return TargetState("unhealthy", "Target.ResponseCodeMismatch", f"Health checks failed with these codes: [{status}]")
 
 
-def below_minimum(
-    group: TargetGroup, what: Literal["dns_failover", "unhealthy_state_routing"], healthy: int, targets: int
-) -> bool:
+Minimum = Literal["dns_failover", "unhealthy_state_routing"]
+
+
+def below_minimum(group: TargetGroup, what: Minimum, healthy: int, targets: int) -> bool:
     """Are fewer targets healthy than `target_group_health.<what>` wants? One rule for Envoy and for what people are shown.
     Worked example: minimum 2 or 50 %, 2 of 5 healthy → below, for 40 % are."""
     prefix = f"target_group_health.{what}.minimum_healthy_targets"

@@ -61,7 +61,7 @@ end
 
 def mode_of(load_balancer: LoadBalancer) -> Mode:
     mode = load_balancer.attributes.get(ATTRIBUTE, "defensive")
-    return mode if mode in ("monitor", "strictest") else "defensive"  # type: ignore[return-value]
+    return "monitor" if mode == "monitor" else "strictest" if mode == "strictest" else "defensive"
 
 
 def shared_mode(modes: set[Mode]) -> Mode:
