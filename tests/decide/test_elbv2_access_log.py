@@ -64,7 +64,7 @@ def test_a_redirect_shows_where_to() -> None:
 
 
 def test_types() -> None:
-    assert a_line(upgrade="websocket", status=101)[0] == "ws"
+    assert a_line(status=101)[0] == "ws"
     assert a_line(protocol="HTTP/2")[0] == "h2"
 
 

@@ -142,6 +142,17 @@ async def test_host_rules(envoy: Balanced, web: Backend) -> None:
     assert await host("Shop.test:99", **{preserve: "true"}) == "Shop.test:99"
 
 
+async def test_the_host_at_the_shared_door(envoy: Balanced, web: Backend) -> None:
+    """The port of this machine, which is in every address that people type, is not for the target."""
+    name = a_load_balancer().dns_name
+    await envoy.serve(to("web"))
+    assert (await ask(envoy.edge(), host=f"{name}:8080")).seen["headers"]["host"] == name
+    keeps = a_load_balancer("b", loopback="127.83.0.2", routing__http__preserve_host_header__enabled="true")
+    await envoy.serve(to("web"), balancer=keeps)
+    assert (await ask(envoy.edge(), host=f"{keeps.dns_name}:8080")).seen["headers"]["host"] == f"{keeps.dns_name}:8080"
+    assert (await ask(envoy.edge(), host=f"{name}:8080")).seen["headers"]["host"] == name, "the other one is as before"
+
+
 async def test_the_absolute_form_names_the_host(envoy: Balanced, web: Backend) -> None:
     door = await envoy.serve(to("web"))
     answer = await raw(door, b"GET http://shop.test/x HTTP/1.1\r\nHost: other.test\r\nConnection: close\r\n\r\n")
@@ -162,12 +173,19 @@ async def test_clients_cannot_command_envoy(envoy: Balanced, web: Backend) -> No
         "x-envoy-max-retries": "9",
         "x-envoy-retry-on": "5xx",
         "x-envoy-retriable-status-codes": "503",
+        "x-envoy-internal": "true",
+        "x-envoy-external-address": "10.0.0.1",
         "x-request-id": "mine",
     }
-    seen = (await ask(door, "/?status=503", method="POST", headers=commands)).seen["headers"]
-    assert [name for name in seen if name.startswith("x-envoy")] == []
-    assert seen["x-request-id"] == "mine"
-    assert web.requests == 1
+    for claimed in ({}, {"x-forwarded-for": "10.0.0.1"}, {"x-forwarded-for": "192.0.2.1, 255.255.255.255"}):
+        web.requests = 0
+        seen = (await ask(door, "/?status=503", method="POST", headers={**commands, **claimed})).seen["headers"]
+        believed = [name for name in seen if name.startswith("x-envoy") and name != "x-envoy-external-address"]
+        assert believed == []
+        assert seen["x-request-id"] == "mine"
+        assert web.requests == 1
+    nobody = {**commands, "x-forwarded-for": "255.255.255.255"}
+    assert (await ask(door, "/?status=503", method="POST", headers=nobody)).status == 463
 
 
 async def test_http_1_0(envoy: Balanced, web: Backend) -> None:

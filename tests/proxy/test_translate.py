@@ -338,7 +338,7 @@ def test_listeners_and_scopes() -> None:
     for scope in made.scopes.values():
         encode(SCOPE, scope)
     keys = {tuple(f["string_key"] for f in scope["key"]["fragments"]) for scope in made.scopes.values()}
-    assert keys == {("8080", balancer.dns_name), ("8080", balancer.dns_name.lower())}, "ports of this machine"
+    assert keys == {("80", balancer.dns_name), ("80", balancer.dns_name.lower())}, "ports of the API"
     assert {scope["route_configuration_name"] for scope in made.scopes.values()} == {f"{balancer.arn}:80"}
 
 
@@ -400,7 +400,6 @@ def test_nobody_pays_for_what_others_use() -> None:
         ]  # fmt: skip
         off = [one["name"].rpartition(".")[2] for one in manager["http_filters"] if one.get("disabled")]
         assert off == ["header_mutation", "stateful_session", "rewrite", "rewritten"]
-    assert "early_header_mutation_extensions" not in listeners[0]["filter_chains"][0]["filters"][-1]["typed_config"]
 
 
 def test_an_https_listener_tells_those_who_speak_plain_http() -> None:

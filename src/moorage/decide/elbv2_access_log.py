@@ -60,7 +60,7 @@ def log_line(record: RequestRecord, *, load_balancer: str, scheme: str, port: in
 
 def _type(record: RequestRecord, scheme: str) -> str:
     secure = scheme == "https"
-    if record.upgrade.lower() == "websocket" and record.status == 101:
+    if record.status == 101:  # nothing but WebSocket is upgraded to
         return "wss" if secure else "ws"
     if record.protocol.startswith("HTTP/2"):
         return "grpcs" if record.grpc else "h2"

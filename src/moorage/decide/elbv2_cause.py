@@ -104,9 +104,9 @@ _ROWS: tuple[tuple[str, Callable[[RequestRecord, frozenset[str]], bool]], ...] =
     # a response that is shorter than its length is a protocol error to the proxy
     (CUT, lambda r, f: not f.isdisjoint({"UC", "UPE"}) and r.details.startswith("upstream_reset_after")),
     (CLIENT_TIMEOUT, lambda r, f: r.status == 408 and not r.from_target),
-    (TLS_FAILED, lambda r, f: "UF" in f and "tls_error" in (r.details + r.failure).lower()),
-    (REFUSED, lambda r, f: "UF" in f and "refused" in (r.details + r.failure).lower()),
-    (CONNECT_TIMEOUT, lambda r, f: "UF" in f and "timeout" in (r.details + r.failure).lower()),
+    (TLS_FAILED, lambda r, f: "UF" in f and "tls_error" in r.details.lower()),
+    (REFUSED, lambda r, f: "UF" in f and "refused" in r.details.lower()),
+    (CONNECT_TIMEOUT, lambda r, f: "UF" in f and "timeout" in r.details.lower()),
     (CONNECT_FAILED, _flagged("UF")),
     (RESET, _flagged("UC", "UR", "LR")),
     (BAD_RESPONSE, _flagged("UPE")),

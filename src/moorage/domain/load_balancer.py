@@ -62,6 +62,11 @@ class LoadBalancer(msgspec.Struct, frozen=True):
     """Reserved capacity, of all zones together."""
     capacity_changed_at: float | None = None
 
+    @property
+    def preserves_host(self) -> bool:
+        """Targets get the Host as the client wrote it."""
+        return self.attributes.get("routing.http.preserve_host_header.enabled") == "true"
+
 
 class LoadBalancerNode(msgspec.Struct, frozen=True):
     """Where a load balancer stands in one of its subnets: its address there, in the network namespace with the path

@@ -26,7 +26,6 @@ class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     duration: float
     flags: str = ""
     details: str = ""
-    failure: str = ""
     user_agent: str = ""
     trace_id: str = ""
     rule_arn: str = ""
@@ -40,7 +39,6 @@ class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     received_bytes: int = 0
     sent_bytes: int = 0
     location: str = ""
-    upgrade: str = ""
     connection_id: int = 0
     chosen_anew: bool = False
     tls_version: str = ""

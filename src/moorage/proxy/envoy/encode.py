@@ -41,6 +41,7 @@ from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2 as _
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2 as _tls
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2 as _http
+from envoy.type.matcher.v3 import http_inputs_pb2 as _http_inputs
 from google.protobuf.json_format import ParseDict
 
 CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
@@ -62,7 +63,7 @@ _MESSAGES = {
 KNOWN_EXTENSIONS = (
     _cel, _cookie, _file, _hcm, _http, _inspector, _least, _lua, _mutation, _previous, _router, _session,
     _state, _tls, _tcp, _udp, _udp_route, _inputs, _proxy_protocol, _raw, _codec, _to_metadata, _authz,
-    _original, _set_metadata, _uuid, _lua_matcher, _xray, _early,
+    _original, _set_metadata, _uuid, _lua_matcher, _xray, _early, _http_inputs,
 )  # fmt: skip
 
 

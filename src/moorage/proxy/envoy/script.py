@@ -14,6 +14,7 @@ from moorage.domain.load_balancer import Redirect
 from moorage.proxy.envoy import sticky
 from moorage.proxy.envoy.lua import lua_text
 from moorage.proxy.envoy.pages import page
+from moorage.proxy.envoy.request_log import NOTES
 from moorage.proxy.envoy.sticky import Stickiness
 
 MARK = "moorage.seen"
@@ -72,19 +73,18 @@ _HOST_WITH_PORT = """
   end
 """
 _TRACE = """
-  local trace = get(headers, "x-amzn-trace-id")
+  local trace, info = get(headers, "x-amzn-trace-id"), h:streamInfo()
   if trace then
-    headers:replace("x-amzn-trace-id", traced(trace))
-  else
-    headers:add("x-amzn-trace-id", fresh())
+    trace = traced(trace)
+    headers:replace("x-amzn-trace-id", trace)
+    info:dynamicMetadata():set("NOTES", "trace", trace)
   end
-  local info = h:streamInfo()
   if not find(info:routeName(), "^%d") then
     info:dynamicMetadata():set("MARK", "MARK", true)
     h:clearRouteCache()
   end
 end
-""".replace("MARK", MARK)
+""".replace("MARK", MARK).replace("NOTES", NOTES)
 
 
 _REFUSE = """

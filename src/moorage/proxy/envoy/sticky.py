@@ -67,7 +67,7 @@ local function remembered(h)
   return value and renewed(h, value)
 end
 local function anew(h)
-  h:streamInfo():dynamicMetadata():set("moorage", "anew", "1")
+  h:streamInfo():dynamicMetadata():set("moorage.log", "anew", "1")
 end
 local function remember(h, value)
   if value then h:streamInfo():dynamicMetadata():set("moorage", "stuck", value) end

@@ -60,6 +60,7 @@ class LoadBalancerResources(msgspec.Struct, frozen=True):
     """TCP and UDP listeners: at the edge only on a port that they have for themselves."""
 
     desync: Mode = "defensive"
+    preserves_host: bool = False
     inside: Resources = {}
     """Listeners at the load balancer's nodes: what of `listeners` clients inside the VPC reach."""
 
@@ -75,6 +76,7 @@ class LoadBalancerResources(msgspec.Struct, frozen=True):
             self.secrets | other.secrets,
             other.unnamed,
             other.desync,
+            other.preserves_host,
             self.inside | other.inside,
         )
 
@@ -100,6 +102,7 @@ def load_balancer_resources(
         },
         tuple((config.load_balancer, listener) for listener in served if listener.protocol in STREAM | DATAGRAM),
         mode_of(config.load_balancer),
+        config.load_balancer.preserves_host,
     )
     also = names_beside(config)
     for listener in served:
@@ -116,7 +119,7 @@ def load_balancer_resources(
         made.listeners[name] = own_listener(name, balancer, listener, port_of(port), arns, anchors)
         made.routes[name] = route_configuration(name, context, config.rules.get(listener.arn, ()))
         if listener.protocol == "HTTP":
-            made.scopes.update(scopes(name, balancer, port_of(port), also))
+            made.scopes.update(scopes(name, balancer, port, also))
         else:
             chains[port] = named_chain(name, balancer, listener, arns, anchors, also)
     apart = keeps_zones_apart(config, traits)
@@ -180,12 +183,15 @@ def edge_resources(
     shared = bool(tls) or plain or not unnamed
     stream = None if shared else owner_of_shared_port(pair for pair in unnamed if pair[1].protocol in STREAM)
     datagram = owner_of_shared_port(pair for pair in unnamed if pair[1].protocol in DATAGRAM)
-    mode = shared_mode({one.desync for one in of_port if port in one.plain_ports})
+    of_http = [one for one in of_port if port in one.plain_ports]
+    mode, preserves = shared_mode({one.desync for one in of_http}), any(one.preserves_host for one in of_http)
     made: Resources = {}
     for family in families:
         name, address, bind_port = edge_name(port, family), EDGE_ADDRESSES[family], port_of(port)
         if shared:
-            made[name] = edge_listener(name, address, port, bind_port, plain=plain or not tls, tls=tls, mode=mode)
+            made[name] = edge_listener(
+                name, address, port, bind_port, plain=plain or not tls, tls=tls, mode=mode, preserves_host=preserves
+            )
         elif stream:
             made[name] = network.stream_listener(name, address, bind_port, [network.stream_chain(*stream)])
         if datagram:

@@ -39,6 +39,15 @@ def route_match(conditions: Iterable[Condition]) -> dict[str, Any]:
     return match
 
 
+def path_beginnings(conditions: Iterable[Condition]) -> tuple[str, ...] | None:
+    """Every path that matches begins with one of these letters; None when that cannot be told."""
+    for condition in conditions:
+        if condition.field == "path-pattern" and not condition.regex:
+            found = tuple(re.split(r"[*?]", value, maxsplit=1)[0] for value in condition.values)
+            return found if all(found) else None
+    return None
+
+
 def wildcards(pattern: str, *, any_char: str = ".", escapes: bool = False) -> str:
     """AWS's wildcards as a regular expression. `escapes`: `\\*` and `\\?` mean the characters themselves."""
     out: list[str] = []

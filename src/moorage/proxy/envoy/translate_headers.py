@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from moorage.domain.load_balancer import Listener, LoadBalancer
@@ -21,19 +20,16 @@ def added_header(key: str, value: str, *, action: str = "OVERWRITE_IF_EXISTS_OR_
     return {"header": {"key": key, "value": value}, "append_action": action}
 
 
-def request_headers(load_balancer: LoadBalancer, listener: Listener, port_of: Callable[[int], int]) -> dict[str, Any]:
-    """X-Forwarded-*, X-Amzn-*, and what must not reach a target. The connection manager writes X-Forwarded-Proto and the
-    -Port at which it listens; Envoy's own X-Forwarded-For shows another interface's address for loopback clients, so it
-    is built here. What is removed is removed first: a client's
-    own claims do not survive."""
+def request_headers(load_balancer: LoadBalancer, listener: Listener) -> dict[str, Any]:
+    """X-Forwarded-For, X-Amzn-*, and what must not reach a target. The connection manager writes X-Forwarded-Proto and
+    -Port (`translate_listeners`); Envoy's own X-Forwarded-For shows another interface's address for loopback clients, so it
+    is built here. What is removed is removed first: a client's own claims do not survive."""
     attributes = load_balancer.attributes
     add = [
         # what the script has put there stays
         added_header("x-amzn-trace-id", "Root=%TRACE_ID%", action="ADD_IF_ABSENT"),
     ]
-    if port_of(listener.port) != listener.port:
-        add.append(added_header("x-forwarded-port", str(listener.port)))
-    remove = ["x-envoy-external-address"]
+    remove: list[str] = []
     made = dict(client_headers(listener))
     if attributes.get("routing.http.x_amzn_tls_version_and_cipher_suite.enabled") == "true":
         made |= {_tls_header(listener, name): value for name, value in _TLS.items()}

@@ -22,8 +22,8 @@ from moorage.proxy.envoy.pages import SERVER, local_replies, plain_on_https
 from moorage.proxy.envoy.request_log import access_log, refused_name
 from moorage.proxy.envoy.script import script
 from moorage.proxy.envoy.translate_conditions import PEER
-from moorage.proxy.envoy.translate_headers import says_no_server
-from moorage.proxy.envoy.translate_routes import LUA, MUTATE, STICKY, fixed
+from moorage.proxy.envoy.translate_headers import added_header, says_no_server
+from moorage.proxy.envoy.translate_routes import LUA, MUTATE, NOBODYS_ADDRESS, STICKY, fixed
 from moorage.proxy.envoy.translate_tls import client_filters, inspector, transport_socket
 
 NOT_WEB_SOCKET = "(?i)(?:[^w].*|w(?:[^e].*)?)"
@@ -92,24 +92,35 @@ def edge_listener(
     plain: bool = True,
     tls: Sequence[dict[str, Any]] = (),
     mode: Mode = "defensive",
+    preserves_host: bool = False,
 ) -> dict[str, Any]:
     """The shared listener of a port. `plain`: some load balancer has an HTTP listener there; `tls`: the chains of those
-    with HTTPS. `mode`: of desync mitigation, what the load balancers with HTTP make of it together. The plain one's idle
-    timeout between requests is AWS's default for all; the idle timeout of a request is its load balancer's own (set on
-    the route)."""
+    with HTTPS. `mode`: of desync mitigation, what the load balancers with HTTP make of it together; `preserves_host`: one
+    of them wants the Host as it came. The plain one's idle timeout between requests is AWS's default for all; the idle
+    timeout of a request is its load balancer's own (set on the route)."""
     if not plain:
         refused = [_plain_refused("")] if any(_speaks_http(chain) for chain in tls) else []
         return _listener(name, address, bind_port, [*tls, *refused])
     manager = _connection_manager(
-        port, default_host="localhost", idle="60", keep_alive="3600", edge=True, secure=False, mode=mode
+        port,
+        default_host="localhost",
+        idle="60",
+        keep_alive="3600",
+        edge=True,
+        secure=False,
+        mode=mode,
+        preserves_host=preserves_host,
     )
+    host = {"name": ":authority", "index": 0}
+    if not manager["strip_any_host_port"]:
+        host["element_separator"] = ":"
     manager["scoped_routes"] = {
         "name": "edge",
         "rds_config_source": _ADS,
         "scope_key_builder": {
             "fragments": [
                 {"header_value_extractor": {"name": "x-forwarded-port", "index": 0}},
-                {"header_value_extractor": {"name": ":authority", "element_separator": ":", "index": 0}},
+                {"header_value_extractor": host},
             ]
         },
         "scoped_rds": {"scoped_rds_config_source": _ADS},
@@ -137,6 +148,7 @@ def _own_chain(
         secure=listener.protocol == "HTTPS",
         server="" if says_no_server(listener) else SERVER,
         mode=desync.mode_of(load_balancer),
+        preserves_host=load_balancer.preserves_host,
     )
     manager["rds"] = {"config_source": _ADS, "route_config_name": name}
     if listener.protocol != "HTTPS":
@@ -177,10 +189,8 @@ def _plain_refused(route: str) -> dict[str, Any]:
     }
 
 
-def scopes(
-    name: str, load_balancer: LoadBalancer, bind_port: int, also: Sequence[str] = ()
-) -> dict[str, dict[str, Any]]:
-    """ScopedRouteConfigurations (by name) that lead Host and port (of this machine: what the connection manager writes into
+def scopes(name: str, load_balancer: LoadBalancer, port: int, also: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+    """ScopedRouteConfigurations (by name) that lead Host and port (of the API: what the connection manager writes into
     X-Forwarded-Port) to the route configuration `name`: the DNS name as AWS
     gives it and in lower case (the script lowers any other spelling), and the names in `also`."""
     hosts = sorted({load_balancer.dns_name, load_balancer.dns_name.lower(), *also})
@@ -188,7 +198,7 @@ def scopes(
         f"{name}/{host}": {
             "name": f"{name}/{host}",
             "route_configuration_name": name,
-            "key": {"fragments": [{"string_key": str(bind_port)}, {"string_key": host}]},
+            "key": {"fragments": [{"string_key": str(port)}, {"string_key": host}]},
         }
         for host in hosts
     }
@@ -236,18 +246,25 @@ def _connection_manager(
     secure: bool,
     server: str = SERVER,
     mode: Mode = "defensive",
+    preserves_host: bool = False,
 ) -> dict[str, Any]:
-    early = desync.early_mutations(mode)
+    # a client's own claims do not survive; the scheme is then written by the connection manager
+    forwarded: list[dict[str, Any]] = [
+        {"append": added_header("x-forwarded-port", str(port))},
+        {"remove": "x-forwarded-proto"},
+    ]
     return {
         "@type": _HCM,
         "stat_prefix": "alb",
         "codec_type": "HTTP1",
-        # the TCP peer is the client; nobody's X-Envoy headers are believed
-        "use_remote_address": True,
-        "skip_xff_append": True,
+        # nobody is internal: no client's X-Envoy headers are believed. X-Forwarded-* are our own business, and Envoy's
+        # other way of asking for this (`use_remote_address`) writes headers that would have to be taken away again;
+        # without it, who claims nobody's address would be internal, and is refused by a route
+        "use_remote_address": False,
         "forward_client_cert_details": "ALWAYS_FORWARD_ONLY",  # a header like any other
-        "internal_address_config": {"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
-        "append_x_forwarded_port": True,
+        "internal_address_config": {"cidr_ranges": [{"address_prefix": NOBODYS_ADDRESS, "prefix_len": 32}]},
+        # the target's Host has no port where it is the usual one
+        "strip_any_host_port": port in (80, 443) and not preserves_host,
         "tracing": _trace_ids(),
         # a client's X-Request-Id is not written to
         "request_id_extension": {
@@ -279,7 +296,7 @@ def _connection_manager(
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "local_reply_config": local_replies(unknown_host=edge, server=server),
         "access_log": access_log(watched=mode != "defensive"),
-        **({"early_header_mutation_extensions": [_mutated_early(early)]} if early else {}),
+        "early_header_mutation_extensions": [_mutated_early([*forwarded, *desync.early_mutations(mode)])],
         "http_filters": [
             *desync.filters(mode),
             {

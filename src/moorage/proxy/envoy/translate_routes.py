@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -20,9 +20,10 @@ from moorage.proxy.envoy.pages import page, server_header
 from moorage.proxy.envoy.request_log import GRPC, refused_name, route_name
 from moorage.proxy.envoy.script import MARK, TargetTraits, redirect_script, script
 from moorage.proxy.envoy.sticky import Stickiness
-from moorage.proxy.envoy.translate_conditions import route_match
+from moorage.proxy.envoy.translate_conditions import path_beginnings, route_match
 from moorage.proxy.envoy.translate_headers import added_header as _header
 from moorage.proxy.envoy.translate_headers import header_mutations, request_headers, response_headers
+from moorage.proxy.envoy.translate_index import Candidate, chosen_by_path
 from moorage.proxy.envoy.translate_transforms import per_route
 
 RETRIES = 5
@@ -33,6 +34,8 @@ STICKY = "envoy.filters.http.stateful_session"
 _MUTATE_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute"
 MOST_FORWARDERS = 30
 LONGEST_PATH = 16_384
+NOBODYS_ADDRESS = "255.255.255.255"
+"""What Envoy is told to believe (it wants an address), and nobody may claim to be."""
 _FILTER = "type.googleapis.com/envoy.config.route.v3.FilterConfig"
 _LUA_MATCHER = "type.googleapis.com/envoy.extensions.string_matcher.lua.v3.Lua"
 _STICKY_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute"
@@ -58,26 +61,27 @@ class RouteContext(msgspec.Struct, frozen=True):
 
     @property
     def preserve_host(self) -> bool:
-        return self.load_balancer.attributes.get("routing.http.preserve_host_header.enabled") == "true"
+        return self.load_balancer.preserves_host
 
 
 def route_configuration(name: str, context: RouteContext, rules: Iterable[Rule]) -> dict[str, Any]:
     """The envoy.config.route.v3.RouteConfiguration of a listener."""
     default, port = context.listener, context.port_of(context.listener.port)
     ordered = tuple(sorted(rules, key=lambda rule: rule.priority))
-    routes = _named(0, default.default_rule_arn, translate_auth.callback(default, ordered, port))
+    candidates = [Candidate(_named(0, default.default_rule_arn, translate_auth.callback(default, ordered, port)))]
     for rule in ordered:
         made_of_rule = _routes(route_match(rule.conditions), rule.actions, context)
         made_of_rule = translate_auth.guarded(made_of_rule, rule.actions, rule.arn, port)
-        routes += _named(rule.priority, rule.arn, _transformed(made_of_rule, rule))
+        named = _named(rule.priority, rule.arn, _transformed(made_of_rule, rule))
+        candidates.append(Candidate(named, path_beginnings(rule.conditions)))
     made_of_default = _routes(route_match(()), default.default_actions, context)
     made_of_default = translate_auth.guarded(made_of_default, default.default_actions, default.default_rule_arn, port)
-    routes += _named(0, default.default_rule_arn, made_of_default)
+    candidates.append(Candidate(_named(0, default.default_rule_arn, made_of_default)))
     refused = [_too_many_forwarders(), _too_long()]
     filters = desync.per_route(context.load_balancer)
     if context.preserve_host:
         filters[LUA] = lua_per_route(script(default.port, preserve_host=True))
-    if not has_filters(routes):
+    if not has_filters([route for one in candidates for route in one.routes]):
         refused += unusual(default.port, filters.get(LUA, _LUA_OF_LISTENER), context.preserve_host)
         filters[LUA] = {"@type": _FILTER, "disabled": True}
     name_of_refused = refused_name(default.default_rule_arn)
@@ -85,8 +89,8 @@ def route_configuration(name: str, context: RouteContext, rules: Iterable[Rule])
     made: dict[str, Any] = {
         "name": name,
         "vhost_header": ":method",
-        "virtual_hosts": _by_method(name_of_refused, [*refused, *routes]),
-        **request_headers(context.load_balancer, default, context.port_of),
+        "virtual_hosts": _by_method(name_of_refused, chosen_by_path(refused, candidates)),
+        **request_headers(context.load_balancer, default),
         **response_headers(default),
     }
     if mutations := header_mutations(context.load_balancer, default):
@@ -97,8 +101,9 @@ def route_configuration(name: str, context: RouteContext, rules: Iterable[Rule])
 
 
 def _too_many_forwarders() -> dict[str, Any]:
-    """463: more than 30 addresses in X-Forwarded-For (semantics elbv2 §8)."""
-    many = {"safe_regex": {"regex": f"(?:[^,]*,){{{MOST_FORWARDERS}}}.*"}}
+    """463: more than 30 addresses in X-Forwarded-For (semantics elbv2 §8), or one that is no client's."""
+    forged = NOBODYS_ADDRESS.replace(".", r"\.")
+    many = {"safe_regex": {"regex": f"(?:[^,]*,){{{MOST_FORWARDERS}}}.*|[^,]*{forged}[^,]*"}}
     match = {"prefix": "/", "headers": [{"name": "x-forwarded-for", "string_match": many}]}
     return {"match": match, **fixed(463, page(463), "text/html")}
 
@@ -134,7 +139,7 @@ def unusual(port: int, program: dict[str, Any], preserve_host: bool) -> list[dic
     ]
 
 
-def has_filters(routes: Iterable[dict[str, Any]]) -> bool:
+def has_filters(routes: Sequence[dict[str, Any]]) -> bool:
     """Does any of them switch on or configure a filter?"""
     clusters = (c for r in routes for c in r.get("route", {}).get("weighted_clusters", {}).get("clusters", ()))
     return any("typed_per_filter_config" in one for one in itertools.chain(routes, clusters))
@@ -158,14 +163,14 @@ def _named(priority: int, rule_arn: str, routes: list[dict[str, Any]]) -> list[d
     return [{**route, "name": route_name(priority, rule_arn, route.get("name", ""))} for route in routes]
 
 
-def _by_method(name_of_refused: str, routes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _by_method(name_of_refused: str, chosen: dict[str, Any]) -> list[dict[str, Any]]:
     """Virtual hosts told apart by the method instead of the Host: what may be repeated, what may not, and what is not
-    served at all."""
+    served at all. `chosen`: how they choose a route."""
     refused = {"name": name_of_refused, "match": {"prefix": "/"}, **fixed(405, page(405), "text/html")}
     return [
-        {"name": "safe", "domains": ["GET", "HEAD"], "routes": routes, "retry_policy": _retry_policy(",reset")},
+        {"name": "safe", "domains": ["GET", "HEAD"], **chosen, "retry_policy": _retry_policy(",reset")},
         {"name": "trace", "domains": ["TRACE"], "routes": [refused]},
-        {"name": "other", "domains": ["*"], "routes": routes, "retry_policy": _retry_policy("")},
+        {"name": "other", "domains": ["*"], **chosen, "retry_policy": _retry_policy("")},
     ]
 
 

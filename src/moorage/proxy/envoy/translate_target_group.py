@@ -13,6 +13,7 @@ from typing import Any, Literal
 from moorage.domain.load_balancer import DATAGRAM, LAYER_4
 from moorage.domain.target_group import TargetGroup, below_minimum
 from moorage.proxy.driver import Endpoint, TargetGroupConfig
+from moorage.proxy.envoy.request_log import short
 from moorage.proxy.envoy.translate_nodes import source_of
 from moorage.proxy.envoy.translate_zones import in_zone, subsets
 
@@ -37,7 +38,7 @@ def cluster(config: TargetGroupConfig) -> dict[str, Any]:
     group, cross_zone = config.target_group, config.cross_zone
     made: dict[str, Any] = {
         "name": group.arn,
-        "alt_stat_name": group.full_name,
+        "alt_stat_name": short(group.arn),  # `%UPSTREAM_CLUSTER%` of the request log
         "type": "EDS",
         "eds_cluster_config": {"eds_config": {"ads": {}, "resource_api_version": "V3"}},
         "connect_timeout": CONNECT_TIMEOUT,
