@@ -147,14 +147,16 @@ class Measured(msgspec.Struct, frozen=True):
     requests: int
 
 
-async def load(port: int, host: str, *, seconds: float, connections: int, path: str = "/") -> Measured:
+async def load(
+    port: int, host: str, *, seconds: float, connections: int, path: str = "/", address: str = "127.0.0.1"
+) -> Measured:
     """Keep-alive GETs from `connections` connections; wrk when installed, else asyncio in this process."""
     wrk = shutil.which("wrk")
     if wrk is None:
-        return await _own_load(port, host, seconds=seconds, connections=connections, path=path)
+        return await _own_load(address, port, host, seconds=seconds, connections=connections, path=path)
     process = await asyncio.create_subprocess_exec(
         *(wrk, "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--latency", "-H", f"Host: {host}"),
-        f"http://127.0.0.1:{port}{path}",
+        f"http://{address}:{port}{path}",
         stdout=asyncio.subprocess.PIPE,
     )
     text = (await process.communicate())[0].decode()
@@ -167,13 +169,13 @@ async def load(port: int, host: str, *, seconds: float, connections: int, path: 
     return Measured(float(re.search(rf"Requests/sec:\s+{number}", text).group(1)), milliseconds, total)  # type: ignore[union-attr]
 
 
-async def _own_load(port: int, host: str, *, seconds: float, connections: int, path: str) -> Measured:
+async def _own_load(address: str, port: int, host: str, *, seconds: float, connections: int, path: str) -> Measured:
     request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
     times: list[float] = []
     end = time.perf_counter() + seconds
 
     async def client() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection(address, port)
         while (start := time.perf_counter()) < end:
             writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")
