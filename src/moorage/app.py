@@ -23,13 +23,14 @@ from moorage.control.elbv2_metrics import LoadBalancerMetrics
 from moorage.control.load_balancer_logs import DeliveredLogs, LoadBalancerLogs
 from moorage.control.log_retention import LogRetention
 from moorage.control.log_router import LogRouter
-from moorage.control.names import SubnetDoors, addresses_of
+from moorage.control.names import NamesKept
 from moorage.control.plane import ControlPlane
 from moorage.control.ports import ImageReference, TaskSources
 from moorage.control.prober import HttpProber
 from moorage.control.requests import RequestLog
+from moorage.dns.process import NamesProcess
+from moorage.dns.process import end as end_names
 from moorage.dns.resolvers import host_resolvers
-from moorage.dns.server import DnsServer
 from moorage.domain.clock import Clock, Ids, SystemClock
 from moorage.domain.connection_record import ConnectionRecord
 from moorage.domain.errors import MoorageError, Permanent
@@ -77,6 +78,9 @@ from moorage.store.tables import codedeploy, ecr, ecs, elbv2, logs, network
 from moorage.store.tables.elbv2 import LISTENERS, LOAD_BALANCERS
 
 log = logging.getLogger("moorage.app")
+
+NAMES = "names"
+"""The directory of the process that answers names."""
 
 TABLES = (*ecs.TABLES, *codedeploy.TABLES, *elbv2.TABLES, *ecr.TABLES, *logs.TABLES, *network.TABLES)
 
@@ -203,21 +207,22 @@ class App:
                 str(error.strerror or error),
                 "Choose another one: moor up --port 4567",
             ) from error
-        if self.engine.enters_networks:
-            await self._answer_names(resolvers)
         then(self.plane.close)
         await self.plane.start()
+        if self.engine.enters_networks:
+            self._answer_names(resolvers)
 
     async def _probe(self) -> None:
         if self.engine.enters_networks:
             await self.return_paths.probe()
 
-    async def _answer_names(self, resolvers: Sequence[str]) -> None:
-        server = DnsServer(functools.partial(addresses_of, self.store), resolvers)
-        self._then.push_async_callback(server.close)
-        doors = SubnetDoors(self.store, server)
-        self._then.push_async_callback(doors.close)
-        await doors.start()
+    def _answer_names(self, resolvers: Sequence[str]) -> None:
+        process = NamesProcess(self.settings.data_dir / NAMES, resolvers)
+        self._then.push_async_callback(lambda: process.leave(purge=self.purge))
+        process.start()
+        kept = NamesKept(self.store, process)
+        self._then.callback(kept.close)
+        kept.start()
 
     def _front_door(self) -> Gateway:
         store, clock, ids = self.store, self.clock, self.ids
@@ -377,6 +382,7 @@ def serve(settings: Settings) -> None:
 
 
 async def _cleanup(settings: Settings) -> None:
+    await end_names(settings.data_dir / NAMES)
     await EnvoyProxy(settings).stop()
     engine = DockerEngine(settings)
     try:

@@ -223,9 +223,10 @@ def test_it_outlives_the_control_plane_and_leaves_nothing(own_server: Server, im
     before = balanced.nodes()
     own_server.kill()
     for number, address in itertools.product((0, 1), balanced.addresses):
-        # (names are told by the control plane)
         found = balanced.ask("tcp", 2, balanced.port + number, address)
         assert {seen for _, seen, _, _ in found} == {balanced.client_address}
+    found = until(lambda: tried(balanced, "tcp", 2, 0), "the name, told by who stands in")
+    assert sorted({asked for _, _, asked, _ in found}) == balanced.addresses
     own_server.up()
     until(lambda: all(balanced.health(one) == ["healthy"] * 2 for one in balanced.groups), "both tasks are healthy")
     assert balanced.nodes() == before

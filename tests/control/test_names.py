@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 import pytest
 
-from moorage.control.names import addresses_of
+from moorage.control.names import NamesKept, addresses_of
 from moorage.domain.load_balancer import LoadBalancerNode
 from moorage.store.log_memory import MemoryLog
 from moorage.store.memory import Store
@@ -50,3 +51,30 @@ async def store() -> Store:
 )
 async def test_who_is_where(store: Store, name: str, addresses: list[str] | None) -> None:
     assert addresses_of(store, name) == addresses
+
+
+class Paper:
+    def __init__(self) -> None:
+        self.written: list[tuple[list[str], dict[str, list[str]]]] = []
+
+    def keep(self, doors: Sequence[str], names: Mapping[str, Sequence[str]]) -> None:
+        self.written.append((list(doors), {name: list(addresses) for name, addresses in names.items()}))
+
+
+async def test_names_are_told_at_once_and_together(store: Store) -> None:
+    paper = Paper()
+    kept = NamesKept(store, paper)
+    kept.start()
+    told = paper.written[0][1]
+    assert told[NAME] == ["10.0.1.9", "10.0.2.9"]
+    assert told["web-1.us-east-1.elb.localhost"] == []
+    assert all(addresses_of(store, name) == (addresses or []) for name, addresses in told.items())
+    node = LoadBalancerNode(LB, "subnet-a", "us-east-1a", "10.0.1.8", "/c", "c")
+    for address in ("10.0.1.7", "10.0.1.8"):
+        await store.update(
+            lambda tx, at=address: tx.put(LOAD_BALANCER_NODES, msgspec.structs.replace(node, address=at))
+        )
+    assert len(paper.written) == 1
+    kept.close()
+    assert len(paper.written) == 2, "once for both changes, and before the control plane has gone"
+    assert paper.written[1][1]["web-1.us-east-1.elb.localhost"] == ["10.0.1.8"]

@@ -24,7 +24,7 @@ def names(name: str) -> Sequence[str] | None:
 
 @pytest.fixture
 async def door() -> AsyncIterator[int]:
-    server = DnsServer(names, ["127.0.0.1"], port=0)
+    server = DnsServer(names, lambda: ["127.0.0.1"], port=0)
     yield await server.listen("127.0.0.1")
     await server.close()
 
@@ -44,9 +44,9 @@ async def test_other_types_and_names_without_addresses_are_empty(door: int) -> N
 
 
 async def test_other_names_go_to_the_machines_resolvers(monkeypatch: pytest.MonkeyPatch) -> None:
-    behind = DnsServer({"example.com": ["192.0.2.1"]}.get, [], port=0)
+    behind = DnsServer({"example.com": ["192.0.2.1"]}.get, list, port=0)
     monkeypatch.setattr(module, "PORT", await behind.listen("127.0.0.1"))
-    front = DnsServer(names, ["127.0.0.1"], port=0)
+    front = DnsServer(names, lambda: ["127.0.0.1"], port=0)
     port = await front.listen("127.0.0.1")
     for ask in (dns.asyncquery.udp, dns.asyncquery.tcp):
         reply = await ask(dns.message.make_query("example.com.", "A"), "127.0.0.1", port=port, timeout=5)
@@ -56,7 +56,7 @@ async def test_other_names_go_to_the_machines_resolvers(monkeypatch: pytest.Monk
 
 
 async def test_nobody_to_ask_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = DnsServer(names, [], port=0)
+    server = DnsServer(names, list, port=0)
     port = await server.listen("127.0.0.1")
     reply = await dns.asyncquery.udp(dns.message.make_query("example.com.", "A"), "127.0.0.1", port=port, timeout=5)
     assert reply.rcode() == dns.rcode.SERVFAIL
@@ -74,7 +74,7 @@ async def test_nonsense_is_survived(door: int) -> None:
 
 
 async def test_it_listens_where_no_address_is_yet() -> None:
-    server = DnsServer(names, [], port=0)
+    server = DnsServer(names, list, port=0)
     assert await server.listen("192.0.2.77")
     assert server.addresses == ("192.0.2.77",)
     await server.close()
@@ -93,7 +93,7 @@ def test_resolv_conf(text: str, found: tuple[str, ...]) -> None:
 
 
 async def test_a_door_can_be_closed_and_opened_again() -> None:
-    server = DnsServer(names, [], port=0)
+    server = DnsServer(names, list, port=0)
     await server.listen("127.0.0.1")
     server.leave("127.0.0.1")
     server.leave("127.0.0.1")

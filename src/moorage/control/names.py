@@ -1,5 +1,5 @@
-"""The names that tasks can resolve, from the records: load balancers, and the private names of addresses. And where the
-DNS server must listen for them: at the gateway of every subnet in use.
+"""The names that tasks can resolve, from the records: load balancers, and the private names of addresses. And where they
+are answered: at the gateway of every subnet in use.
 """
 
 from __future__ import annotations
@@ -7,18 +7,19 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from moorage.domain.network import Subnet
+from moorage.domain.load_balancer import LoadBalancer
+from moorage.domain.network import Subnet, address_of_private_name
 from moorage.store.api import Change, StoreApi
 from moorage.store.tables.elbv2 import LOAD_BALANCER_NODES, LOAD_BALANCERS
 from moorage.store.tables.network import SUBNETS
 
 log = logging.getLogger("moorage.dns")
 
-_PRIVATE = re.compile(r"ip-(\d{1,3})-(\d{1,3})-(\d{1,3})-(\d{1,3})\.(ec2\.internal|[a-z0-9-]+\.compute\.internal)")
+SOON = 0.01
+"""Seconds: several records of one load balancer change together."""
 
 
 def addresses_of(store: StoreApi, name: str) -> Sequence[str] | None:
@@ -33,66 +34,56 @@ def addresses_of(store: StoreApi, name: str) -> Sequence[str] | None:
         if balancer.type == "network" and zone in {enabled for _, enabled in balancer.subnets}:
             nodes = store.find(LOAD_BALANCER_NODES, "load_balancer", balancer.arn)
             return [node.address for node in nodes if node.zone == zone]
-    private = _PRIVATE.fullmatch(name)
-    if private is None:
-        return None
-    try:
-        return [str(ipaddress.IPv4Address(".".join(private.groups()[:4])))]
-    except ValueError:
-        return None
+    private = address_of_private_name(name)
+    return None if private is None else [private]
+
+
+def names_of(store: StoreApi, balancer: LoadBalancer) -> dict[str, Sequence[str]]:
+    """All names of a load balancer with their addresses."""
+    zones = {zone for _, zone in balancer.subnets} if balancer.type == "network" else set()
+    wanted = [balancer.dns_name.lower(), *(f"{zone}.{balancer.dns_name.lower()}" for zone in sorted(zones))]
+    return {name: addresses_of(store, name) or () for name in wanted}
 
 
 def gateway_of(subnet: Subnet) -> str:
     return str(ipaddress.IPv4Network(subnet.range)[1])
 
 
-class Listening(Protocol):
-    async def listen(self, address: str) -> int: ...
-
-    def leave(self, address: str) -> None: ...
+class Keeper(Protocol):
+    def keep(self, doors: Sequence[str], names: Mapping[str, Sequence[str]]) -> None: ...
 
 
-class SubnetDoors:
-    """Has the DNS server listen wherever tasks will ask, and nowhere else."""
+class NamesKept:
+    """Has whoever answers names know them: at once, and once for what changes together."""
 
-    def __init__(self, store: StoreApi, server: Listening) -> None:
+    def __init__(self, store: StoreApi, keeper: Keeper) -> None:
         self._store = store
-        self._server = server
-        self._jobs: set[asyncio.Task[None]] = set()
-        self._told = False
+        self._keeper = keeper
+        self._due: asyncio.TimerHandle | None = None
         self._end_watch: Callable[[], None] = lambda: None
 
-    async def start(self) -> None:
+    def start(self) -> None:
         self._end_watch = self._store.watch(self._changed)
-        for subnet in self._store.all(SUBNETS):
-            await self._open(subnet)
+        self._tell()
 
-    async def close(self) -> None:
+    def close(self) -> None:
+        """What has changed last is told too."""
         self._end_watch()
-        for job in list(self._jobs):
-            job.cancel()
-        await asyncio.gather(*self._jobs, return_exceptions=True)
+        if self._due is not None:
+            self._due.cancel()
+            self._tell()
 
     def _changed(self, changes: Sequence[Change[Any]]) -> None:
-        for change in changes:
-            if change.table is not SUBNETS:
-                continue
-            if change.before is not None:
-                self._leave(gateway_of(change.before))
-            if change.after is not None:
-                job = asyncio.get_running_loop().create_task(self._open(change.after), name="dns door")
-                self._jobs.add(job)
-                job.add_done_callback(self._jobs.discard)
+        concerned = any(change.table in (SUBNETS, LOAD_BALANCERS, LOAD_BALANCER_NODES) for change in changes)
+        if concerned and self._due is None:
+            self._due = asyncio.get_running_loop().call_later(SOON, self._tell)
 
-    async def _open(self, subnet: Subnet) -> None:
+    def _tell(self) -> None:
+        self._due = None
+        names: dict[str, Sequence[str]] = {}
+        for balancer in self._store.all(LOAD_BALANCERS):
+            names.update(names_of(self._store, balancer))
         try:
-            await self._server.listen(gateway_of(subnet))
+            self._keeper.keep(sorted({gateway_of(subnet) for subnet in self._store.all(SUBNETS)}), names)
         except OSError as error:
-            if not self._told:
-                log.warning("tasks cannot resolve the names of load balancers: %s", error)
-            self._told = True
-        self._leave(gateway_of(subnet))  # unless it is wanted: the subnet may have gone or moved meanwhile
-
-    def _leave(self, gateway: str) -> None:
-        if all(gateway_of(subnet) != gateway for subnet in self._store.all(SUBNETS)):
-            self._server.leave(gateway)
+            log.warning("tasks may not find load balancers by their newest names: %s", error)

@@ -1,7 +1,7 @@
 """The DNS server of the subnets: it listens at the gateway of each, where tasks ask first.
 
 Answers names of ours itself, hands every other question to the machine's resolvers and their answer back, byte for byte.
-When the control plane is away, nobody listens, and tasks' own resolver goes on to the machine's resolvers by itself.
+It runs in a process of its own (`process`), because the control plane may be away.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import logging
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from moorage.dns.answers import Names, answer, failure
@@ -27,11 +27,11 @@ _IP_FREEBIND = 15
 
 
 class DnsServer:
-    """`upstream`: resolvers for everything else, asked in order. `port` 0 takes a free one (for tests)."""
+    """`upstream` tells the resolvers for everything else, asked in order. `port` 0 takes a free one (for tests)."""
 
-    def __init__(self, names: Names, upstream: Sequence[str], *, port: int = PORT) -> None:
+    def __init__(self, names: Names, upstream: Callable[[], Sequence[str]], *, port: int = PORT) -> None:
         self._names = names
-        self._upstream = tuple(upstream)
+        self._upstream = upstream
         self._port = port
         self._open: dict[str, tuple[asyncio.DatagramTransport, asyncio.Server]] = {}
         self._questions: set[asyncio.Task[None]] = set()
@@ -108,7 +108,7 @@ class DnsServer:
             writer.close()
 
     async def _elsewhere(self, question: bytes, *, stream: bool) -> bytes | None:
-        for resolver in self._upstream:
+        for resolver in self._upstream():
             ask = _ask_by_stream if stream else _ask_by_datagram
             with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
                 async with asyncio.timeout(PATIENCE):

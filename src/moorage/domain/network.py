@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
+
 import msgspec
+
+_PRIVATE = re.compile(r"ip-(\d{1,3})-(\d{1,3})-(\d{1,3})-(\d{1,3})\.(ec2\.internal|[a-z0-9-]+\.compute\.internal)")
+
+
+def address_of_private_name(name: str) -> str | None:
+    """The IPv4 address that such a name (lower case, no final dot) says; None for any other name."""
+    private = _PRIVATE.fullmatch(name)
+    if private is None:
+        return None
+    try:
+        return str(ipaddress.IPv4Address(".".join(private.groups()[:4])))
+    except ValueError:
+        return None
 
 
 class Subnet(msgspec.Struct, frozen=True):
