@@ -18,7 +18,7 @@ from moorage.settings import Settings
 from proxy.builders import PREFIX, a_load_balancer, a_rule, a_target_group, path, targets, tg_arn, to
 from proxy.certificates import Root
 from proxy.conftest import Balanced, Ports
-from proxy.servers import ask, backend, free_port, raw_backend, reset
+from proxy.servers import ask, backend, free_port, raw, raw_backend, reset
 from proxy.test_https import call, grpc_echo, serve
 
 
@@ -258,3 +258,20 @@ async def test_after_a_restart_of_the_control_plane_a_request_is_told_once(setti
         assert [record.path for record in known] == ([] if number == 1 else ["/1"])
         await (proxy.close() if number == 1 else proxy.stop())
     assert told == [["/1"], ["/1", "/2"]]
+
+
+async def test_a_trace_id_that_the_client_brought_is_recorded(log: Log) -> None:
+    root = "Root=1-67891233-abcdef012345678912345678"
+    async with backend("web") as web:
+        await log.balanced.group("web", web)
+        door = await log.balanced.serve(to("web"), rules=(a_rule(1, path("/own"), action=FixedResponse("200")),))
+        seen = (await ask(door, "/forwarded", headers={"X-Amzn-Trace-Id": root})).seen["headers"]["x-amzn-trace-id"]
+        await ask(door, "/own", headers={"X-Amzn-Trace-Id": root})
+        await raw(door, b"GET /bytes HTTP/1.1\r\nHost: h\r\nX-Amzn-Trace-Id: \xff\xfe\"\r\nConnection: close\r\n\r\n")
+        forwarded = await log.one(lambda record: record.path == "/forwarded")
+        own = await log.one(lambda record: record.path == "/own")
+        odd = await log.one(lambda record: record.path == "/bytes")
+    assert forwarded.trace_id == seen
+    assert own.trace_id.startswith("Self=")
+    assert own.trace_id.endswith(root)
+    assert odd.trace_id.startswith("Root=1-"), "what it is to be told by, when the client's cannot be written"

@@ -30,6 +30,8 @@ log = logging.getLogger("moorage.dns")
 TABLE, LOCK, VERSION, LOG = "names.json", "names.lock", "names.version", "names.log"
 PATIENCE = 5.0
 """Seconds that a process may take to come or to go."""
+PAUSE = 0.1
+"""Seconds before one that ended by itself is started again: it may be its lot to end."""
 _FLOCK = "hhqqi4x"
 """struct flock of a 64-bit Linux."""
 
@@ -47,18 +49,23 @@ class NamesProcess:
     def start(self) -> None:
         """Adopts the running process of this directory, or starts one (in the place of one of another version); nobody has
         to wait for that."""
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._starting = asyncio.get_running_loop().create_task(self._start(), name="names process")
 
-    async def _start(self) -> None:
-        if holder(self._directory) is not None and self._written_version() != version():
-            await _end(self._directory)
-        if holder(self._directory) is None:
-            await self._launch()
+    async def _start(self, *, after: float = 0) -> None:
+        await asyncio.sleep(after)
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if holder(self._directory) is not None and self._written_version() != version():
+                await _end(self._directory)
+            if holder(self._directory) is None:
+                await self._launch()
+        except OSError as error:
+            log.warning("tasks cannot resolve the names of load balancers: %s", error)
         self._watch()
 
     def keep(self, doors: Sequence[str], names: Mapping[str, Sequence[str]]) -> None:
         """What shall be answered from now on. Raises OSError."""
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         partial = self._directory / f"{TABLE}.part"
         partial.write_bytes(msgspec.json.encode(Table(doors, names, self._resolvers)))
         partial.replace(self._directory / TABLE)
@@ -120,7 +127,7 @@ class NamesProcess:
         """Nobody asked it to."""
         self._unwatch()
         log.warning("the process that answers names has ended; it is started again")
-        self.start()
+        self._starting = asyncio.get_running_loop().create_task(self._start(after=PAUSE), name="names process")
 
 
 def holder(directory: Path) -> int | None:
