@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,10 +11,12 @@ import pytest
 
 from moorage.control.names import NamesKept, addresses_of
 from moorage.domain.load_balancer import LoadBalancerNode
+from moorage.domain.network import Subnet
 from moorage.store.log_memory import MemoryLog
 from moorage.store.memory import Store
 from moorage.store.tables import elbv2, network
 from moorage.store.tables.elbv2 import LOAD_BALANCER_NODES, LOAD_BALANCERS
+from moorage.store.tables.network import SUBNETS
 
 from .load_balancing_world import LB, a_load_balancer
 
@@ -78,3 +81,26 @@ async def test_names_are_told_at_once_and_together(store: Store) -> None:
     kept.close()
     assert len(paper.written) == 2, "once for both changes, and before the control plane has gone"
     assert paper.written[1][1]["web-1.us-east-1.elb.localhost"] == ["10.0.1.8"]
+
+
+async def test_doors_follow_subnets(store: Store) -> None:
+    paper = Paper()
+    kept = NamesKept(store, paper)
+    kept.start()
+    subnet = Subnet("000000000000", "us-east-1", "subnet-1", "vpc-1", "10.0.1.0/24", "us-east-1a")
+    other = msgspec.structs.replace(subnet, subnet_id="subnet-2", cidr="10.0.2.0/24")
+
+    async def doors() -> list[str]:
+        count = len(paper.written)
+        async with asyncio.timeout(5):
+            while len(paper.written) == count:
+                await asyncio.sleep(0)
+        return paper.written[-1][0]
+
+    await store.update(lambda tx: [tx.put(SUBNETS, one) for one in (subnet, other)])
+    assert await doors() == ["10.0.1.1", "10.0.2.1"]
+    await store.update(lambda tx: tx.put(SUBNETS, msgspec.structs.replace(other, host_cidr="10.9.0.0/24")))
+    assert await doors() == ["10.0.1.1", "10.9.0.1"], "its own range was taken on this machine"
+    await store.reset()
+    assert await doors() == []
+    kept.close()

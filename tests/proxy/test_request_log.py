@@ -267,7 +267,7 @@ async def test_a_trace_id_that_the_client_brought_is_recorded(log: Log) -> None:
         door = await log.balanced.serve(to("web"), rules=(a_rule(1, path("/own"), action=FixedResponse("200")),))
         seen = (await ask(door, "/forwarded", headers={"X-Amzn-Trace-Id": root})).seen["headers"]["x-amzn-trace-id"]
         await ask(door, "/own", headers={"X-Amzn-Trace-Id": root})
-        await raw(door, b"GET /bytes HTTP/1.1\r\nHost: h\r\nX-Amzn-Trace-Id: \xff\xfe\"\r\nConnection: close\r\n\r\n")
+        await raw(door, b'GET /bytes HTTP/1.1\r\nHost: h\r\nX-Amzn-Trace-Id: \xff\xfe"\r\nConnection: close\r\n\r\n')
         forwarded = await log.one(lambda record: record.path == "/forwarded")
         own = await log.one(lambda record: record.path == "/own")
         odd = await log.one(lambda record: record.path == "/bytes")
