@@ -63,6 +63,19 @@ async def test_what_changes_is_answered(names: NamesProcess, port: int) -> None:
     await becomes(port, None, OTHER)
 
 
+async def test_a_door_that_is_taken_is_said_once(names: NamesProcess, port: int, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind((OTHER, port))
+        for last in ("6", "7", "8"):
+            names.keep([DOOR, OTHER], {NAME: [f"10.0.0.{last}"]})
+            await becomes(port, [f"10.0.0.{last}"])
+    said = (tmp_path / module.LOG).read_text()
+    assert said.count(OTHER) == 1
+    assert "in use" in said
+    names.keep([DOOR, OTHER], {NAME: ["10.0.0.9"]})
+    await becomes(port, ["10.0.0.9"], OTHER)
+
+
 async def test_it_outlives_the_control_plane_and_is_adopted(names: NamesProcess, port: int, tmp_path: Path) -> None:
     before = holder(tmp_path)
     await names.leave(purge=False)

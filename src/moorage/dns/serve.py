@@ -24,6 +24,7 @@ class Serving:
         self.table = Table()
         self.server = DnsServer(lambda name: self.table.addresses(name), lambda: self.table.resolvers, port=port)
         self._reading = asyncio.Lock()
+        self._refused: set[str] = set()
 
     async def read(self) -> None:
         """Takes the table of now into use. A damaged one is not believed."""
@@ -38,8 +39,11 @@ class Serving:
             for address in self.table.doors:
                 try:
                     await self.server.listen(address)
+                    self._refused.discard(address)
                 except OSError as error:
-                    log.warning("tasks at %s cannot resolve the names of load balancers: %s", address, error)
+                    if address not in self._refused:  # said once, not with every change of the table
+                        log.warning("tasks at %s cannot resolve the names of load balancers: %s", address, error)
+                    self._refused.add(address)
 
 
 async def main(directory: Path, port: int) -> None:
