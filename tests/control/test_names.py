@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from moorage.control.names import NamesKept, addresses_of
+from moorage.control.names import NamesKept, names_of
 from moorage.domain.load_balancer import LoadBalancerNode
-from moorage.domain.network import Subnet
+from moorage.domain.network import Subnet, address_of_private_name
 from moorage.store.log_memory import MemoryLog
 from moorage.store.memory import Store
 from moorage.store.tables import elbv2, network
@@ -39,21 +39,32 @@ async def store() -> Store:
     return made
 
 
+async def test_who_is_where(store: Store) -> None:
+    app, net = store.all(LOAD_BALANCERS)
+    if app.type == "network":
+        app, net = net, app
+    assert names_of(store, app) == {"web-1.us-east-1.elb.localhost": []}
+    zones = {zone for _, zone in net.subnets}
+    at = {"us-east-1a": ["10.0.1.9"], "us-east-1b": ["10.0.2.9"]}
+    assert names_of(store, net) == {
+        NAME: ["10.0.1.9", "10.0.2.9"],
+        **{f"{zone}.{NAME}": at.get(zone, []) for zone in zones},
+    }
+    loud = msgspec.structs.replace(net, dns_name="DB-1.elb")
+    assert names_of(store, loud)["db-1.elb"] == ["10.0.1.9", "10.0.2.9"], "names are asked in lower case"
+
+
 @pytest.mark.parametrize(
-    ("name", "addresses"),
+    ("name", "address"),
     [
-        (NAME, ["10.0.1.9", "10.0.2.9"]),
-        (f"us-east-1b.{NAME}", ["10.0.2.9"]),
-        (f"us-east-1c.{NAME}", None),
-        ("us-east-1a.web-1.us-east-1.elb.localhost", None),
-        ("web-1.us-east-1.elb.localhost", []),
-        ("ip-10-0-1-4.us-east-1.compute.internal", ["10.0.1.4"]),
+        ("ip-10-0-1-4.us-east-1.compute.internal", "10.0.1.4"),
+        ("ip-10-0-1-4.ec2.internal", "10.0.1.4"),
         ("ip-10-0-1-444.us-east-1.compute.internal", None),
         ("example.com", None),
     ],
 )
-async def test_who_is_where(store: Store, name: str, addresses: list[str] | None) -> None:
-    assert addresses_of(store, name) == addresses
+def test_private_names_say_their_address(name: str, address: str | None) -> None:
+    assert address_of_private_name(name) == address
 
 
 class Paper:
@@ -71,7 +82,6 @@ async def test_names_are_told_at_once_and_together(store: Store) -> None:
     told = paper.written[0][1]
     assert told[NAME] == ["10.0.1.9", "10.0.2.9"]
     assert told["web-1.us-east-1.elb.localhost"] == []
-    assert all(addresses_of(store, name) == (addresses or []) for name, addresses in told.items())
     node = LoadBalancerNode(LB, "subnet-a", "us-east-1a", "10.0.1.8", "/c", "c")
     for address in ("10.0.1.7", "10.0.1.8"):
         await store.update(

@@ -1,5 +1,5 @@
-"""The names that tasks can resolve, from the records: load balancers, and the private names of addresses. And where they
-are answered: at the gateway of every subnet in use.
+"""The names of load balancers that tasks can resolve, from the records. And where they are answered: at the gateway of
+every subnet in use.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from moorage.domain.load_balancer import LoadBalancer
-from moorage.domain.network import Subnet, address_of_private_name
+from moorage.domain.network import Subnet
 from moorage.store.api import Change, StoreApi
 from moorage.store.tables.elbv2 import LOAD_BALANCER_NODES, LOAD_BALANCERS
 from moorage.store.tables.network import SUBNETS
@@ -22,27 +22,14 @@ SOON = 0.01
 """Seconds: several records of one load balancer change together."""
 
 
-def addresses_of(store: StoreApi, name: str) -> Sequence[str] | None:
-    """The IPv4 addresses of a name (lower case, no final dot) inside a VPC; None when it is nobody's here. A load balancer
-    that stands in no subnet has the name, but no address. Network load balancers have a name per zone beside: that of the
-    zone, a dot, and their own."""
-    for balancer in store.find(LOAD_BALANCERS, "dns_name", name):
-        nodes = store.find(LOAD_BALANCER_NODES, "load_balancer", balancer.arn)
-        return [node.address for node in sorted(nodes, key=lambda node: node.zone)]
-    zone, _, rest = name.partition(".")
-    for balancer in store.find(LOAD_BALANCERS, "dns_name", rest):
-        if balancer.type == "network" and zone in {enabled for _, enabled in balancer.subnets}:
-            nodes = store.find(LOAD_BALANCER_NODES, "load_balancer", balancer.arn)
-            return [node.address for node in nodes if node.zone == zone]
-    private = address_of_private_name(name)
-    return None if private is None else [private]
-
-
 def names_of(store: StoreApi, balancer: LoadBalancer) -> dict[str, Sequence[str]]:
-    """All names of a load balancer with their addresses."""
-    zones = {zone for _, zone in balancer.subnets} if balancer.type == "network" else set()
-    wanted = [balancer.dns_name.lower(), *(f"{zone}.{balancer.dns_name.lower()}" for zone in sorted(zones))]
-    return {name: addresses_of(store, name) or () for name in wanted}
+    """The names (lower case) of a load balancer inside its VPC, with their IPv4 addresses. One that stands in no subnet has
+    the name, but no address. Network load balancers have a name per zone beside: that of the zone, a dot, and their own."""
+    nodes = sorted(store.find(LOAD_BALANCER_NODES, "load_balancer", balancer.arn), key=lambda node: node.zone)
+    name = balancer.dns_name.lower()
+    zones = sorted({zone for _, zone in balancer.subnets}) if balancer.type == "network" else ()
+    of_zones = {f"{zone}.{name}": [node.address for node in nodes if node.zone == zone] for zone in zones}
+    return {name: [node.address for node in nodes], **of_zones}
 
 
 def gateway_of(subnet: Subnet) -> str:

@@ -482,7 +482,7 @@ def _forwards_to(config: LoadBalancerConfig, target_group_arn: str) -> bool:
 
 
 def _port_of_scope(scope: dict[str, Any]) -> int:
-    """Of the API; the key has that of this machine."""
+    """Of the API."""
     return int(scope["route_configuration_name"].rpartition(":")[2])
 
 

@@ -37,8 +37,8 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 def chosen_by_path(special: Sequence[Route], candidates: Sequence[Candidate]) -> dict[str, Any]:
-    """The part of an envoy.config.route.v3.VirtualHost that says which route a request takes: the first of `special` and
-    `candidates` (by priority) that matches."""
+    """The part of an envoy.config.route.v3.VirtualHost that says which route a request takes: the first of `special` (two
+    at least) and `candidates` (by priority) that matches."""
     linear = [*special, *(route for one in candidates for route in one.routes)]
     entries = sorted({entry for one in candidates for entry in one.beginnings or ()})
     if len(entries) < FEW:
@@ -52,13 +52,10 @@ def chosen_by_path(special: Sequence[Route], candidates: Sequence[Candidate]) ->
         "prefix_match_map": {"map": {entry: _take(routes) for entry, routes in index.items()}},
     }
     by_path = {"matcher": {"matcher_tree": tree, "on_no_match": _take(others)}}
-    concerned = [_may_match(route) for route in special]
-    if not concerned:
-        return {"matcher": by_path["matcher"]}
-    predicate = concerned[0] if len(concerned) == 1 else {"or_matcher": {"predicate": concerned}}
+    concerned = {"or_matcher": {"predicate": [_may_match(route) for route in special]}}
     return {
         "matcher": {
-            "matcher_list": {"matchers": [{"predicate": predicate, "on_match": _take(linear)}]},
+            "matcher_list": {"matchers": [{"predicate": concerned, "on_match": _take(linear)}]},
             "on_no_match": by_path,
         }
     }

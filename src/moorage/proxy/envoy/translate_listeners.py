@@ -191,8 +191,8 @@ def _plain_refused(route: str) -> dict[str, Any]:
 
 def scopes(name: str, load_balancer: LoadBalancer, port: int, also: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
     """ScopedRouteConfigurations (by name) that lead Host and port (of the API: what the connection manager writes into
-    X-Forwarded-Port) to the route configuration `name`: the DNS name as AWS
-    gives it and in lower case (the script lowers any other spelling), and the names in `also`."""
+    X-Forwarded-Port) to the route configuration `name`: the DNS name as AWS gives it and in lower case (the script lowers
+    any other spelling), and the names in `also`."""
     hosts = sorted({load_balancer.dns_name, load_balancer.dns_name.lower(), *also})
     return {
         f"{name}/{host}": {

@@ -11,7 +11,6 @@ LOAD_BALANCERS: Table[LoadBalancer] = Table(
         "scope": lambda r: (r.account, r.region),
         "name": lambda r: (r.account, r.region, r.name),
         "loopback": lambda r: r.loopback,
-        "dns_name": lambda r: r.dns_name.lower(),
     },
 )
 LISTENERS: Table[Listener] = Table(
